@@ -1,0 +1,48 @@
+// Package client calls methods of services in the RPC protocol that their
+// nodes speak: bytes in, bytes out.
+//
+// [Micro] speaks go-micro's RPC over HTTP; sub-package grpc speaks gRPC.
+// [ByProtocol] picks between callers by what the node announces. Every caller
+// passes the suite in package clienttest.
+package client
+
+import (
+	"context"
+
+	"github.com/goapi-dev/goapi/registry"
+)
+
+// A Request is a unary call of a method.
+type Request struct {
+	// Service is the name of the service, and Endpoint of its method
+	// ("Greeter.Hello").
+	Service, Endpoint string
+	// ContentType says how Body is encoded, without parameters:
+	// application/json, application/protobuf, and what else the caller knows.
+	ContentType string
+	// Header travels as the call's metadata. Callers drop what the protocol
+	// does not carry.
+	Header map[string]string
+	// Body is the encoded message.
+	Body []byte
+	// Sent, if set, is called before bytes of the request may leave. A call
+	// that fails without it has reached no service.
+	Sent func()
+}
+
+// A Response is the answer to a Request.
+type Response struct {
+	// ContentType is that of Body: the request's.
+	ContentType string
+	Body        []byte
+}
+
+// A Caller makes unary calls in one protocol. It may be used concurrently.
+//
+// The context bounds the whole call; its deadline travels to the service. An
+// error that the service answered is a *goapi.Error with the service's own id,
+// code and detail; so is an answer that is not one (502) and a deadline that
+// passed (504). Any other error means that the node could not be reached.
+type Caller interface {
+	Call(ctx context.Context, n *registry.Node, req *Request) (*Response, error)
+}
