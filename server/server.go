@@ -1,0 +1,125 @@
+// Package server listens for HTTP with every limit set, and ends without
+// cutting off what is being served.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+)
+
+// ErrInUse is returned by Listen for an address that another socket holds.
+var ErrInUse = errors.New("address already in use")
+
+// Options adjust a Server. A nil *Options means all defaults.
+type Options struct {
+	// HeaderTimeout bounds the time a client takes to send the header of a
+	// request. Default: 10 s.
+	HeaderTimeout time.Duration
+	// IdleTimeout bounds the time a connection waits for its next request.
+	// Default: 2 min.
+	IdleTimeout time.Duration
+	// MaxHeader bounds the header block of a request, in bytes. Default: 64 KiB.
+	MaxHeader int
+	// Drain bounds the time that requests in flight get when Run ends.
+	// Default: 30 s.
+	Drain time.Duration
+	// Logger gets what goes wrong on connections. Default: none.
+	Logger *slog.Logger
+}
+
+func (o *Options) orDefault() Options {
+	var d Options
+	if o != nil {
+		d = *o
+	}
+	if d.HeaderTimeout == 0 {
+		d.HeaderTimeout = 10 * time.Second
+	}
+	if d.IdleTimeout == 0 {
+		d.IdleTimeout = 2 * time.Minute
+	}
+	if d.MaxHeader == 0 {
+		d.MaxHeader = 64 << 10
+	}
+	if d.Drain == 0 {
+		d.Drain = 30 * time.Second
+	}
+	if d.Logger == nil {
+		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	return d
+}
+
+// A Server serves a handler on one address.
+type Server struct {
+	opts     Options
+	listener net.Listener
+	http     *http.Server
+}
+
+// Listen opens the address, host:port, and returns a server that will serve h
+// there. An address that is taken is ErrInUse. Close, or the end of Run, gives
+// the address back.
+func Listen(ctx context.Context, address string, h http.Handler, opts *Options) (*Server, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("server: listen on %s: %w", address, ErrInUse)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("server: listen on %s: %w", address, err)
+	}
+	o := opts.orDefault()
+	return &Server{
+		opts:     o,
+		listener: l,
+		http: &http.Server{
+			Handler:           h,
+			ReadHeaderTimeout: o.HeaderTimeout,
+			IdleTimeout:       o.IdleTimeout,
+			MaxHeaderBytes:    o.MaxHeader,
+			ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
+		},
+	}, nil
+}
+
+// Addr returns the address that the server listens on.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Close gives up the address of a server that was never run.
+func (s *Server) Close() error { return s.listener.Close() }
+
+// Run serves until ctx is done. Then it stops accepting, lets the requests in
+// flight end within Options.Drain, cuts off the rest, and returns nil; when it
+// had to cut off requests it says so in the log.
+func (s *Server) Run(ctx context.Context) error {
+	base, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	s.http.BaseContext = func(net.Listener) context.Context { return base }
+
+	served := make(chan error, 1)
+	go func() { served <- s.http.Serve(s.listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("server: %s: %w", s.Addr(), err)
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(base, s.opts.Drain)
+	defer cancel()
+	if err := s.http.Shutdown(drain); err != nil {
+		s.opts.Logger.Warn("requests cut off: they outlasted the drain time",
+			slog.String("address", s.Addr().String()), slog.Duration("drain", s.opts.Drain))
+		cut()
+		if err := s.http.Close(); err != nil {
+			s.opts.Logger.Debug("close", slog.Any("error", err))
+		}
+	}
+	<-served
+	return nil
+}
