@@ -71,7 +71,8 @@ type Value struct {
 type Reader interface {
 	// Get returns every version of the named service, or ErrNotFound.
 	Get(ctx context.Context, name string) ([]*Service, error)
-	// List returns every service, ordered by name, then version.
+	// List returns every service, ordered by name, then version. It is nil or
+	// empty when there is none.
 	List(ctx context.Context) ([]*Service, error)
 	// Watch returns a Watcher that starts with the complete state. The context
 	// bounds the call, not the life of the watcher; the caller closes it.
@@ -83,10 +84,12 @@ type Writer interface {
 	// Register adds or renews the nodes of s and what they announce, in one
 	// write. Nodes of the service that are not in s stay as they are. A node
 	// that is not renewed within ttl disappears; ttl 0 keeps it until
-	// Deregister. Renewing is the caller's job, at a third of ttl.
+	// Deregister. Renewing is the caller's job, at a third of ttl. The caller
+	// may change s afterwards.
 	//
 	// Besides ErrUnavailable and ErrTooLarge it returns a *FieldError for a
-	// service that lacks what it needs.
+	// service that lacks what it needs, as Validate has it, and for a negative
+	// ttl.
 	Register(ctx context.Context, s *Service, ttl time.Duration) error
 	// Deregister removes the nodes of s, by their ids. Removing what is absent
 	// is no error.
@@ -105,11 +108,13 @@ type Registry interface {
 type Watcher interface {
 	// Next returns the complete state: at once on its first call, and
 	// afterwards when it differs from the one last returned. It is never
-	// partial. A service that did not change is the same pointer as before.
+	// partial, and ordered as List has it. A service that did not change is the
+	// same pointer as before.
 	//
 	// When contact with the registry is lost, Next returns ErrUnavailable once;
-	// it may be called again and resumes by itself. It returns ctx.Err() when
-	// ctx is done and ErrClosed after Close.
+	// it may be called again and resumes by itself: with the state as it is when
+	// contact is back, even if that is the one last returned. It returns
+	// ctx.Err() when ctx is done and ErrClosed after Close.
 	Next(ctx context.Context) ([]*Service, error)
 	// Close releases the watcher; a pending or later Next returns ErrClosed.
 	// Closing twice is no error.

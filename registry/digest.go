@@ -1,0 +1,77 @@
+package registry
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"maps"
+	"slices"
+)
+
+// A digest stands for bytes or content: whoever announces services could make
+// a weaker hash collide, and take the place of another's endpoints.
+type digest [sha256.Size]byte
+
+// serviceDigest returns a digest of all that s holds.
+func serviceDigest(s *Service) digest {
+	b := appendString(nil, s.Name)
+	b = appendString(b, s.Version)
+	b = appendMap(b, s.Metadata)
+	b = binary.AppendUvarint(b, uint64(len(s.Endpoints)))
+	for _, e := range s.Endpoints {
+		b = appendEndpoint(b, e)
+	}
+	for _, n := range s.Nodes {
+		b = appendString(b, n.ID)
+		b = appendString(b, n.Address)
+		b = appendMap(b, n.Metadata)
+	}
+	return sha256.Sum256(b)
+}
+
+// groupDigest returns a digest of what rec announces for its nodes.
+func groupDigest(rec *record) digest {
+	b := appendMap(nil, rec.metadata)
+	for _, e := range rec.endpoints {
+		b = append(b, e.sum[:]...)
+	}
+	return sha256.Sum256(b)
+}
+
+// endpointDigest returns a digest of the content of e. What is null and what is
+// empty are the same.
+func endpointDigest(e *Endpoint) digest { return sha256.Sum256(appendEndpoint(nil, e)) }
+
+func appendEndpoint(b []byte, e *Endpoint) []byte {
+	b = appendString(b, e.Name)
+	b = appendValue(b, e.Request)
+	b = appendValue(b, e.Response)
+	return appendMap(b, e.Metadata)
+}
+
+func appendValue(b []byte, v *Value) []byte {
+	if v == nil {
+		return append(b, 0)
+	}
+	b = append(b, 1)
+	b = appendString(b, v.Name)
+	b = appendString(b, v.Type)
+	b = binary.AppendUvarint(b, uint64(len(v.Values)))
+	for _, within := range v.Values {
+		b = appendValue(b, within)
+	}
+	return b
+}
+
+func appendMap(b []byte, m map[string]string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(m)))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		b = appendString(b, k)
+		b = appendString(b, m[k])
+	}
+	return b
+}
+
+func appendString(b []byte, s string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(s)))
+	return append(b, s...)
+}

@@ -1,0 +1,53 @@
+package registry
+
+import (
+	"cmp"
+	"slices"
+	"sort"
+)
+
+// span returns the range of the services of one name in a list that is ordered
+// by name.
+func span(list []*Service, name string) (start, end int) {
+	start = sort.Search(len(list), func(i int) bool { return list[i].Name >= name })
+	for end = start; end < len(list) && list[end].Name == name; {
+		end++
+	}
+	return start, end
+}
+
+// named returns the services of one name in a list that is ordered by name.
+func named(list []*Service, name string) []*Service {
+	start, end := span(list, name)
+	return list[start:end:end]
+}
+
+// splice returns list, which is ordered by name, with the services of the given
+// names, which are ordered too, replaced by what build makes of them. When that
+// is what they were, it returns list itself.
+func splice(list []*Service, names []string, build func(name string, old []*Service) []*Service) []*Service {
+	next := make([]*Service, 0, len(list)+len(names))
+	rest, same := list, true
+	for _, name := range names {
+		start, end := span(rest, name)
+		now := build(name, rest[start:end])
+		same = same && slices.Equal(now, rest[start:end])
+		next = append(append(next, rest[:start]...), now...)
+		rest = rest[end:]
+	}
+	if same {
+		return list
+	}
+	return slices.Clip(append(next, rest...))
+}
+
+// byName returns list ordered by name: list itself when it is.
+func byName(list []*Service) []*Service {
+	compare := func(a, b *Service) int { return cmp.Compare(a.Name, b.Name) }
+	if slices.IsSortedFunc(list, compare) {
+		return list
+	}
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, compare)
+	return list
+}

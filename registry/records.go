@@ -1,0 +1,296 @@
+package registry
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// Records turns the records of a store, each a service with one node or more,
+// into the complete state that a [Watcher] hands out. Registries are made with
+// it. The zero value is empty and ready for use; it is not safe for concurrent
+// use.
+//
+// The work for a change is in proportion to the service that changed. Equal
+// bytes under the same key are not decoded again, and endpoints that many
+// records announce are decoded and held once.
+type Records struct {
+	byKey     map[string]*record
+	byName    map[string]*announced
+	endpoints map[digest]*shared
+	changed   map[string]struct{} // names whose services are to be built again
+	services  []*Service          // the complete state, less what changed since
+}
+
+// A record is what one key announces.
+type record struct {
+	sum       digest // of what it was made from
+	group     group
+	name      string
+	metadata  map[string]string
+	endpoints []*shared
+	nodes     []*Node
+}
+
+// A group is what nodes have in common that one Service describes.
+type group struct {
+	version string
+	sum     digest // of metadata and endpoints
+}
+
+// shared is an endpoint and how often records hold it.
+type shared struct {
+	key      digest
+	sum      digest // of the content, whatever its encoding was
+	endpoint *Endpoint
+	uses     int
+}
+
+// Put sets the record of a key to a service in JSON. A value that is none is an
+// error, and the key then counts as absent.
+func (r *Records) Put(key string, value []byte) error {
+	r.init()
+	sum := digest(sha256.Sum256(value))
+	if old := r.byKey[key]; old != nil && old.sum == sum {
+		return nil
+	}
+	rec, err := r.decode(value)
+	if err != nil {
+		r.Delete(key)
+		return fmt.Errorf("registry: record %q: %w", key, err)
+	}
+	rec.sum = sum
+	r.replace(key, rec)
+	return nil
+}
+
+// Set sets the record of a key to s, which is read-only from then on and whose
+// lists hold no nil.
+func (r *Records) Set(key string, s *Service) {
+	r.init()
+	sum := serviceDigest(s)
+	if old := r.byKey[key]; old != nil && old.sum == sum {
+		return
+	}
+	rec := newRecord(s.Name, s.Version, s.Metadata, s.Nodes)
+	rec.sum = sum
+	for _, e := range s.Endpoints {
+		rec.endpoints = append(rec.endpoints, r.hold(endpointDigest(e), e))
+	}
+	r.replace(key, rec)
+}
+
+// Delete removes the record of a key, if there is one.
+func (r *Records) Delete(key string) { r.replace(key, nil) }
+
+// Retain removes the records of all keys that keep does not want.
+func (r *Records) Retain(keep func(key string) bool) {
+	for key := range r.byKey {
+		if !keep(key) {
+			r.Delete(key)
+		}
+	}
+}
+
+// Services returns the complete state: every service with a node, ordered by
+// name, then version. Nodes of one version that announce equal endpoints and
+// metadata are in one Service, ordered by id; those that differ are in Services
+// of their own, always in the same order. Of nodes of a service with the same
+// id the one with the greatest key is there, and of those in one record the
+// last.
+//
+// A service that did not change is the same pointer as before, and the same
+// slice is returned when none did. Both are shared: read-only.
+func (r *Records) Services() []*Service {
+	if len(r.changed) > 0 {
+		names := slices.Sorted(maps.Keys(r.changed))
+		clear(r.changed)
+		r.services = splice(r.services, names, r.build)
+	}
+	return r.services
+}
+
+// Get returns the services of one name, as Services has them.
+func (r *Records) Get(name string) []*Service { return named(r.Services(), name) }
+
+// decode reads a record. Endpoints whose JSON is known are not decoded again.
+func (r *Records) decode(value []byte) (*record, error) {
+	var raw struct {
+		Name      string            `json:"name"`
+		Version   string            `json:"version"`
+		Metadata  map[string]string `json:"metadata"`
+		Endpoints []json.RawMessage `json:"endpoints"`
+		Nodes     []*Node           `json:"nodes"`
+	}
+	if err := json.Unmarshal(value, &raw); err != nil {
+		return nil, err
+	}
+	if raw.Name == "" {
+		return nil, errors.New("it has no name")
+	}
+	if len(raw.Endpoints) > maxList || len(raw.Nodes) > maxList {
+		return nil, fmt.Errorf("it has more than %d endpoints or nodes", maxList)
+	}
+	rec := newRecord(raw.Name, raw.Version, raw.Metadata, withoutNil(raw.Nodes))
+	for _, data := range raw.Endpoints {
+		if string(data) == "null" {
+			continue
+		}
+		e, err := r.read(data)
+		if err != nil {
+			r.release(rec)
+			return nil, err
+		}
+		rec.endpoints = append(rec.endpoints, e)
+	}
+	return rec, nil
+}
+
+// read returns the endpoint of some JSON.
+func (r *Records) read(data []byte) (*shared, error) {
+	key := digest(sha256.Sum256(data))
+	if r.endpoints[key] != nil {
+		return r.hold(key, nil), nil
+	}
+	e := new(Endpoint)
+	if err := json.Unmarshal(data, e); err != nil {
+		return nil, err
+	}
+	return r.hold(key, e), nil
+}
+
+// hold counts a use of the endpoint of a key, which is e where it is new.
+func (r *Records) hold(key digest, e *Endpoint) *shared {
+	s := r.endpoints[key]
+	if s == nil {
+		s = &shared{key: key, sum: endpointDigest(e), endpoint: e}
+		r.endpoints[key] = s
+	}
+	s.uses++
+	return s
+}
+
+// release is the end of the uses that a record makes of endpoints.
+func (r *Records) release(rec *record) {
+	for _, s := range rec.endpoints {
+		if s.uses--; s.uses == 0 {
+			delete(r.endpoints, s.key)
+		}
+	}
+}
+
+// replace makes rec, or none if it is nil, the record of a key.
+func (r *Records) replace(key string, rec *record) {
+	if old := r.byKey[key]; old != nil {
+		r.release(old)
+		delete(r.byKey, key)
+		delete(r.byName[old.name].records, key)
+		r.changed[old.name] = struct{}{}
+	}
+	if rec == nil {
+		return
+	}
+	rec.group.sum = groupDigest(rec)
+	r.byKey[key] = rec
+	if r.byName[rec.name] == nil {
+		r.byName[rec.name] = &announced{records: make(map[string]*record)}
+	}
+	r.byName[rec.name].records[key] = rec
+	r.changed[rec.name] = struct{}{}
+}
+
+// init makes the maps of a zero value.
+func (r *Records) init() {
+	if r.byKey != nil {
+		return
+	}
+	r.byKey = make(map[string]*record)
+	r.byName = make(map[string]*announced)
+	r.endpoints = make(map[digest]*shared)
+	r.changed = make(map[string]struct{})
+}
+
+// build returns the services of a name, which changed since it was last called.
+func (r *Records) build(name string, _ []*Service) []*Service {
+	a := r.byName[name]
+	a.build()
+	if len(a.records) == 0 {
+		delete(r.byName, name)
+	}
+	services := make([]*Service, len(a.built))
+	for i, b := range a.built {
+		services[i] = b.service
+	}
+	return services
+}
+
+// announced is what there is of one name.
+type announced struct {
+	records map[string]*record // by key
+	built   []built            // ordered by version, then digest
+}
+
+// built is a group and the Service that describes it.
+type built struct {
+	group   group
+	service *Service
+}
+
+// build makes the services anew, and keeps those that are as they were.
+func (a *announced) build() {
+	from := make(map[string]*record) // by node id
+	nodes := make(map[string]*Node)
+	for _, key := range slices.Sorted(maps.Keys(a.records)) {
+		rec := a.records[key]
+		for _, n := range rec.nodes {
+			from[n.ID], nodes[n.ID] = rec, n
+		}
+	}
+	groups := make(map[group]*Service)
+	for _, id := range slices.Sorted(maps.Keys(nodes)) {
+		rec := from[id]
+		s := groups[rec.group]
+		if s == nil {
+			s = rec.service()
+			groups[rec.group] = s
+		}
+		s.Nodes = append(s.Nodes, nodes[id])
+	}
+	for _, old := range a.built {
+		if s := groups[old.group]; s != nil && slices.EqualFunc(s.Nodes, old.service.Nodes, equalNodes) {
+			groups[old.group] = old.service
+		}
+	}
+	a.built = make([]built, 0, len(groups))
+	for g, s := range groups {
+		a.built = append(a.built, built{g, s})
+	}
+	slices.SortFunc(a.built, func(x, y built) int { return x.group.compare(y.group) })
+}
+
+// newRecord returns a record that has no endpoints yet.
+func newRecord(name, version string, metadata map[string]string, nodes []*Node) *record {
+	return &record{name: name, group: group{version: version}, metadata: metadata, nodes: nodes}
+}
+
+// service returns the record as a Service, without nodes.
+func (rec *record) service() *Service {
+	s := &Service{Name: rec.name, Version: rec.group.version, Metadata: rec.metadata}
+	for _, e := range rec.endpoints {
+		s.Endpoints = append(s.Endpoints, e.endpoint)
+	}
+	return s
+}
+
+func (g group) compare(h group) int {
+	return cmp.Or(cmp.Compare(g.version, h.version), bytes.Compare(g.sum[:], h.sum[:]))
+}
+
+func equalNodes(a, b *Node) bool {
+	return a == b || a.ID == b.ID && a.Address == b.Address && maps.Equal(a.Metadata, b.Metadata)
+}

@@ -1,0 +1,156 @@
+package registry
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	// maxName bounds names, versions and node ids, in bytes.
+	maxName = 255
+	// maxList bounds the endpoints and the nodes of one announcement.
+	maxList = 10_000
+)
+
+// Validate returns a *FieldError for the first thing that keeps s from being
+// registered, or nil.
+func (s *Service) Validate() error {
+	if s.Name == "" {
+		return &FieldError{"name", "a service needs a name"}
+	}
+	if err := checkName("name", s.Name); err != nil {
+		return err
+	}
+	if err := checkName("version", s.Version); err != nil {
+		return err
+	}
+	if err := s.checkSize(); err != nil {
+		return err
+	}
+	for i, e := range s.Endpoints {
+		if e == nil {
+			return &FieldError{fmt.Sprintf("endpoints[%d]", i), "an endpoint cannot be null"}
+		}
+	}
+	if len(s.Nodes) == 0 {
+		return &FieldError{"nodes", "a service needs at least one node"}
+	}
+	ids := make(map[string]int, len(s.Nodes))
+	for i, n := range s.Nodes {
+		field := fmt.Sprintf("nodes[%d]", i)
+		if err := n.validate(field); err != nil {
+			return err
+		}
+		if first, ok := ids[n.ID]; ok {
+			return &FieldError{field + ".id", fmt.Sprintf("nodes[%d] has the id %q too", first, n.ID)}
+		}
+		ids[n.ID] = i
+	}
+	return nil
+}
+
+// checkSize bounds what is read as well as what is registered.
+func (s *Service) checkSize() error {
+	if n := len(s.Endpoints); n > maxList {
+		return &FieldError{"endpoints", fmt.Sprintf("there are %d, more than %d", n, maxList)}
+	}
+	if n := len(s.Nodes); n > maxList {
+		return &FieldError{"nodes", fmt.Sprintf("there are %d, more than %d", n, maxList)}
+	}
+	return nil
+}
+
+// Copy returns a copy of s that shares nothing with it.
+func (s *Service) Copy() *Service {
+	c := *s
+	c.Metadata = maps.Clone(s.Metadata)
+	c.Endpoints = copyList(s.Endpoints, (*Endpoint).clone)
+	c.Nodes = copyList(s.Nodes, (*Node).clone)
+	return &c
+}
+
+func (n *Node) validate(field string) error {
+	if n == nil {
+		return &FieldError{field, "a node cannot be null"}
+	}
+	if n.ID == "" {
+		return &FieldError{field + ".id", "a node needs an id"}
+	}
+	if err := checkName(field+".id", n.ID); err != nil {
+		return err
+	}
+	if reason := badAddress(n.Address); reason != "" {
+		return &FieldError{field + ".address", reason}
+	}
+	return nil
+}
+
+func (n *Node) clone() *Node {
+	c := *n
+	c.Metadata = maps.Clone(n.Metadata)
+	return &c
+}
+
+func (e *Endpoint) clone() *Endpoint {
+	c := *e
+	c.Request, c.Response = e.Request.clone(), e.Response.clone()
+	c.Metadata = maps.Clone(e.Metadata)
+	return &c
+}
+
+func (v *Value) clone() *Value {
+	if v == nil {
+		return nil
+	}
+	c := *v
+	c.Values = copyList(v.Values, (*Value).clone)
+	return &c
+}
+
+func copyList[T any](list []T, clone func(T) T) []T {
+	if list == nil {
+		return nil
+	}
+	c := make([]T, len(list))
+	for i, t := range list {
+		c[i] = clone(t)
+	}
+	return c
+}
+
+// checkName refuses what stores, logs and terminals cannot be trusted with.
+func checkName(field, s string) error {
+	switch {
+	case len(s) > maxName:
+		return &FieldError{field, fmt.Sprintf("it is %d bytes long, more than %d", len(s), maxName)}
+	case !utf8.ValidString(s):
+		return &FieldError{field, "it is not valid UTF-8"}
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return &FieldError{field, "it holds a control character"}
+	}
+	return nil
+}
+
+// badAddress says what is wrong with a node's address; empty for nothing.
+func badAddress(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || host == "" || strings.ContainsFunc(host, notInHost) {
+		return fmt.Sprintf("%q is not host:port", address)
+	}
+	if !validPort(port) {
+		return fmt.Sprintf("the port of %q is not from 1 to 65535", address)
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().IsLinkLocalUnicast() {
+		return fmt.Sprintf("%q is a link-local address", address)
+	}
+	return ""
+}
+
+func notInHost(r rune) bool {
+	return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune("/?#@", r)
+}
