@@ -1,0 +1,53 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/internal/mucp"
+)
+
+// Check returns an error for a call that must not be made: its context is done
+// already, or its names cannot stand in a header.
+func Check(ctx context.Context, req *Request) error {
+	if ctx.Err() != nil {
+		return CallError(ctx, req, ctx.Err())
+	}
+	if req.Service == "" || req.Endpoint == "" ||
+		!httpguts.ValidHeaderFieldValue(req.Service) || !httpguts.ValidHeaderFieldValue(req.Endpoint) {
+		return goapi.NewError(http.StatusBadRequest,
+			fmt.Sprintf("%q of %q is no name of a method", req.Endpoint, req.Service), nil)
+	}
+	return nil
+}
+
+// CallError returns the error of a call that was not answered. When the
+// context is done, that is the reason, whatever err says.
+func CallError(ctx context.Context, req *Request, err error) error {
+	var known *goapi.Error
+	switch {
+	case errors.As(err, &known):
+		return err
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return goapi.NewError(http.StatusGatewayTimeout, req.Service+" did not answer in time", ctx.Err())
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return fmt.Errorf("client: calling %s of %s: %w", req.Endpoint, req.Service, err)
+}
+
+// ServiceError returns the error that a service answered with, which is the
+// text of an error of any go-micro version. An error without an id gets the
+// service's name.
+func ServiceError(service, text string) *goapi.Error {
+	e := mucp.ParseError(text)
+	if e.ID == "" {
+		e.ID = service
+	}
+	return &goapi.Error{Code: e.HTTPStatus(), ID: e.ID, Detail: e.Detail}
+}

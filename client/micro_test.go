@@ -1,0 +1,191 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/client"
+	"github.com/goapi-dev/goapi/registry"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	v6Body   = `{"name":"john","age":7,"big":"9007199254740993"}` + "\n"
+	v2Body   = `{"name":"john","age":7,"big":9007199254740993}` + "\n"
+	protoReq = "\n\x04john\x10\x070\x81\x80\x80\x80\x80\x80\x80\x10"
+	protoRes = "\n\nHello john\x10\x81\x80\x80\x80\x80\x80\x80\x10"
+	v6Answer = `{"message":"Hello john","big":"9007199254740993"}` + "\n"
+	v2Answer = `{"message":"Hello john","big":9007199254740993}` + "\n"
+)
+
+// Calls as go-micro's own clients made them: ours sends the same, and reads
+// the recorded answers.
+func TestMicroCallsAsRecorded(t *testing.T) {
+	tests := []struct {
+		capture, contentType, body, want string
+	}{
+		{"rpc-v6/call-json.txt", "application/json", v6Body, v6Answer},
+		{"rpc-v6/call-default-ct.txt", "application/json", v6Body, v6Answer},
+		{"rpc-v6/call-protobuf.txt", "application/protobuf", protoReq, protoRes},
+		{"rpc-v6/call-json-rpc.txt", "application/json-rpc", strings.TrimSpace(v2Body), strings.TrimSpace(v2Answer)},
+		{"rpc-v6/call-proto-rpc.txt", "application/proto-rpc", protoReq, protoRes},
+		{"v118/call-default.txt", "application/protobuf", protoReq, protoRes},
+		{"v118/call-json.txt", "application/json", v2Body, v2Answer},
+		{"v2/call-default.txt", "application/protobuf", protoReq, protoRes},
+		{"v2/call-json.txt", "application/json", v2Body, v2Answer},
+		{"v2/v6client-to-v2server.txt", "application/json", v6Body, v2Answer},
+		{"v4/call-default.txt", "application/json", v2Body, v2Answer},
+	}
+	for _, tt := range tests {
+		t.Run(tt.capture, func(t *testing.T) {
+			chunks := readCapture(t, tt.capture)[0]
+			server := serveCapture(t, chunks)
+			m := client.NewMicro(nil)
+			defer m.Close()
+
+			theirs, theirBodies := recorded(t, chunks)
+			for range theirs {
+				req := &client.Request{
+					Service: theirs[0].Header.Get("Micro-Service"), Endpoint: "Greeter.Hello",
+					ContentType: tt.contentType, Body: []byte(tt.body),
+					Header: map[string]string{"foo": "bar", "X-From": theirs[0].Header.Get("X-From")},
+				}
+				res, err := m.Call(t.Context(), server.node, req)
+				if err != nil {
+					t.Fatalf("Call error = %v", err)
+				}
+				if got := string(res.Body); got != tt.want || res.ContentType != tt.contentType {
+					t.Errorf("Call = %s %q, want %s %q", res.ContentType, got, tt.contentType, tt.want)
+				}
+			}
+			for i, r := range server.requests {
+				compareHeaders(t, r.Header, theirs[i].Header)
+				if !strings.HasSuffix(tt.contentType, "-rpc") && server.bodies[i] != theirBodies[i] {
+					t.Errorf("body = %q, want %q", server.bodies[i], theirBodies[i])
+				}
+			}
+		})
+	}
+}
+
+// compareHeaders compares what matters of a call's header. Ids differ, and
+// timeouts are not negative.
+func compareHeaders(t *testing.T, got, want http.Header) {
+	t.Helper()
+	got, want = got.Clone(), want.Clone()
+	if got.Get("Micro-Id") == "" || got.Get("Timeout") == "" || strings.HasPrefix(got.Get("Timeout"), "-") {
+		t.Errorf("Micro-Id = %q, Timeout = %q, want both", got.Get("Micro-Id"), got.Get("Timeout"))
+	}
+	for _, name := range []string{
+		"Micro-Id", "Timeout", "User-Agent", "Content-Length", "Foo",
+		"Micro-From-Service", "Micro-Namespace", "Micro-Span-Id", "Micro-Trace-Id", // what v2 adds
+	} {
+		got.Del(name)
+		want.Del(name)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("header (-want +got):\n%s", diff)
+	}
+}
+
+// Errors as services of each version answer them.
+func TestMicroErrorsAsRecorded(t *testing.T) {
+	bad := &goapi.Error{Code: 400, ID: "greeter.fail", Detail: "bad name badrequest"}
+	tests := []struct {
+		capture, contentType string
+		want                 *goapi.Error
+	}{
+		{"rpc-v6/err-badrequest.txt", "application/json", bad},
+		{"rpc-v6/err-badrequest-protobuf.txt", "application/protobuf", bad},
+		{"rpc-v6/err-plain.txt", "application/json", &goapi.Error{Code: 500, ID: "greeter", Detail: "a plain error"}},
+		{"rpc-v6/err-nomethod.txt", "application/json", &goapi.Error{Code: 404, ID: "greeter", Detail: "rpc: can't find method Nope"}},
+		{"v118/err-protobuf.txt", "application/protobuf", bad},
+		{"v2/err-badrequest.txt", "application/json", bad},
+		{"v4/err-protobuf.txt", "application/protobuf", bad},
+	}
+	for _, tt := range tests {
+		t.Run(tt.capture, func(t *testing.T) {
+			server := serveCapture(t, readCapture(t, tt.capture)[0])
+			m := client.NewMicro(nil)
+			defer m.Close()
+			res, err := m.Call(t.Context(), server.node, &client.Request{
+				Service: "greeter", Endpoint: "Greeter.Fail", ContentType: tt.contentType,
+			})
+			var got *goapi.Error
+			if !errors.As(err, &got) {
+				t.Fatalf("Call = %v, %v, want a *goapi.Error", res, err)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("Call error (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A handler that panics in v6, and any error for protobuf in v2, get no
+// answer at all.
+func TestMicroSilenceIs504(t *testing.T) {
+	for _, capture := range []string{"rpc-v6/err-panic.txt", "v2/err-badrequest-protobuf.txt"} {
+		t.Run(capture, func(t *testing.T) {
+			server := serveCapture(t, readCapture(t, capture)[0])
+			m := client.NewMicro(nil)
+			defer m.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			_, err := m.Call(ctx, server.node, &client.Request{Service: "greeter", Endpoint: "Greeter.Fail", ContentType: "application/json"})
+			if got := goapi.Status(err); got != http.StatusGatewayTimeout || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Call error = %v (%d), want 504", err, got)
+			}
+		})
+	}
+}
+
+func TestByProtocol(t *testing.T) {
+	named := func(name string) client.Caller {
+		return callerFunc(func(*client.Request) (*client.Response, error) {
+			return &client.Response{Body: []byte(name)}, nil
+		})
+	}
+	caller := client.ByProtocol{client.ProtocolMicro: named("micro"), client.ProtocolGRPC: named("grpc")}
+	tests := []struct {
+		name     string
+		metadata map[string]string
+		want     string
+		status   int
+	}{
+		{"mucp", map[string]string{"protocol": "mucp"}, "micro", 0},
+		{"grpc", map[string]string{"protocol": "grpc"}, "grpc", 0},
+		{"missing", nil, "micro", 0},
+		{"unknown", map[string]string{"protocol": "thrift"}, "", 502},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			n := &registry.Node{Metadata: tt.metadata}
+			res, err := caller.Call(t.Context(), n, &client.Request{Service: "greeter"})
+			if tt.status != 0 {
+				if got := goapi.Status(err); got != tt.status || !strings.Contains(err.Error(), "thrift") {
+					t.Errorf("Call error = %v (%d), want %d and the name", err, got, tt.status)
+				}
+				return
+			}
+			if err != nil || string(res.Body) != tt.want {
+				t.Errorf("Call = %v, %v, want %s", res, err, tt.want)
+			}
+		})
+	}
+}
+
+type callerFunc func(*client.Request) (*client.Response, error)
+
+func (f callerFunc) Call(_ context.Context, _ *registry.Node, req *client.Request) (*client.Response, error) {
+	return f(req)
+}

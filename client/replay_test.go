@@ -1,0 +1,188 @@
+package client_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/goapi-dev/goapi/registry"
+)
+
+// A chunk is what one side of a recorded connection wrote at once.
+type chunk struct {
+	toServer bool
+	data     []byte
+}
+
+// readCapture returns the connections of a recording under testdata.
+func readCapture(t testing.TB, name string) [][]chunk {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns [][]chunk
+	for {
+		_, after, ok := bytes.Cut(b, []byte("\n===== conn "))
+		if !ok {
+			return conns
+		}
+		line, rest, _ := bytes.Cut(after, []byte("\n"))
+		var (
+			conn, size int
+			dir        string
+		)
+		if _, err := fmt.Sscanf(strings.Replace(string(line), "EOF ", "", 1), "%d %s %d bytes", &conn, &dir, &size); err != nil {
+			t.Fatalf("%s: %q: %v", name, line, err)
+		}
+		for len(conns) < conn {
+			conns = append(conns, nil)
+		}
+		if size > 0 {
+			conns[conn-1] = append(conns[conn-1], chunk{toServer: dir == "C>S", data: rest[:size]})
+		}
+		b = rest[size:]
+	}
+}
+
+// A replay is a server that answers as a recorded one did, write by write.
+type replay struct {
+	node *registry.Node
+
+	mu       sync.Mutex
+	requests []*http.Request
+	bodies   []string
+}
+
+// serveCapture starts a server for one connection of a recording.
+func serveCapture(t *testing.T, chunks []chunk) *replay {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rp := &replay{node: &registry.Node{ID: "n1", Address: ln.Addr().String(), Metadata: map[string]string{"protocol": "mucp"}}}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		rp.serve(conn, chunks)
+	}()
+	t.Cleanup(func() { ln.Close(); <-done })
+	return rp
+}
+
+// serve reads a request wherever one was recorded and writes what follows it.
+func (rp *replay) serve(conn net.Conn, chunks []chunk) {
+	in := bufio.NewReader(conn)
+	for i, c := range chunks {
+		switch {
+		case !c.toServer:
+			if _, err := conn.Write(c.data); err != nil {
+				return
+			}
+		case i == 0 || !chunks[i-1].toServer:
+			r, err := http.ReadRequest(in)
+			if err != nil {
+				return
+			}
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				return
+			}
+			rp.mu.Lock()
+			rp.requests, rp.bodies = append(rp.requests, r), append(rp.bodies, string(body))
+			rp.mu.Unlock()
+		}
+	}
+	_, _ = io.Copy(io.Discard, in) // until the client closes
+}
+
+// recorded returns the requests of the recording itself.
+func recorded(t *testing.T, chunks []chunk) (requests []*http.Request, bodies []string) {
+	t.Helper()
+	var all bytes.Buffer
+	for _, c := range chunks {
+		if c.toServer {
+			all.Write(c.data)
+		}
+	}
+	in := bufio.NewReader(&all)
+	for {
+		r, err := http.ReadRequest(in)
+		if err != nil {
+			return requests, bodies
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		requests, bodies = append(requests, r), append(bodies, string(body))
+	}
+}
+
+// A transcript is a curl call and the answer to it.
+type transcript struct {
+	header map[string]string
+	body   string
+	answer []byte // empty where the service did not answer
+}
+
+// readTranscript returns the calls of a curl transcript under testdata.
+func readTranscript(t *testing.T, name string) []transcript {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var calls []transcript
+	for part := range strings.SplitSeq("\n"+string(b), "\n$ curl ") {
+		command, answer, ok := strings.Cut(part, "\n")
+		if !ok || command == "" {
+			continue
+		}
+		answer, _, _ = strings.Cut(answer, "   [exit ")
+		call := transcript{header: make(map[string]string), answer: []byte(answer)}
+		call.parse(command)
+		calls = append(calls, call)
+	}
+	return calls
+}
+
+// parse reads the -H and -d of a command line, which was recorded unquoted.
+func (c *transcript) parse(command string) {
+	for option := range strings.SplitSeq(command, " -") {
+		option = strings.TrimPrefix(option, "-")
+		switch {
+		case strings.HasPrefix(option, "H "):
+			name, value, _ := strings.Cut(option[2:], ":")
+			c.header[name] = strings.TrimSpace(value)
+		case strings.HasPrefix(option, "d "):
+			c.body, _, _ = strings.Cut(option[2:], " http://")
+		}
+	}
+}
+
+// length is the length of the body as the answer's header has it.
+func (c *transcript) length() int {
+	_, after, _ := strings.Cut(string(c.answer), "Content-Length: ")
+	digits, _, _ := strings.Cut(after, "\r")
+	n, err := strconv.Atoi(digits)
+	if err != nil {
+		return 0
+	}
+	return n
+}
