@@ -26,19 +26,25 @@ func named(list []*Service, name string) []*Service {
 // names, which are ordered too, replaced by what build makes of them. When that
 // is what they were, it returns list itself.
 func splice(list []*Service, names []string, build func(name string, old []*Service) []*Service) []*Service {
-	next := make([]*Service, 0, len(list)+len(names))
-	rest, same := list, true
+	var next []*Service
+	done := 0 // what of list is in next already
 	for _, name := range names {
-		start, end := span(rest, name)
-		now := build(name, rest[start:end])
-		same = same && slices.Equal(now, rest[start:end])
-		next = append(append(next, rest[:start]...), now...)
-		rest = rest[end:]
+		start, end := span(list[done:], name)
+		start, end = done+start, done+end
+		now := build(name, list[start:end])
+		if slices.Equal(now, list[start:end]) {
+			continue
+		}
+		if next == nil {
+			next = make([]*Service, 0, len(list)+len(names))
+		}
+		next = append(append(next, list[done:start]...), now...)
+		done = end
 	}
-	if same {
+	if next == nil {
 		return list
 	}
-	return slices.Clip(append(next, rest...))
+	return slices.Clip(append(next, list[done:]...))
 }
 
 // byName returns list ordered by name: list itself when it is.

@@ -178,7 +178,8 @@ func (r *Records) hold(key digest, e *Endpoint) *shared {
 // release is the end of the uses that a record makes of endpoints.
 func (r *Records) release(rec *record) {
 	for _, s := range rec.endpoints {
-		if s.uses--; s.uses == 0 {
+		s.uses--
+		if s.uses == 0 {
 			delete(r.endpoints, s.key)
 		}
 	}

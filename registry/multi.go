@@ -1,0 +1,167 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+)
+
+// memberWait is how long a member of a Multi may keep the others waiting.
+const memberWait = 5 * time.Second
+
+// errSlow is the failure of a member that does not answer in time.
+var errSlow = fmt.Errorf("%w: no answer within %v", ErrUnavailable, memberWait)
+
+// A Multi reads several registries as one. What an earlier one says takes
+// precedence: a node that it has is not changed by a later one that announces
+// the same id under the same service name.
+//
+// Services are ordered by registry, then as each orders them. A service of a
+// later registry follows as a Service of its own.
+//
+// A registry that fails takes nothing from the others. A watcher keeps what it
+// said last, and follows it again by itself; Next returns [ErrUnavailable] only
+// when all have failed. Get and List leave a failing registry out, and fail
+// when nothing is left.
+type Multi struct {
+	members []Member
+	log     *slog.Logger
+
+	mu     sync.Mutex
+	states []MemberState
+}
+
+var _ Reader = (*Multi)(nil)
+
+// A Member is one of the registries that a Multi reads.
+type Member struct {
+	// Name is for reports and logs.
+	Name string
+	// Reader is the registry.
+	Reader Reader
+}
+
+// A MemberState is how a watcher of a Multi last found a member.
+type MemberState struct {
+	// Name is that of the Member.
+	Name string
+	// Ready says that there is contact.
+	Ready bool
+	// Err says why there is none; nil before the first attempt has ended.
+	Err error
+	// Since is when Ready last changed.
+	Since time.Time
+}
+
+// MultiOptions adjust a Multi. A nil *MultiOptions means all defaults.
+type MultiOptions struct {
+	// Logger is told when contact with a registry is lost, and found again.
+	// Default: none.
+	Logger *slog.Logger
+}
+
+// NewMulti returns a Multi of the given members, in order of precedence.
+func NewMulti(members []Member, opts *MultiOptions) *Multi {
+	m := &Multi{members: slices.Clone(members), log: slog.New(slog.DiscardHandler)}
+	if opts != nil && opts.Logger != nil {
+		m.log = opts.Logger
+	}
+	now := time.Now()
+	for _, member := range members {
+		m.states = append(m.states, MemberState{Name: member.Name, Since: now})
+	}
+	return m
+}
+
+// Members returns how each member was last found, in order.
+func (m *Multi) Members() []MemberState {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.states)
+}
+
+// Get implements [Reader].
+func (m *Multi) Get(ctx context.Context, name string) ([]*Service, error) {
+	services, err := m.ask(ctx, func(ctx context.Context, r Reader) ([]*Service, error) {
+		found, err := r.Get(ctx, name)
+		if errors.Is(err, ErrNotFound) {
+			return nil, nil
+		}
+		return found, err
+	})
+	if len(services) > 0 {
+		return services, nil
+	}
+	if err != nil {
+		return nil, err // it may be there
+	}
+	return nil, ErrNotFound
+}
+
+// List implements [Reader].
+func (m *Multi) List(ctx context.Context) ([]*Service, error) {
+	services, err := m.ask(ctx, func(ctx context.Context, r Reader) ([]*Service, error) { return r.List(ctx) })
+	if len(services) > 0 {
+		return services, nil
+	}
+	return nil, err
+}
+
+// ask puts a question to all members at once and merges the answers. The error
+// says which member failed first; the services may be there nevertheless.
+func (m *Multi) ask(ctx context.Context, question func(context.Context, Reader) ([]*Service, error)) ([]*Service, error) {
+	limited, cancel := context.WithTimeout(ctx, memberWait)
+	defer cancel()
+	answers := make([][]*Service, len(m.members))
+	errs := make([]error, len(m.members))
+	var wg sync.WaitGroup
+	for i, member := range m.members {
+		wg.Go(func() { answers[i], errs[i] = question(limited, member.Reader) })
+	}
+	wg.Wait()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	merged := newMerge(len(m.members))
+	var failed error
+	for i, err := range errs {
+		if err == nil {
+			merged.set(i, answers[i])
+		} else if failed == nil {
+			failed = m.unavailable(i, err)
+		}
+	}
+	return merged.services(), failed
+}
+
+// unavailable returns the error of member i as the Multi's own.
+func (m *Multi) unavailable(i int, err error) error {
+	if errors.Is(err, ErrUnavailable) {
+		return fmt.Errorf("%s: %w", m.members[i].Name, err)
+	}
+	return fmt.Errorf("%w: %s: %w", ErrUnavailable, m.members[i].Name, err)
+}
+
+// report notes that there is contact with member i, or why there is none, and
+// logs it when that is new.
+func (m *Multi) report(i int, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := &m.states[i]
+	known := s.Ready || s.Err != nil
+	changed := !known || s.Ready != (err == nil)
+	s.Ready, s.Err = err == nil, err
+	if !changed {
+		return
+	}
+	s.Since = time.Now()
+	if err != nil {
+		m.log.Warn("registry lost; what it said last is kept", "registry", s.Name, "error", err)
+		return
+	}
+	m.log.Info("registry found", "registry", s.Name)
+}
