@@ -1,0 +1,43 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+func TestRunRefuses(t *testing.T) {
+	tests := []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"nothing", nil, "usage: bench"},
+		{"an unknown subcommand", []string{"proxies"}, "usage: bench"},
+		{"an unknown argument", []string{"proxy", "nginx"}, `unknown argument "nginx"`},
+		{"an unknown flag", []string{"register", "-rounds", "1"}, "not defined: -rounds"},
+		{"no rounds", []string{"proxy", "-rounds", "0"}, "-rounds"},
+		{"a short turn", []string{"proxy", "-duration", "1ms"}, "-duration"},
+		{"no changes", []string{"register", "-changes", "0"}, "-changes"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := run(t.Context(), tt.args, new(bytes.Buffer))
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("run(%q) error = %v, want one with %q", tt.args, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestRunHelps(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"all", "-h"}, &out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"-rounds", "-registry"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("bench all -h = %q, want %s in it", out.String(), want)
+		}
+	}
+}
