@@ -1,19 +1,31 @@
 // Package upstream holds the nodes behind services and decides which of them
 // serves a request. It is the only place where a node is chosen.
+//
+// [Pools] has a [Pool] for each service; a Pool keeps the load and the health
+// of the service's nodes for as long as they are announced. A [Set] is those
+// nodes of a Pool that announce a certain endpoint, and [Set.Do] serves a
+// request from it: of two nodes drawn at random it takes the one with less to
+// do, watches the attempt, and tries again on another node what is safe to try
+// again.
+//
+// A node that cannot be reached, or that fails five times in a row, is
+// ejected: it gets no requests for a second, then twice as long each time, at
+// most 30 s; then one request at a time probes it until one is answered. The
+// last nodes of a Set are never given up: when all are ejected, the one whose
+// ejection is the oldest is tried nevertheless.
+//
+// [Guard] keeps a dialler away from addresses that no node may have.
 package upstream
 
-import (
-	"context"
-	"errors"
-	"time"
+import "time"
 
-	"github.com/goapi-dev/goapi/registry"
+const (
+	defaultTries      = 3
+	defaultTryTimeout = 30 * time.Second
 )
 
-// ErrNoNodes is returned by [Set.Do] when no node can serve.
-var ErrNoNodes = errors.New("upstream: no nodes")
-
-// A Policy says how the nodes of a route are tried. Nil means all defaults.
+// A Policy says how the nodes of a route are tried. A nil *Policy, and a zero
+// field, mean the default.
 type Policy struct {
 	// Tries is the most attempts a request gets. Default: 3.
 	Tries int
@@ -22,42 +34,26 @@ type Policy struct {
 	TryTimeout time.Duration
 }
 
+// orDefault returns p with every zero field at its default; p may be nil.
+func (p *Policy) orDefault() Policy {
+	var d Policy
+	if p != nil {
+		d = *p
+	}
+	if d.Tries <= 0 {
+		d.Tries = defaultTries
+	}
+	if d.TryTimeout <= 0 {
+		d.TryTimeout = defaultTryTimeout
+	}
+	return d
+}
+
 // A Call is what Do must know of a request.
 type Call struct {
 	// Policy is the route's. Nil means all defaults.
 	Policy *Policy
 	// Idempotent requests may be sent again after bytes of them may have left.
+	// A request whose body cannot be sent a second time is not.
 	Idempotent bool
 }
-
-// Pools holds the Pool of every service.
-type Pools struct{}
-
-// Pool holds the nodes of one service.
-type Pool struct{}
-
-// A Set is the nodes of a Pool whose announcement holds a route's endpoint.
-type Set struct{}
-
-// Static returns a Set of fixed addresses.
-func Static(addresses ...string) *Set { return nil }
-
-// Do picks a node, attempts, and tries again what is safe.
-func (s *Set) Do(ctx context.Context, c Call, attempt func(context.Context, *Try) error) error {
-	return ErrNoNodes
-}
-
-// A Try is one attempt at a request on one node.
-type Try struct {
-	Node *registry.Node
-	N    int // 1 for the first
-}
-
-// Sent says that bytes of the request may have left.
-func (t *Try) Sent() {}
-
-// Answered says that the head of the answer is here.
-func (t *Try) Answered() {}
-
-// Blameless says that the failure is not the node's, and final.
-func (t *Try) Blameless() {}

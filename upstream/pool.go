@@ -1,0 +1,255 @@
+package upstream
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/goapi-dev/goapi/registry"
+)
+
+// Options adjust Pools. A nil *Options means all defaults.
+type Options struct {
+	// Logger gets the ejections of nodes and their ends. Default: none.
+	Logger *slog.Logger
+}
+
+// Pools holds the Pool of every service. It may be used concurrently.
+type Pools struct {
+	log    *slog.Logger
+	start  time.Time // the origin of all times within
+	alarms sync.Pool // of *alarm
+
+	mu    sync.Mutex
+	pools map[string]*Pool
+}
+
+// NewPools returns Pools without any service.
+func NewPools(opts *Options) *Pools {
+	p := &Pools{log: slog.New(slog.DiscardHandler), start: time.Now(), pools: make(map[string]*Pool)}
+	if opts != nil && opts.Logger != nil {
+		p.log = opts.Logger
+	}
+	return p
+}
+
+// now returns the time since the start.
+func (p *Pools) now() time.Duration { return time.Since(p.start) }
+
+// Pool returns the pool of the named service, or nil.
+func (p *Pools) Pool(name string) *Pool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pools[name]
+}
+
+// Update brings the pool of the named service to what is announced, which is
+// complete: every version, and every announcement of a version. It returns the
+// pool, or nil when nothing is announced, which removes it.
+//
+// A node is known by its id and its address; the load and health of one that
+// is still announced stay. Of nodes with one id the first counts, and nodes
+// without an address are left out.
+func (p *Pools) Update(name string, services []*registry.Service) *Pool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pool := p.pools[name]
+	switch {
+	case len(services) > 0 && pool == nil:
+		pool = &Pool{name: name, pools: p}
+		pool.all.pool = pool
+		p.pools[name] = pool
+	case len(services) == 0 && pool == nil:
+		return nil
+	case len(services) == 0:
+		delete(p.pools, name)
+		pool.update(nil)
+		return nil
+	}
+	pool.update(services)
+	return pool
+}
+
+// Pool holds the nodes of one service, with their load and health. It may be
+// used concurrently.
+type Pool struct {
+	name   string
+	pools  *Pools
+	budget budget
+	all    Set
+
+	mu        sync.Mutex
+	announced []announcement
+	sets      map[string]*Set
+}
+
+// announcement is a service as one version announces it, and its nodes: a part
+// of the pool's.
+type announcement struct {
+	service *registry.Service
+	nodes   []*node
+}
+
+// All returns the Set of all nodes. It is the same one for as long as the pool
+// exists.
+func (p *Pool) All() *Set { return &p.all }
+
+// Set returns the nodes whose announcement satisfies holds, and keeps it so
+// with every Update. A key stands for one condition: while some announcement
+// satisfies it, the same key returns the same Set, and holds is not looked at
+// again. When an Update finds none that does, the pool forgets the Set, which
+// stays empty.
+//
+// Holds is kept and must not change its mind about a service.
+func (p *Pool) Set(key string, holds func(*registry.Service) bool) *Set {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.sets[key]; s != nil {
+		return s
+	}
+	s := &Set{pool: p, holds: holds}
+	p.refresh(s)
+	if p.sets == nil {
+		p.sets = make(map[string]*Set)
+	}
+	p.sets[key] = s
+	return s
+}
+
+// update brings the pool and its Sets to what is announced.
+func (p *Pool) update(services []*registry.Service) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := p.all.list()
+	known := make(map[string]*node, len(old))
+	for _, n := range old {
+		known[n.announced.Load().ID] = n
+	}
+	size := 0
+	for _, s := range services {
+		size += len(s.Nodes)
+	}
+	seen := make(map[string]struct{}, size)
+	nodes := make([]*node, 0, size)
+	p.announced = make([]announcement, 0, len(services))
+	for _, s := range services {
+		first := len(nodes)
+		for _, rn := range s.Nodes {
+			if rn == nil || rn.Address == "" {
+				continue
+			}
+			if _, twice := seen[rn.ID]; twice {
+				continue
+			}
+			seen[rn.ID] = struct{}{}
+			nodes = append(nodes, keep(known[rn.ID], rn))
+		}
+		p.announced = append(p.announced, announcement{service: s, nodes: nodes[first:len(nodes):len(nodes)]})
+	}
+	p.all.nodes.Store(&nodes)
+	for key, s := range p.sets {
+		if !p.refresh(s) {
+			delete(p.sets, key)
+		}
+	}
+}
+
+// keep returns the state of an announced node: the one known under its id, if
+// it is at the same address.
+func keep(known *node, rn *registry.Node) *node {
+	if known == nil || known.announced.Load().Address != rn.Address {
+		known = new(node)
+	}
+	known.announced.Store(rn)
+	return known
+}
+
+// refresh brings a Set to what is announced. It says whether any announcement
+// holds the Set's condition.
+func (p *Pool) refresh(s *Set) bool {
+	held := make([]*announcement, 0, 8)
+	size := 0
+	for i := range p.announced {
+		if a := &p.announced[i]; s.holds(a.service) {
+			held = append(held, a)
+			size += len(a.nodes)
+		}
+	}
+	if len(held) == len(p.announced) { // nearly always: nothing of its own
+		s.nodes.Store(p.all.nodes.Load())
+		return len(held) > 0
+	}
+	nodes := make([]*node, 0, size)
+	for _, a := range held {
+		nodes = append(nodes, a.nodes...)
+	}
+	s.nodes.Store(&nodes)
+	return len(held) > 0
+}
+
+// Static returns a Set of fixed addresses, each host:port. The id of a node is
+// its address.
+func Static(addresses ...string) *Set {
+	s := &registry.Service{Name: "static"}
+	for _, a := range addresses {
+		s.Nodes = append(s.Nodes, &registry.Node{ID: a, Address: a})
+	}
+	return NewPools(nil).Update(s.Name, []*registry.Service{s}).All()
+}
+
+// A Set is the nodes of a Pool whose announcement holds a route's endpoint. It
+// may be used concurrently. A nil Set is empty.
+type Set struct {
+	pool  *Pool
+	nodes atomic.Pointer[[]*node] // what it points at does not change
+	holds func(*registry.Service) bool
+}
+
+// list returns the nodes of the Set as they are now.
+func (s *Set) list() []*node {
+	if s == nil {
+		return nil
+	}
+	if nodes := s.nodes.Load(); nodes != nil {
+		return *nodes
+	}
+	return nil
+}
+
+// Len returns how many nodes the Set has, ejected ones included.
+func (s *Set) Len() int { return len(s.list()) }
+
+// A NodeState is what is known of a node at a moment.
+type NodeState struct {
+	Node *registry.Node
+	// InFlight counts the attempts that have not ended.
+	InFlight int
+	// Latency is an average of the time to the head of the answer, in which
+	// recent and slow answers weigh most. 0 until the node has answered.
+	Latency time.Duration
+	// Failures counts the attempts that failed since the last answer.
+	Failures int
+	// EjectedUntil is zero for a node that is well. From then on, one request
+	// at a time probes the node.
+	EjectedUntil time.Time
+}
+
+// Nodes returns the state of every node of the Set.
+func (s *Set) Nodes() []NodeState {
+	nodes := s.list()
+	states := make([]NodeState, 0, len(nodes))
+	for _, n := range nodes {
+		st := NodeState{
+			Node:     n.announced.Load(),
+			InFlight: int(n.inFlight.Load()),
+			Latency:  n.latency.last(),
+			Failures: int(n.failures.Load()),
+		}
+		if e := n.ejection.Load(); e != nil {
+			st.EjectedUntil = s.pool.pools.start.Add(e.until)
+		}
+		states = append(states, st)
+	}
+	return states
+}
