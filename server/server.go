@@ -56,17 +56,16 @@ func (o *Options) orDefault() Options {
 	return d
 }
 
-// A Server serves a handler on one address.
+// A Server is an open address, and serves a handler there.
 type Server struct {
 	opts     Options
 	listener net.Listener
 	http     *http.Server
 }
 
-// Listen opens the address, host:port, and returns a server that will serve h
-// there. An address that is taken is ErrInUse. Close, or the end of Run, gives
-// the address back.
-func Listen(ctx context.Context, address string, h http.Handler, opts *Options) (*Server, error) {
+// Listen opens the address, host:port. One that is taken is ErrInUse. Close, or
+// the end of Run, gives it back.
+func Listen(ctx context.Context, address string, opts *Options) (*Server, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -80,7 +79,6 @@ func Listen(ctx context.Context, address string, h http.Handler, opts *Options) 
 		opts:     o,
 		listener: l,
 		http: &http.Server{
-			Handler:           h,
 			ReadHeaderTimeout: o.HeaderTimeout,
 			IdleTimeout:       o.IdleTimeout,
 			MaxHeaderBytes:    o.MaxHeader,
@@ -95,10 +93,11 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 // Close gives up the address of a server that was never run.
 func (s *Server) Close() error { return s.listener.Close() }
 
-// Run serves until ctx is done. Then it stops accepting, lets the requests in
+// Run serves h until ctx is done. Then it stops accepting, lets the requests in
 // flight end within Options.Drain, cuts off the rest, and returns nil; when it
-// had to cut off requests it says so in the log.
-func (s *Server) Run(ctx context.Context) error {
+// had to cut off requests it says so in the log. It is called once.
+func (s *Server) Run(ctx context.Context, h http.Handler) error {
+	s.http.Handler = h
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	s.http.BaseContext = func(net.Listener) context.Context { return base }
