@@ -1,0 +1,109 @@
+// Package registrytest holds what every registry promises, as a test suite.
+//
+// The test of a registry calls [Run] with a function that opens an empty one:
+//
+//	func TestMemory(t *testing.T) {
+//		registrytest.Run(t, func(*testing.T) registry.Registry { return new(registry.Memory) }, nil)
+//	}
+//
+// Nothing in it sleeps or polls: it waits for what a watcher tells, up to a
+// deadline. What a system cannot promise is a field of [Options].
+package registrytest
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/goapi-dev/goapi/registry"
+)
+
+// Options say what the registry under test cannot promise, and how to wait for
+// it. A nil *Options means all defaults.
+type Options struct {
+	// MinTTL is the shortest time to live that the registry can keep.
+	// Default: 1 s.
+	MinTTL time.Duration
+	// MaxRecord is the size in bytes of a service's JSON from which the registry
+	// refuses it with registry.ErrTooLarge. Default: it has no bound.
+	MaxRecord int
+	// Deadline bounds the wait for anything that must happen, beyond the time
+	// to live where a node expires. Default: 10 s.
+	Deadline time.Duration
+	// FakeClock runs each test in a bubble of testing/synctest, for registries
+	// that live in the test's process. Default: the clock is real.
+	FakeClock bool
+}
+
+func (o *Options) orDefault() Options {
+	var d Options
+	if o != nil {
+		d = *o
+	}
+	if d.MinTTL == 0 {
+		d.MinTTL = time.Second
+	}
+	if d.Deadline == 0 {
+		d.Deadline = 10 * time.Second
+	}
+	return d
+}
+
+// Run tests a registry, each promise in a sub-test of its own. It calls open
+// for each; open returns an empty registry, and closes what it opened with
+// t.Cleanup.
+func Run(t *testing.T, open func(t *testing.T) registry.Registry, opts *Options) {
+	t.Helper()
+	o := opts.orDefault()
+	for _, p := range promises(o) {
+		t.Run(p.name, func(t *testing.T) {
+			run := func(t *testing.T) { p.keep(&check{TB: t, reg: open(t), opts: o}) }
+			if o.FakeClock {
+				synctest.Test(t, run)
+				return
+			}
+			run(t)
+		})
+	}
+}
+
+// A promise is something that a registry keeps. Its function fails the check
+// when it does not.
+type promise struct {
+	name string
+	keep func(c *check)
+}
+
+// promises returns those that a registry with the given options is to keep.
+func promises(o Options) []promise {
+	list := []promise{
+		{"RegisterIsVisible", registerIsVisible},
+		{"RegisterAddsNodes", registerAddsNodes},
+		{"RegisterRenews", registerRenews},
+		{"RegisterWithoutTTLStays", registerWithoutTTLStays},
+		{"RegisterReplacesAnnouncement", registerReplacesAnnouncement},
+		{"RegisterKeepsItsOwnCopy", registerKeepsItsOwnCopy},
+		{"DeregisterIsIdempotent", deregisterIsIdempotent},
+		{"DeregisterRemovesOnlyItsNodes", deregisterRemovesOnlyItsNodes},
+		{"GetUnknownIsErrNotFound", getUnknownIsErrNotFound},
+		{"GetReturnsEveryVersion", getReturnsEveryVersion},
+		{"ListIsOrdered", listIsOrdered},
+		{"DifferingAnnouncementsAreSeparate", differingAnnouncementsAreSeparate},
+		{"RejectsWhatIsInvalid", rejectsWhatIsInvalid},
+		{"ReadsBackEqual", readsBackEqual},
+		{"ResultsDoNotChange", resultsDoNotChange},
+		{"WatchStartsComplete", watchStartsComplete},
+		{"WatchSeesRegister", watchSeesRegister},
+		{"WatchSeesDeregister", watchSeesDeregister},
+		{"WatchSeesExpiry", watchSeesExpiry},
+		{"WatchKeepsUnchangedPointers", watchKeepsUnchangedPointers},
+		{"WatchSkipsToLatest", watchSkipsToLatest},
+		{"WatchCloseUnblocksNext", watchCloseUnblocksNext},
+		{"WatchNextHonoursContext", watchNextHonoursContext},
+		{"ConcurrentUse", concurrentUse},
+	}
+	if o.MaxRecord > 0 {
+		list = append(list, promise{"TooLargeIsErrTooLarge", tooLargeIsErrTooLarge})
+	}
+	return list
+}
