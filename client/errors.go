@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,13 +42,9 @@ func CallError(ctx context.Context, req *Request, err error) error {
 	return fmt.Errorf("client: calling %s of %s: %w", req.Endpoint, req.Service, err)
 }
 
-// ServiceError returns the error that a service answered with, which is the
-// text of an error of any go-micro version. An error without an id gets the
-// service's name.
-func ServiceError(service, text string) *goapi.Error {
+// serviceError returns the error that a service answered with. One without an
+// id gets the service's name.
+func serviceError(service, text string) *goapi.Error {
 	e := mucp.ParseError(text)
-	if e.ID == "" {
-		e.ID = service
-	}
-	return &goapi.Error{Code: e.HTTPStatus(), ID: e.ID, Detail: e.Detail}
+	return &goapi.Error{Code: e.HTTPStatus(), ID: cmp.Or(e.ID, service), Detail: e.Detail}
 }

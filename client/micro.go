@@ -170,7 +170,7 @@ func (m *Micro) read(res *http.Response, req *Request) ([]byte, error) {
 // decode returns what a service answered: a message or its error.
 func decode(res *http.Response, body []byte, req *Request) (*Response, error) {
 	if text := mucp.Get(res.Header, mucp.HeaderError); text != "" {
-		return nil, ServiceError(req.Service, text)
+		return nil, serviceError(req.Service, text)
 	}
 	if res.StatusCode != http.StatusOK {
 		return nil, badAnswer(req, fmt.Sprintf("status %d", res.StatusCode), body)
@@ -185,7 +185,7 @@ func decode(res *http.Response, body []byte, req *Request) (*Response, error) {
 			fmt.Sprintf("%s answered %s with something else", req.Service, req.ContentType), err)
 	}
 	if f.Error != "" {
-		return nil, ServiceError(req.Service, f.Error)
+		return nil, serviceError(req.Service, f.Error)
 	}
 	return &Response{ContentType: contentType, Body: f.Message}, nil
 }

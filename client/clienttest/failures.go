@@ -1,0 +1,221 @@
+package clienttest
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/client"
+	"github.com/goapi-dev/goapi/registry"
+)
+
+// soon is long enough for a call to arrive, and short for a test.
+const soon = 50 * time.Millisecond
+
+// hang is a Service that answers when the caller is gone, or the test.
+func (e *env) hang() (s Service, arrived chan struct{}) {
+	arrived = make(chan struct{}, 1)
+	return func(ctx context.Context, _ *Call) ([]byte, error) {
+		arrived <- struct{}{}
+		select {
+		case <-ctx.Done():
+		case <-e.Context().Done():
+		}
+		return nil, ctx.Err()
+	}, arrived
+}
+
+func deadlineTravels(e *env) error {
+	const timeout = time.Minute
+	var left time.Duration
+	n := e.Serve(e.TB, nil, func(ctx context.Context, c *Call) ([]byte, error) {
+		if deadline, ok := ctx.Deadline(); ok {
+			left = time.Until(deadline)
+		}
+		return c.Body, nil
+	})
+	ctx, cancel := context.WithTimeout(e.Context(), timeout)
+	defer cancel()
+	if _, err := e.call(ctx, n, request()); err != nil {
+		return fmt.Errorf("Call error = %w", err)
+	}
+	if left <= timeout/2 || left > timeout+time.Second {
+		return fmt.Errorf("the service has %v left, want about %v", left, timeout)
+	}
+	return nil
+}
+
+func deadlineIs504(e *env) error {
+	s, _ := e.hang()
+	n := e.Serve(e.TB, nil, s)
+	ctx, cancel := context.WithTimeout(e.Context(), soon)
+	defer cancel()
+	if _, err := e.call(ctx, n, request()); !isStatus(err, http.StatusGatewayTimeout) {
+		return fmt.Errorf("Call error = %w, want 504", err)
+	}
+	return nil
+}
+
+func noDeadlineIsBounded(e *env) error {
+	s, _ := e.hang()
+	n := e.Serve(e.TB, nil, s)
+	c := e.Caller(e.TB, &client.Options{Timeout: soon})
+	if _, err := c.Call(e.Context(), n, request()); !isStatus(err, http.StatusGatewayTimeout) {
+		return fmt.Errorf("Call error = %w, want 504", err)
+	}
+	return nil
+}
+
+func cancelReturnsContextError(e *env) error {
+	s, arrived := e.hang()
+	n := e.Serve(e.TB, nil, s)
+	ctx, cancel := context.WithCancel(e.Context())
+	defer cancel()
+	go func() {
+		<-arrived
+		cancel()
+	}()
+	_, err := e.call(ctx, n, request())
+	if known := new(goapi.Error); !errors.Is(err, context.Canceled) || errors.As(err, &known) {
+		return fmt.Errorf("Call error = %w, want %w", err, context.Canceled)
+	}
+	return nil
+}
+
+func doneContextIsNotSent(e *env) error {
+	n := e.Serve(e.TB, nil, echo)
+	ctx, cancel := context.WithCancel(e.Context())
+	cancel()
+	sent, err := e.sent(ctx, nil, n)
+	if !errors.Is(err, context.Canceled) || sent {
+		return fmt.Errorf("Call error = %w, sent = %t, want %w and nothing sent", err, sent, context.Canceled)
+	}
+	return nil
+}
+
+// sent makes a call and says whether bytes of it may have left.
+func (e *env) sent(ctx context.Context, opts *client.Options, n *registry.Node) (bool, error) {
+	var sent atomic.Bool
+	req := request()
+	req.Sent = func() { sent.Store(true) }
+	_, err := e.Caller(e.TB, opts).Call(ctx, n, req)
+	return sent.Load(), err
+}
+
+func callsSent(e *env) error {
+	n := e.Serve(e.TB, nil, func(context.Context, *Call) ([]byte, error) { return nil, ErrNoMethod })
+	if sent, err := e.sent(e.Context(), nil, n); !sent {
+		return fmt.Errorf("Call error = %w, and Sent was not called", err)
+	}
+	return nil
+}
+
+// notReached returns nil if a call failed before any byte left, in a way that
+// another node may be tried.
+func notReached(sent bool, err error) error {
+	if known := new(goapi.Error); err == nil || errors.As(err, &known) || errors.Is(err, context.DeadlineExceeded) || sent {
+		return fmt.Errorf("Call error = %w, sent = %t, want an error that is not the service's, and nothing sent", err, sent)
+	}
+	return nil
+}
+
+func unreachableIsNotSent(e *env) error {
+	ln, err := new(net.ListenConfig).Listen(e.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	n := &registry.Node{ID: "gone", Address: ln.Addr().String()}
+	if err := ln.Close(); err != nil {
+		return err
+	}
+	return notReached(e.sent(e.Context(), nil, n))
+}
+
+func refusedDialIsNotSent(e *env) error {
+	n := e.Serve(e.TB, nil, echo)
+	opts := &client.Options{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("this address is not dialled")
+	}}
+	return notReached(e.sent(e.Context(), opts, n))
+}
+
+func silentConnectIsBounded(e *env) error {
+	n := &registry.Node{ID: "silent", Address: "127.0.0.1:1"}
+	opts := &client.Options{
+		ConnectTimeout: soon,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
+	}
+	return notReached(e.sent(e.Context(), opts, n))
+}
+
+// A node that closes early, or speaks something else, has not answered.
+func garbageIsNoAnswer(e *env) error {
+	for _, garbage := range []string{"", "SSH-2.0-OpenSSH_9.2\r\n", "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff"} {
+		n, err := e.talk(garbage)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(e.Context(), 10*time.Second)
+		_, err = e.sent(ctx, nil, n)
+		cancel()
+		if known := new(goapi.Error); err == nil || errors.As(err, &known) {
+			return fmt.Errorf("Call answered with %q error = %w, want one that is not the service's", garbage, err)
+		}
+	}
+	return nil
+}
+
+// talk starts a server that writes the same bytes to every connection.
+func (e *env) talk(text string) (*registry.Node, error) {
+	ln, err := new(net.ListenConfig).Listen(e.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Read(make([]byte, 1)) // so that the request has begun
+			_, _ = conn.Write([]byte(text))   // the caller may be gone
+			_ = conn.Close()                  // as above
+		}
+	}()
+	e.Cleanup(func() {
+		_ = ln.Close() // ends the loop, whatever it says
+		<-done
+	})
+	return &registry.Node{ID: "garbage", Address: ln.Addr().String()}, nil
+}
+
+func callsOverTLS(e *env) error {
+	server, trusting := certificate()
+	for key, value := range map[string]string{"secure": "true", "scheme": "https"} {
+		n := *e.Serve(e.TB, server.Clone(), echo)
+		n.Metadata = map[string]string{key: value}
+		res, err := e.Caller(e.TB, &client.Options{TLS: trusting}).Call(e.Context(), &n, request())
+		if err != nil || string(res.Body) != john {
+			return fmt.Errorf("Call of a node with %s=%s = %v, %w, want %s", key, value, res, err, john)
+		}
+	}
+	return nil
+}
+
+func verifiesTLS(e *env) error {
+	server, _ := certificate()
+	n := *e.Serve(e.TB, server, echo)
+	n.Metadata = map[string]string{"secure": "true"}
+	return notReached(e.sent(e.Context(), &client.Options{TLS: &tls.Config{MinVersion: tls.VersionTLS12}}, &n))
+}

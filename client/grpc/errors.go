@@ -1,0 +1,134 @@
+package grpc
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/client"
+	"github.com/goapi-dev/goapi/internal/mucp"
+)
+
+// failure returns the error of a call that failed: the service's, or why there
+// was no answer.
+func (cl *call) failure(ctx context.Context, req *client.Request, err error) error {
+	st := status.Convert(err)
+	switch {
+	case cl.answered.Load():
+		return serviceError(req.Service, st)
+	case ctx.Err() != nil:
+		return client.CallError(ctx, req, err)
+	case st.Code() == codes.DeadlineExceeded: // a moment before the context says so
+		return client.CallError(ctx, req, context.DeadlineExceeded)
+	case st.Code() == codes.ResourceExhausted:
+		return goapi.NewError(http.StatusBadGateway, "the answer of "+req.Service+" is too large", err)
+	case st.Code() == codes.Unavailable || !cl.headers.Load():
+		return client.CallError(ctx, req, err)
+	}
+	return goapi.NewError(http.StatusBadGateway, fmt.Sprintf("%s answered with something that is not gRPC", req.Service), err)
+}
+
+// errorType is the name of go-micro's error message, in every version.
+const errorType = "errors.Error"
+
+// serviceError returns the error that a service answered with: go-micro's in
+// the details or as the text, else what the status means.
+func serviceError(service string, st *status.Status) error {
+	for _, d := range st.Proto().GetDetails() {
+		_, name, _ := strings.Cut(d.GetTypeUrl(), "/")
+		if e, ok := decodeError(d.GetValue()); ok && name == errorType {
+			return &goapi.Error{Code: e.HTTPStatus(), ID: cmp.Or(e.ID, service), Detail: e.Detail}
+		}
+	}
+	if e := mucp.ParseError(st.Message()); e.Code > 0 {
+		return &goapi.Error{Code: e.HTTPStatus(), ID: cmp.Or(e.ID, service), Detail: e.Detail}
+	}
+	return &goapi.Error{Code: httpStatus(st), ID: service, Detail: st.Message()}
+}
+
+// The fields of errors.Error.
+const (
+	fieldID     = 1 // string
+	fieldCode   = 2 // int32
+	fieldDetail = 3 // string
+)
+
+// decodeError reads an errors.Error.
+func decodeError(b []byte) (*mucp.Error, bool) {
+	e := new(mucp.Error)
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return nil, false
+		}
+		b = b[n:]
+		switch {
+		case num == fieldID && typ == protowire.BytesType:
+			e.ID, n = protowire.ConsumeString(b)
+		case num == fieldCode && typ == protowire.VarintType:
+			var code uint64
+			code, n = protowire.ConsumeVarint(b)
+			e.Code = int(int32(code)) //nolint:gosec // as protobuf reads an int32
+		case num == fieldDetail && typ == protowire.BytesType:
+			e.Detail, n = protowire.ConsumeString(b)
+		default:
+			n = protowire.ConsumeFieldValue(num, typ, b)
+		}
+		if n < 0 {
+			return nil, false
+		}
+		b = b[n:]
+	}
+	return e, true
+}
+
+// httpStatus returns the HTTP status that means what a gRPC status does.
+func httpStatus(st *status.Status) int {
+	switch st.Code() {
+	case codes.InvalidArgument, codes.OutOfRange:
+		return http.StatusBadRequest
+	case codes.Unauthenticated:
+		return http.StatusUnauthorized
+	case codes.PermissionDenied:
+		return http.StatusForbidden
+	case codes.NotFound:
+		return http.StatusNotFound
+	case codes.AlreadyExists, codes.Aborted:
+		return http.StatusConflict
+	case codes.FailedPrecondition:
+		return http.StatusPreconditionFailed
+	case codes.ResourceExhausted:
+		return http.StatusTooManyRequests
+	case codes.Unavailable:
+		return http.StatusServiceUnavailable
+	case codes.DeadlineExceeded:
+		return http.StatusGatewayTimeout
+	case codes.Unimplemented:
+		if hasPrefix(st.Message(), "unknown service", "unknown method", "Method not found") {
+			return http.StatusNotFound
+		}
+		return http.StatusNotImplemented
+	case codes.Internal:
+		if hasPrefix(st.Message(), "grpc: failed to unmarshal", "grpc: error unmarshalling request") {
+			return http.StatusBadRequest
+		}
+	case codes.OK, codes.Canceled, codes.Unknown, codes.DataLoss:
+	}
+	return http.StatusInternalServerError
+}
+
+func hasPrefix(s string, prefixes ...string) bool {
+	for _, p := range prefixes {
+		if strings.HasPrefix(s, p) {
+			return true
+		}
+	}
+	return false
+}
