@@ -21,14 +21,14 @@ import (
 func (cl *call) failure(ctx context.Context, req *client.Request, err error) error {
 	st := status.Convert(err)
 	switch {
+	case cl.begun.Load() && tooLarge(st): // a service says so of a request, and begins no answer
+		return goapi.NewError(http.StatusBadGateway, "the answer of "+req.Service+" is too large", err)
 	case cl.answered.Load():
 		return serviceError(req.Service, st)
 	case ctx.Err() != nil:
 		return client.CallError(ctx, req, err)
 	case st.Code() == codes.DeadlineExceeded: // a moment before the context says so
 		return client.CallError(ctx, req, context.DeadlineExceeded)
-	case st.Code() == codes.ResourceExhausted:
-		return goapi.NewError(http.StatusBadGateway, "the answer of "+req.Service+" is too large", err)
 	case st.Code() == codes.Unavailable || !cl.headers.Load():
 		return client.CallError(ctx, req, err)
 	}
@@ -105,6 +105,9 @@ func httpStatus(st *status.Status) int {
 	case codes.FailedPrecondition:
 		return http.StatusPreconditionFailed
 	case codes.ResourceExhausted:
+		if tooLarge(st) {
+			return http.StatusRequestEntityTooLarge
+		}
 		return http.StatusTooManyRequests
 	case codes.Unavailable:
 		return http.StatusServiceUnavailable
@@ -122,6 +125,11 @@ func httpStatus(st *status.Status) int {
 	case codes.OK, codes.Canceled, codes.Unknown, codes.DataLoss:
 	}
 	return http.StatusInternalServerError
+}
+
+// tooLarge says that grpc-go refused a message on its way in.
+func tooLarge(st *status.Status) bool {
+	return st.Code() == codes.ResourceExhausted && strings.HasPrefix(st.Message(), "grpc: received message larger than max")
 }
 
 func hasPrefix(s string, prefixes ...string) bool {

@@ -169,6 +169,7 @@ func notInValue(r rune) bool { return r < ' ' || r > '~' }
 type call struct {
 	sent     func()
 	headers  atomic.Bool // of the request: handed to the connection
+	begun    atomic.Bool // the answer: its header is here
 	answered atomic.Bool // with a status of the service's own
 }
 

@@ -185,6 +185,8 @@ func (follower) HandleRPC(ctx context.Context, s stats.RPCStats) {
 		if cl.sent != nil {
 			cl.sent()
 		}
+	case *stats.InHeader:
+		cl.begun.Store(true)
 	case *stats.InTrailer:
 		cl.answered.Store(true)
 	}
