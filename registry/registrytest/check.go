@@ -114,9 +114,9 @@ func (w *watch) await(what string, within time.Duration, fulfils func([]*registr
 }
 
 // awaitState reads states until one is what is wanted.
-func (w *watch) awaitState(what string, want ...*registry.Service) []*registry.Service {
+func (w *watch) awaitState(what string, want ...*registry.Service) {
 	w.c.Helper()
-	return w.await(what, w.c.opts.Deadline, func(got []*registry.Service) bool { return equal(got, want) })
+	w.await(what, w.c.opts.Deadline, func(got []*registry.Service) bool { return equal(got, want) })
 }
 
 // service returns a service with the given nodes, which serve one endpoint.

@@ -57,7 +57,10 @@ func Run(t *testing.T, open func(t *testing.T) registry.Registry, opts *Options)
 	o := opts.orDefault()
 	for _, p := range promises(o) {
 		t.Run(p.name, func(t *testing.T) {
-			run := func(t *testing.T) { p.keep(&check{TB: t, reg: open(t), opts: o}) }
+			run := func(t *testing.T) {
+				t.Helper()
+				p.keep(&check{TB: t, reg: open(t), opts: o})
+			}
 			if o.FakeClock {
 				synctest.Test(t, run)
 				return

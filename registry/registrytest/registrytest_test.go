@@ -21,6 +21,7 @@ func TestRealClock(t *testing.T) {
 // Example shows the test of a registry: a function TestMemory that calls Run.
 func Example() {
 	testMemory := func(t *testing.T) {
+		t.Helper()
 		registrytest.Run(t, func(*testing.T) registry.Registry {
 			return new(registry.Memory)
 		}, &registrytest.Options{FakeClock: true})

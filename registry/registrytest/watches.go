@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/goapi-dev/goapi/registry"
@@ -110,7 +111,7 @@ func watchSkipsToLatest(c *check) {
 	before := w.next()
 	s := service("greeter", "1.0.0", node("greeter-1"))
 	for i := range updates {
-		s.Nodes[0].Metadata["update"] = fmt.Sprint(i)
+		s.Nodes[0].Metadata["update"] = strconv.Itoa(i)
 		c.register(s, 0)
 	}
 	for states := 1; ; states++ {

@@ -112,7 +112,7 @@ func TestBrokenRegistriesFail(t *testing.T) {
 			}
 		}},
 		{"begins with a part", "WatchStartsComplete", func(f *faulty) {
-			f.next = func(w *faultyWatcher, ctx context.Context) ([]*registry.Service, error) {
+			f.next = func(ctx context.Context, w *faultyWatcher) ([]*registry.Service, error) {
 				got, err := w.Watcher.Next(ctx)
 				return got[:len(got)/2], err
 			}
@@ -122,7 +122,7 @@ func TestBrokenRegistriesFail(t *testing.T) {
 		{"never forgets", "WatchSeesExpiry", func(f *faulty) { f.ttl = func(time.Duration) time.Duration { return 0 } }},
 		{"forgets too soon", "WatchSeesExpiry", func(f *faulty) { f.ttl = func(ttl time.Duration) time.Duration { return ttl / 2 } }},
 		{"decodes all anew", "WatchKeepsUnchangedPointers", func(f *faulty) {
-			f.next = func(w *faultyWatcher, ctx context.Context) ([]*registry.Service, error) {
+			f.next = func(ctx context.Context, w *faultyWatcher) ([]*registry.Service, error) {
 				got, err := w.Watcher.Next(ctx)
 				fresh := make([]*registry.Service, len(got))
 				for i, s := range got {
@@ -133,7 +133,7 @@ func TestBrokenRegistriesFail(t *testing.T) {
 		}},
 		{"changes a service in place", "WatchKeepsUnchangedPointers", func(f *faulty) {
 			first := make(map[string]*registry.Service)
-			f.next = func(w *faultyWatcher, ctx context.Context) ([]*registry.Service, error) {
+			f.next = func(ctx context.Context, w *faultyWatcher) ([]*registry.Service, error) {
 				got, err := w.Watcher.Next(ctx)
 				same := make([]*registry.Service, len(got))
 				for i, s := range got {
@@ -149,7 +149,7 @@ func TestBrokenRegistriesFail(t *testing.T) {
 		}},
 		{"says the same twice", "WatchSkipsToLatest", func(f *faulty) {
 			var last []*registry.Service
-			f.next = func(w *faultyWatcher, ctx context.Context) ([]*registry.Service, error) {
+			f.next = func(ctx context.Context, w *faultyWatcher) ([]*registry.Service, error) {
 				if len(last) > 0 {
 					return last, nil
 				}
@@ -177,12 +177,12 @@ func TestBrokenRegistriesFail(t *testing.T) {
 			}
 		}},
 		{"waits for ever", "WatchNextHonoursContext", func(f *faulty) {
-			f.next = func(w *faultyWatcher, ctx context.Context) ([]*registry.Service, error) {
+			f.next = func(ctx context.Context, w *faultyWatcher) ([]*registry.Service, error) {
 				return w.Watcher.Next(context.WithoutCancel(ctx))
 			}
 		}},
 		{"is bound to the context of Watch", "WatchNextHonoursContext", func(f *faulty) {
-			f.next = func(w *faultyWatcher, ctx context.Context) ([]*registry.Service, error) {
+			f.next = func(ctx context.Context, w *faultyWatcher) ([]*registry.Service, error) {
 				if err := w.opening.Err(); err != nil {
 					return nil, err
 				}
@@ -305,7 +305,7 @@ type faulty struct {
 	get        func(context.Context, string) ([]*registry.Service, error)
 	list       func(context.Context) ([]*registry.Service, error)
 	ttl        func(time.Duration) time.Duration
-	next       func(*faultyWatcher, context.Context) ([]*registry.Service, error)
+	next       func(context.Context, *faultyWatcher) ([]*registry.Service, error)
 	close      func(*faultyWatcher) error
 
 	mu       sync.Mutex
@@ -397,7 +397,7 @@ type faultyWatcher struct {
 func (w *faultyWatcher) Next(ctx context.Context) ([]*registry.Service, error) {
 	w.calls++
 	if w.faulty.next != nil {
-		return w.faulty.next(w, ctx)
+		return w.faulty.next(ctx, w)
 	}
 	return w.Watcher.Next(ctx)
 }
@@ -410,7 +410,7 @@ func (w *faultyWatcher) Close() error {
 }
 
 // nextOnce returns a first state and none after it.
-func nextOnce(w *faultyWatcher, ctx context.Context) ([]*registry.Service, error) {
+func nextOnce(ctx context.Context, w *faultyWatcher) ([]*registry.Service, error) {
 	if w.calls == 1 {
 		return w.Watcher.Next(ctx)
 	}
