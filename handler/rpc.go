@@ -1,0 +1,276 @@
+package handler
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/client"
+	"github.com/goapi-dev/goapi/internal/mucp"
+	"github.com/goapi-dev/goapi/upstream"
+)
+
+// RPCOptions adjust an RPC handler. A nil *RPCOptions means all defaults.
+type RPCOptions struct {
+	// MaxReply bounds a service's reply, in bytes. Default: 32 MiB.
+	MaxReply int
+	// TrustedProxies are peers whose account of where a request came from is
+	// believed. Default: none.
+	TrustedProxies []netip.Prefix
+}
+
+func (o *RPCOptions) orDefault() RPCOptions {
+	var d RPCOptions
+	if o != nil {
+		d = *o
+	}
+	if d.MaxReply <= 0 {
+		d.MaxReply = defaultMaxReply
+	}
+	return d
+}
+
+const (
+	defaultMaxReply = 32 << 20
+	maxPrealloc     = 64 << 10 // of a body, on the word of its length
+)
+
+// rpcMethods are the HTTP methods that are calls.
+const rpcMethods = "GET, HEAD, POST, PUT, PATCH, DELETE"
+
+// RPC returns a handler that serves a request by a unary call of the route's
+// endpoint, through c.
+//
+// The message is the body, as its content type says:
+//
+//   - application/json, application/json-rpc (its params), any other +json,
+//     and a form: a JSON message is put together, and the answer is JSON;
+//   - application/protobuf, application/x-protobuf, application/proto,
+//     application/octet-stream, application/proto-rpc (its message): it passes
+//     through untouched, and so does the answer.
+//
+// A body without a content type is JSON. GET and HEAD have no body: theirs is
+// not read. The answer has the content type of the request; what was framed as
+// json-rpc or proto-rpc is framed again.
+//
+// A JSON message has the variables of the path, over these the names of the
+// query, and over these the body, object by object. Names that contain
+// another (a.b, a[b]) lead to a field of a field; a name that is repeated or
+// ends in [] is a list. Where the service announced the type of its request,
+// texts become what their field takes, snake_case and camelCase are the same,
+// and a name in the query that is no field is 400. Where it did not, texts stay
+// texts. If the endpoint names a field for the body, the body is that field.
+//
+// The request's headers are the call's metadata, but for those of the
+// connection and the protocol. Requests that may be sent again (GET, HEAD, PUT,
+// DELETE) are, on another node. An empty reply is 204 if it is JSON, since it
+// says nothing, and 200 if it is protobuf, where it is a message.
+func RPC(c client.Caller, opts *RPCOptions) http.Handler {
+	h := &rpc{caller: c, opts: opts.orDefault()}
+	return goapi.HandlerFunc(h.serve)
+}
+
+type rpc struct {
+	caller client.Caller
+	opts   RPCOptions
+}
+
+func (h *rpc) serve(w http.ResponseWriter, r *http.Request) error {
+	rt := goapi.RouteFrom(r.Context())
+	if rt == nil {
+		return goapi.ErrNoRoute
+	}
+	if err := callable(r, rt); err != nil {
+		return err
+	}
+	md, err := callMetadata(r, h.opts.TrustedProxies)
+	if err != nil {
+		return err
+	}
+	pol := rt.Policy.OrDefault()
+	enc, msg, err := readMessage(w, r, rt, pol.MaxBody)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), pol.Timeout)
+	defer cancel()
+	reply, err := invoke(ctx, h.caller, rt.Upstream,
+		upstream.Call{Policy: &pol.Upstream, Idempotent: repeatable(r.Method)},
+		&client.Request{
+			Service:     rt.Service,
+			Endpoint:    rt.Endpoint.Name,
+			ContentType: enc.message,
+			Header:      md,
+			Body:        msg,
+		})
+	if err == nil {
+		reply, err = enc.replyOf(rt.Service, reply, h.opts.MaxReply)
+	}
+	if err != nil {
+		return err
+	}
+	writeReply(w, r, enc, reply)
+	return nil
+}
+
+// callable returns an error for a request that is no unary call.
+func callable(r *http.Request, rt *goapi.Route) error {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
+	default:
+		err := goapi.NewError(http.StatusMethodNotAllowed, quote(r.Method)+" is no call; use one of "+rpcMethods, nil)
+		err.Header = http.Header{"Allow": {rpcMethods}}
+		return err
+	}
+	if rt.Endpoint.Stream {
+		return goapi.NewError(http.StatusNotImplemented,
+			fmt.Sprintf("%s of service %s is a stream, which this gateway does not serve", rt.Endpoint.Name, rt.Service), nil)
+	}
+	return nil
+}
+
+// readMessage returns the message that a request is, and how it is encoded.
+func readMessage(w http.ResponseWriter, r *http.Request, rt *goapi.Route, maxBody int64) (encoding, []byte, error) {
+	var body []byte
+	enc := jsonEncoding()
+	if hasBody(r.Method) {
+		var err error
+		if enc, err = encodingOf(r.Header); err != nil {
+			return enc, nil, err
+		}
+		if body, err = readBody(w, r, maxBody); err != nil {
+			return enc, nil, err
+		}
+		if body, err = enc.unwrap(body); err != nil {
+			return enc, nil, err
+		}
+	}
+	if enc.message != mucp.JSON {
+		return enc, body, nil
+	}
+	msg, err := jsonMessage(&parts{
+		value: rt.Endpoint.Request,
+		field: rt.Endpoint.Body,
+		vars:  pathVariables(rt, r),
+		query: r.URL.RawQuery,
+		form:  enc.form,
+		body:  body,
+	})
+	return enc, msg, err
+}
+
+// readBody returns the whole body, of at most limit bytes.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if r.ContentLength > limit {
+		return nil, &http.MaxBytesError{Limit: limit}
+	}
+	if r.ContentLength == 0 || r.Body == nil {
+		return nil, nil
+	}
+	var buf bytes.Buffer
+	buf.Grow(int(min(max(r.ContentLength, 0), maxPrealloc)) + bytes.MinRead)
+	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
+	var tooLong *http.MaxBytesError
+	switch {
+	case err == nil:
+		return buf.Bytes(), nil
+	case errors.As(err, &tooLong), r.Context().Err() != nil:
+		return nil, err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, goapi.NewError(http.StatusRequestTimeout, "the body did not come in time", err)
+	}
+	return nil, goapi.NewError(http.StatusBadRequest, "the body broke off or is malformed", err)
+}
+
+// invoke calls a method on the nodes of set, until one answers or none is left
+// to try, and returns the reply. The exchange learns of it.
+func invoke(ctx context.Context, c client.Caller, set *upstream.Set, call upstream.Call, req *client.Request) ([]byte, error) {
+	var reply []byte
+	ex := goapi.ExchangeFrom(ctx)
+	if ex == nil {
+		ex = new(goapi.Exchange)
+	}
+	start := time.Now()
+	err := set.Do(ctx, call, func(ctx context.Context, try *upstream.Try) error {
+		ex.Node, ex.Attempts = try.Node.ID, try.N
+		var err error
+		reply, err = attempt(ctx, c, try, *req)
+		return err
+	})
+	ex.Upstream = time.Since(start)
+	if err != nil {
+		return nil, upstreamError(req.Service, err)
+	}
+	return reply, nil
+}
+
+// attempt calls a method on one node.
+func attempt(ctx context.Context, c client.Caller, try *upstream.Try, req client.Request) ([]byte, error) {
+	var sent atomic.Bool
+	req.Sent = func() {
+		sent.Store(true)
+		try.Sent()
+	}
+	rsp, err := c.Call(ctx, try.Node, &req)
+	if err == nil {
+		return rsp.Body, nil
+	}
+	var known *goapi.Error
+	switch {
+	case !errors.As(err, &known) || errors.Is(err, context.DeadlineExceeded):
+	case sent.Load():
+		try.Answered() // with an error of the service's own
+	default:
+		try.Blameless() // a call that cannot be made
+	}
+	return nil, err
+}
+
+// writeReply answers the request with what the service replied.
+func writeReply(w http.ResponseWriter, r *http.Request, enc encoding, reply []byte) {
+	h := w.Header()
+	if len(reply) == 0 && enc.message == mucp.JSON {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	h.Set("Content-Type", enc.reply)
+	h.Set("Content-Length", strconv.Itoa(len(reply)))
+	w.WriteHeader(http.StatusOK)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(reply) // the client is gone; nobody to tell
+	}
+}
+
+// callMetadata returns the headers of a request that a service may see, as the
+// metadata of a call.
+func callMetadata(r *http.Request, trusted []netip.Prefix) (map[string]string, error) {
+	header, err := requestHeader(r, trusted)
+	if err != nil {
+		return nil, err
+	}
+	md := make(map[string]string, len(header))
+	for name, values := range header {
+		switch {
+		case len(values) == 0 || mucp.Reserved(name):
+		case len(values) == 1:
+			md[name] = values[0]
+		case name == "Cookie":
+			md[name] = strings.Join(values, "; ")
+		default:
+			md[name] = strings.Join(values, ", ")
+		}
+	}
+	return md, nil
+}
+
+// hasBody says whether the body of a request with this method means anything.
+func hasBody(method string) bool { return method != http.MethodGet && method != http.MethodHead }
