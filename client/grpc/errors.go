@@ -28,7 +28,7 @@ func (cl *call) failure(ctx context.Context, req *client.Request, err error) err
 	case ctx.Err() != nil:
 		return client.CallError(ctx, req, err)
 	case st.Code() == codes.DeadlineExceeded: // a moment before the context says so
-		return client.CallError(ctx, req, context.DeadlineExceeded)
+		return goapi.NewError(http.StatusGatewayTimeout, req.Service+" did not answer in time", context.DeadlineExceeded)
 	case st.Code() == codes.Unavailable || !cl.headers.Load():
 		return client.CallError(ctx, req, err)
 	}
@@ -39,7 +39,8 @@ func (cl *call) failure(ctx context.Context, req *client.Request, err error) err
 const errorType = "errors.Error"
 
 // serviceError returns the error that a service answered with: go-micro's in
-// the details or as the text, else what the status means.
+// the details or as the text, else what the status means. Unknown is what
+// go-micro makes of a plain text.
 func serviceError(service string, st *status.Status) error {
 	for _, d := range st.Proto().GetDetails() {
 		_, name, _ := strings.Cut(d.GetTypeUrl(), "/")
@@ -47,7 +48,7 @@ func serviceError(service string, st *status.Status) error {
 			return &goapi.Error{Code: e.HTTPStatus(), ID: cmp.Or(e.ID, service), Detail: e.Detail}
 		}
 	}
-	if e := mucp.ParseError(st.Message()); e.Code > 0 {
+	if e := mucp.ParseError(st.Message()); e.Code > 0 || st.Code() == codes.Unknown {
 		return &goapi.Error{Code: e.HTTPStatus(), ID: cmp.Or(e.ID, service), Detail: e.Detail}
 	}
 	return &goapi.Error{Code: httpStatus(st), ID: service, Detail: st.Message()}

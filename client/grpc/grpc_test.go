@@ -117,7 +117,7 @@ func statusOf(c *clienttest.Call, err error) *status.Status {
 	case errors.Is(err, clienttest.ErrNoMessage):
 		return status.New(codes.Internal, "grpc: failed to unmarshal the received message: proto:\u00a0(line 1:16): unknown field \"nosuch\"")
 	}
-	return status.New(codes.Unknown, err.Error())
+	return status.FromContextError(err)
 }
 
 func microStatus(e *goapi.Error) *status.Status {
@@ -218,6 +218,7 @@ func TestStatuses(t *testing.T) {
 		{"broken details", withDetails("type.googleapis.com/errors.Error", "\xff\xff"), goapi.Error{Code: 400, ID: "greeter", Detail: "text"}},
 		{"other details", withDetails("type.googleapis.com/google.rpc.BadRequest", "\n\x00"), goapi.Error{Code: 400, ID: "greeter", Detail: "text"}},
 		{"plain", status.New(codes.Unknown, "a plain error"), goapi.Error{Code: 500, ID: "greeter", Detail: "a plain error"}},
+		{"plain deadline", status.New(codes.Unknown, "context deadline exceeded"), goapi.Error{Code: 504, ID: "greeter", Detail: "context deadline exceeded"}},
 		{"unknown service", status.New(codes.Unimplemented, "unknown service Nope"), goapi.Error{Code: 404, ID: "greeter", Detail: "unknown service Nope"}},
 		{"unknown method", status.New(codes.Unimplemented, "unknown method Nope for service greet.Greeter"), goapi.Error{Code: 404, ID: "greeter", Detail: "unknown method Nope for service greet.Greeter"}},
 		{"unimplemented", status.New(codes.Unimplemented, "method Hello not implemented"), goapi.Error{Code: 501, ID: "greeter", Detail: "method Hello not implemented"}},
