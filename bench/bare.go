@@ -51,7 +51,7 @@ func bare(to *url.URL, pool bool) *httputil.ReverseProxy {
 			IdleConnTimeout:     90 * time.Second,
 			DisableCompression:  true,
 		},
-		ErrorLog: log.New(io.Discard, "", 0), //nolint:forbidigo // the field is a *log.Logger
+		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	if pool {
 		p.BufferPool = new(buffers)

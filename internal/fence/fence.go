@@ -42,7 +42,7 @@ func rooms() map[string][]string {
 
 		"client":            {".", "registry", "internal/mucp"},
 		"client/clienttest": {".", "registry", "client"},
-		"client/grpc":       {".", "registry", "client"},
+		"client/grpc":       {".", "registry", "client", "internal/mucp"},
 
 		"handler": {".", "client", "registry", "upstream", "internal/mucp"},
 		"service": {".", "registry", "internal/mucp"},
@@ -66,9 +66,12 @@ func modules() map[string][]string {
 		"registry/registrytest": {"github.com/google/go-cmp"},
 		"registry/nats":         {"github.com/nats-io/nats.go"},
 		"nats":                  {"github.com/nats-io/nats.go", "github.com/nats-io/nats-server/v2"},
+		"client":                {"golang.org/x/net/http/httpguts"},
+		"client/clienttest":     {"golang.org/x/sync/errgroup"},
 		"client/grpc":           {"google.golang.org/grpc", "google.golang.org/protobuf", "google.golang.org/genproto/googleapis/rpc"},
 		"handler":               {"github.com/coder/websocket"},
 		"service":               {"google.golang.org/protobuf"},
+		"internal/mucp":         {"golang.org/x/net/http/httpguts", "google.golang.org/protobuf/encoding/protowire"},
 		"standard":              {anything},
 		"cmd/goapi":             {anything},
 	}
