@@ -61,6 +61,11 @@ func (b *proxyBench) run(ctx context.Context, out io.Writer) (err error) {
 	if b.rounds < 1 || b.connections < 1 || b.duration < time.Second {
 		return errors.New("-rounds and -connections are at least 1, -duration at least 1s")
 	}
+	for _, program := range []string{"nginx", "haproxy", "wrk", "taskset"} {
+		if _, err := find(program); err != nil {
+			return err
+		}
+	}
 	l, err := newLab()
 	if err != nil {
 		return err
