@@ -93,7 +93,7 @@ func (e *encoding) unwrap(body []byte) ([]byte, error) {
 // unwrapJSON returns the first of the params, or the params themselves if they
 // are an object. The id comes back as it is.
 func (e *encoding) unwrapJSON(body []byte) ([]byte, error) {
-	if err := checkJSON(body); err != nil {
+	if err := checkJSON(body, "body"); err != nil {
 		return nil, err
 	}
 	var call struct {

@@ -41,7 +41,7 @@ type pair struct{ name, text string }
 func jsonMessage(p *parts) ([]byte, error) {
 	body := bytes.TrimSpace(p.body)
 	if !p.form && len(body) > 0 {
-		if err := checkJSON(body); err != nil {
+		if err := checkJSON(body, "body"); err != nil {
 			return nil, err
 		}
 	}
@@ -157,37 +157,37 @@ func layJSON(below map[string]any, v *registry.Value, object json.RawMessage) er
 	return nil
 }
 
-// checkJSON returns an error unless the body is one JSON value that services
-// can read.
-func checkJSON(body []byte) error {
-	if !json.Valid(body) {
+// checkJSON returns an error unless text, which is what the client knows as
+// where, is one JSON value that services can read.
+func checkJSON(text []byte, where string) error {
+	if !json.Valid(text) {
 		var (
 			raw    json.RawMessage
 			syntax *json.SyntaxError
 			at     int64
 		)
-		if err := json.Unmarshal(body, &raw); errors.As(err, &syntax) {
+		if err := json.Unmarshal(text, &raw); errors.As(err, &syntax) {
 			at = syntax.Offset
 		}
-		return badRequest(fmt.Sprintf("the body is not JSON: byte %d of %d does not fit", at, len(body)))
+		return badRequest(fmt.Sprintf("the %s is not JSON: byte %d of %d does not fit", where, at, len(text)))
 	}
-	if !utf8.Valid(body) {
-		return badRequest("the body is not JSON: its text is not UTF-8")
+	if !utf8.Valid(text) {
+		return badRequest("the " + where + " is not JSON: it is not UTF-8")
 	}
-	if isDeep(body) {
-		return badRequest(fmt.Sprintf("the body is nested deeper than %d", maxDepth))
+	if isDeep(text) {
+		return badRequest(fmt.Sprintf("the %s is nested deeper than %d", where, maxDepth))
 	}
 	return nil
 }
 
 // isDeep says whether valid JSON is nested deeper than maxDepth.
-func isDeep(body []byte) bool {
-	if len(body) <= 2*maxDepth {
+func isDeep(text []byte) bool {
+	if len(text) <= 2*maxDepth {
 		return false
 	}
 	depth, inString := 0, false
-	for i := 0; i < len(body); i++ {
-		switch c := body[i]; {
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
 		case c == '"':
 			inString = !inString
 		case inString:
