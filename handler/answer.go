@@ -1,0 +1,155 @@
+package handler
+
+import (
+	"errors"
+	"io"
+	"maps"
+	"mime"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/upstream"
+)
+
+// errInterim ends an attempt on a node that says that it is busy and no more.
+var errInterim = errors.New("handler: too many interim answers")
+
+// relay passes an interim answer on to the client. The transport calls it while
+// the attempt waits.
+func (f *forwarding) relay(code int, header textproto.MIMEHeader) error {
+	f.interim.Lock()
+	defer f.interim.Unlock()
+	if f.came++; f.came > maxInterim {
+		return errInterim
+	}
+	// The server itself says 100 to the client when the body is read.
+	if code == http.StatusContinue || f.final || f.expect || f.relayed == maxRelayed || !f.r.ProtoAtLeast(1, 1) {
+		return nil
+	}
+	f.relayed++
+	h := f.w.Header()
+	kept := maps.Clone(h)
+	bad := copyAnswerHeader(h, http.Header(header))
+	if bad == "" {
+		f.w.WriteHeader(code)
+	}
+	clear(h)
+	maps.Copy(h, kept)
+	return nil
+}
+
+// answer passes the service's answer on to the client.
+func (f *forwarding) answer(try *upstream.Try, resp *http.Response) error {
+	try.Sent()
+	if resp.StatusCode < http.StatusOK {
+		return f.badAnswer("it switched to a protocol that nobody asked for")
+	}
+	h := f.w.Header()
+	if bad := copyAnswerHeader(h, resp.Header); bad != "" {
+		for name := range resp.Header {
+			delete(h, name)
+		}
+		return f.badAnswer("header " + bad + " holds a control character")
+	}
+	try.Answered()
+	f.ex.Upstream = time.Since(f.start)
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // the server would guess one
+	}
+	if f.body != nil && !f.body.ended.Load() && f.r.ProtoMajor == 1 {
+		h["Connection"] = []string{"close"} // the rest of the body may never be read
+	}
+	var trailer []string
+	for name := range resp.Trailer {
+		if !forbiddenTrailer(name) {
+			trailer = append(trailer, name)
+		}
+	}
+	if trailer != nil {
+		h["Trailer"] = trailer
+	}
+	f.w.WriteHeader(resp.StatusCode)
+	if resp.Body == http.NoBody {
+		return nil
+	}
+	if err := f.copyBody(resp); err != nil {
+		return err
+	}
+	f.setTrailer(resp.Trailer, trailer)
+	return nil
+}
+
+// badAnswer is the error for an answer that cannot be passed on.
+func (f *forwarding) badAnswer(why string) error {
+	return goapi.NewError(http.StatusBadGateway, "service "+f.ex.Route.Service+" gave no valid answer: "+why, nil)
+}
+
+// copyBody passes the body of an answer on, each piece as it comes.
+func (f *forwarding) copyBody(resp *http.Response) error {
+	live := resp.ContentLength < 0 || isEventStream(resp.Header)
+	if live {
+		if err := f.rc.Flush(); err != nil {
+			return clientGone(err)
+		}
+	}
+	buf := f.buffers.Get().(*[copySize]byte)
+	defer f.buffers.Put(buf)
+	var armed time.Time
+	for {
+		n, err := resp.Body.Read(buf[:])
+		if n > 0 {
+			if now := time.Now(); now.Sub(armed) > f.idle/idleGrain {
+				armed = now
+				_ = f.rc.SetWriteDeadline(now.Add(f.idle)) // a writer that has none bounds its client itself
+			}
+			if _, werr := f.w.Write(buf[:n]); werr != nil {
+				return clientGone(werr)
+			}
+		}
+		if err == io.EOF { //nolint:errorlint // an io.Reader returns it as it is
+			return nil
+		}
+		if err != nil {
+			if f.r.Context().Err() != nil {
+				return clientGone(err)
+			}
+			return goapi.NewError(http.StatusBadGateway, "service "+f.ex.Route.Service+" broke off its answer", err)
+		}
+		if live || n < len(buf) { // the next piece may take long
+			if err := f.rc.Flush(); err != nil {
+				return clientGone(err)
+			}
+		}
+	}
+}
+
+func clientGone(cause error) error {
+	return goapi.NewError(goapi.StatusClientClosedRequest, "the client went away", cause)
+}
+
+func isEventStream(h http.Header) bool {
+	values := h["Content-Type"]
+	if len(values) == 0 || !strings.HasPrefix(values[0], "text/event-stream") {
+		return false
+	}
+	kind, _, _ := mime.ParseMediaType(values[0])
+	return kind == "text/event-stream"
+}
+
+// setTrailer passes on what follows a body, announced or not.
+func (f *forwarding) setTrailer(trailer http.Header, announced []string) {
+	h := f.w.Header()
+	for name, values := range trailer {
+		if forbiddenTrailer(name) || slices.ContainsFunc(values, breaksLine) {
+			continue
+		}
+		if !slices.Contains(announced, name) {
+			name = http.TrailerPrefix + name
+		}
+		h[name] = values
+	}
+}

@@ -1,0 +1,105 @@
+package handler
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/goapi-dev/goapi/upstream"
+)
+
+const (
+	connectTimeout = 2 * time.Second
+	idleConn       = 90 * time.Second
+	continueWait   = time.Second // for a service that does not know Expect
+	copySize       = 32 << 10
+	// idleGrain is the share of an idle time that may pass until a deadline is
+	// moved: moving it each time costs more than the read it guards.
+	idleGrain = 8
+)
+
+// newTransport returns a transport to services, which speaks HTTP/1.1.
+func newTransport(o *HTTPOptions, buffers *sync.Pool) *http.Transport {
+	dial := o.DialContext
+	if dial == nil {
+		dial = (&net.Dialer{ControlContext: (*upstream.Guard)(nil).Control}).DialContext
+	}
+	idle := o.Idle
+	return &http.Transport{
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+			defer cancel()
+			c, err := dial(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return &conn{Conn: c, idle: idle, buffers: buffers}, nil
+		},
+		TLSClientConfig:        o.TLS.Clone(),
+		TLSHandshakeTimeout:    connectTimeout,
+		DisableCompression:     true, // an encoding is between client and service
+		MaxIdleConnsPerHost:    1 << 10,
+		IdleConnTimeout:        idleConn,
+		ExpectContinueTimeout:  continueWait,
+		MaxResponseHeaderBytes: o.MaxHeader,
+	}
+}
+
+// conn is a connection to a node. It knows whether bytes were written, and
+// breaks when it makes no progress for the idle time.
+type conn struct {
+	net.Conn
+
+	idle    time.Duration
+	buffers *sync.Pool
+	writes  atomic.Int64 // that have begun, less those that wrote nothing
+	armed   atomic.Int64 // when the deadlines were moved, in Unix nanoseconds
+}
+
+// Read implements net.Conn.
+func (c *conn) Read(p []byte) (int, error) {
+	c.arm()
+	return c.Conn.Read(p)
+}
+
+// Write implements net.Conn.
+func (c *conn) Write(p []byte) (int, error) {
+	c.arm()
+	c.writes.Add(1)
+	n, err := c.Conn.Write(p)
+	if n == 0 && err != nil {
+		c.writes.Add(-1)
+	}
+	return n, err
+}
+
+// ReadFrom implements io.ReaderFrom, which is what copies bodies of known
+// length to the service, each piece as it comes.
+func (c *conn) ReadFrom(r io.Reader) (int64, error) {
+	buf := c.buffers.Get().(*[copySize]byte)
+	defer c.buffers.Put(buf)
+	return io.CopyBuffer(struct{ io.Writer }{c}, r, buf[:])
+}
+
+// arm moves the deadlines, if that is due.
+func (c *conn) arm() {
+	now := time.Now()
+	if now.UnixNano()-c.armed.Load() > int64(c.idle/idleGrain) {
+		c.armed.Store(now.UnixNano())
+		_ = c.SetDeadline(now.Add(c.idle)) // a connection that is closed tells the one who reads it
+	}
+}
+
+// nodeConn returns the conn within what a transport uses.
+func nodeConn(nc net.Conn) *conn {
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn()
+	}
+	c, _ := nc.(*conn)
+	return c
+}

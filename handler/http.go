@@ -1,0 +1,300 @@
+package handler
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/upstream"
+)
+
+const (
+	defaultMaxHeader = 256 << 10
+	defaultIdle      = 5 * time.Minute
+	// maxRelayed interim answers reach the client; a service that sends more
+	// than maxInterim is broken.
+	maxRelayed = 5
+	maxInterim = 100
+	// maxStale is how many connections that the node has closed meanwhile are
+	// tried before the node counts as unreachable.
+	maxStale = 3
+)
+
+// HTTPOptions adjust an HTTP handler. A nil *HTTPOptions means all defaults.
+type HTTPOptions struct {
+	// DialContext connects to a node, within 2 s. Default: a net.Dialer behind
+	// an upstream.Guard that knows no listeners.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	// TLS is for nodes that announce secure=true or scheme=https. They are
+	// verified by the host of their address. Default: the system's roots.
+	TLS *tls.Config
+	// TrustedProxies are peers whose account of where a request came from is
+	// believed. Default: none.
+	TrustedProxies []netip.Prefix
+	// MaxHeader bounds the header of an answer, in bytes. Default: 256 KiB.
+	MaxHeader int64
+	// Idle bounds the time in which a connection, on either side, makes no
+	// progress. Default: 5 min.
+	Idle time.Duration
+}
+
+func (o *HTTPOptions) orDefault() HTTPOptions {
+	var d HTTPOptions
+	if o != nil {
+		d = *o
+	}
+	if d.MaxHeader <= 0 {
+		d.MaxHeader = defaultMaxHeader
+	}
+	if d.Idle <= 0 {
+		d.Idle = defaultIdle
+	}
+	return d
+}
+
+// HTTP returns a handler that forwards a request, as it is, to a service that
+// speaks plain HTTP/1.1, and the service's answer to the client.
+//
+// Path and query are forwarded as they were received, byte for byte, less the
+// endpoint's strip prefix; so is Host. Bodies stream in both directions, at the
+// same time if they want to, and are never held whole; trailers follow them.
+// The answer goes out as it comes in. An interim answer (103, say) is relayed,
+// and the client of an "Expect: 100-continue" is told to go on when the
+// service wants the body. Upgrades and CONNECT are not served.
+//
+// What is tried again on another node is what [upstream.Set.Do] allows; a body
+// of an idempotent request is kept for that up to 64 KiB. When a service breaks
+// off its answer, so does the gateway.
+//
+// The handler is an io.Closer; Close closes the connections that are idle.
+func HTTP(opts *HTTPOptions) http.Handler {
+	o := opts.orDefault()
+	p := &proxy{
+		trusted: o.TrustedProxies,
+		idle:    o.Idle,
+		buffers: sync.Pool{New: func() any { return new([copySize]byte) }},
+	}
+	p.transport = newTransport(&o, &p.buffers)
+	p.serve = p.forward
+	return p
+}
+
+// proxy is the HTTP handler.
+type proxy struct {
+	trusted   []netip.Prefix
+	idle      time.Duration
+	buffers   sync.Pool // of *[copySize]byte
+	transport *http.Transport
+	serve     goapi.HandlerFunc
+}
+
+// ServeHTTP implements http.Handler.
+func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.serve.ServeHTTP(w, r) }
+
+// Close closes the connections that are idle.
+func (p *proxy) Close() error {
+	p.transport.CloseIdleConnections()
+	return nil
+}
+
+// forward serves a request.
+func (p *proxy) forward(w http.ResponseWriter, r *http.Request) error {
+	ex := goapi.ExchangeFrom(r.Context())
+	if ex == nil || ex.Route == nil {
+		return goapi.ErrNoRoute
+	}
+	if r.Method == http.MethodConnect {
+		return goapi.NewError(http.StatusMethodNotAllowed, "CONNECT is not served", nil)
+	}
+	header, err := requestHeader(r, p.trusted)
+	if err != nil {
+		return err
+	}
+	rt := ex.Route
+	call := upstream.Call{Idempotent: repeatable(r.Method)}
+	if rt.Policy != nil {
+		call.Policy = &rt.Policy.Upstream
+	}
+	f := &forwarding{
+		proxy: p, w: w, r: r, ex: ex, header: header, start: time.Now(),
+		target: forwardTarget(r.URL, rt.Endpoint.Strip), rc: *http.NewResponseController(w),
+	}
+	f.trace.GotConn = f.gotConn
+	f.trace.Got1xxResponse = f.relay
+	if err := f.takeBody(call.Idempotent); err != nil {
+		return err
+	}
+	defer f.body.release(w)
+	f.suitTransport(call.Idempotent)
+	err = rt.Upstream.Do(r.Context(), call, f.attempt)
+	if err == nil {
+		return nil
+	}
+	if f.fault != nil {
+		return f.fault
+	}
+	return upstreamError(rt.Service, err)
+}
+
+// repeatable says whether doing a request twice is the same as doing it once,
+// as RFC 9110, section 9.2.2 has it. Methods that are not known are not.
+func repeatable(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return false
+}
+
+// suitTransport keeps the transport from doing more than it is asked to.
+func (f *forwarding) suitTransport(idempotent bool) {
+	if _, ok := f.header["User-Agent"]; !ok {
+		f.header["User-Agent"] = nil // it would add its own
+	}
+	if idempotent {
+		return
+	}
+	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
+		if v, ok := f.header[name]; ok { // it would try again by itself; names have no case to others
+			delete(f.header, name)
+			f.header[strings.ToLower(name)] = v
+		}
+	}
+}
+
+// forwarding is one request on its way.
+type forwarding struct {
+	*proxy
+
+	w      http.ResponseWriter
+	rc     http.ResponseController
+	r      *http.Request
+	ex     *goapi.Exchange
+	start  time.Time
+	target url.URL // without scheme and host
+	header http.Header
+	body   *body // nil for none
+	expect bool  // the client waits for a 100
+	trace  httptrace.ClientTrace
+	last   error // of the attempt before
+	fault  error // the client's, where that is what the attempt failed for
+
+	// Of the attempt that is under way:
+	conn   *conn
+	reused bool
+	before int64 // writes of conn that are not this attempt's
+	sent   bool  // something was written to a connection before conn
+
+	interim sync.Mutex // guards what follows, and w until the answer is here
+	relayed int
+	came    int  // interim answers
+	final   bool // no more are relayed
+}
+
+// takeBody prepares the body of the request.
+func (f *forwarding) takeBody(keep bool) error {
+	expect := f.header["Expect"]
+	if f.body = newBody(f.r, &f.rc, f.idle, keep); f.body == nil {
+		delete(f.header, "Expect") // for a body that never comes
+		return nil
+	}
+	if len(expect) > 0 && f.r.ProtoAtLeast(1, 1) {
+		if len(expect) > 1 || !strings.EqualFold(expect[0], "100-continue") {
+			return goapi.NewError(http.StatusExpectationFailed, "the only expectation that can be met is 100-continue", nil)
+		}
+		f.expect = true
+	}
+	_ = f.rc.EnableFullDuplex() // a writer that cannot streams one way after the other
+	return nil
+}
+
+// attempt forwards the request to one node.
+func (f *forwarding) attempt(ctx context.Context, try *upstream.Try) error {
+	if f.last != nil && f.body != nil && f.body.lost.Load() {
+		try.Blameless() // the one before failed, and the request cannot be sent again
+		return f.last
+	}
+	f.ex.Node, f.ex.Attempts = try.Node.ID, try.N
+	out := f.request(ctx, try.Node)
+	resp, err := f.roundTrip(out, try)
+	f.interim.Lock()
+	f.final = true
+	f.interim.Unlock()
+	if err == nil {
+		defer resp.Body.Close()
+		err = f.answer(try, resp)
+	} else {
+		if f.wrote() {
+			try.Sent()
+		}
+		if f.fault = f.body.failure(ctx.Err() != nil); f.fault != nil {
+			try.Blameless()
+		}
+	}
+	if f.body != nil {
+		_ = out.Body.Close() // of a bodyReader: cannot fail
+	}
+	f.last = err
+	return err
+}
+
+// request returns the request as it goes to a node, but for its body.
+func (f *forwarding) request(ctx context.Context, n *registry.Node) *http.Request {
+	u := f.target
+	u.Scheme, u.Host = "http", n.Address
+	if n.Metadata["secure"] == "true" || n.Metadata["scheme"] == "https" {
+		u.Scheme = "https"
+	}
+	out := f.r.WithContext(httptrace.WithClientTrace(ctx, &f.trace))
+	out.URL, out.Header = &u, f.header
+	out.Body, out.Trailer, out.TransferEncoding = nil, nil, nil
+	// Where the service answers instead of asking for the body, the transport
+	// keeps the body back only if the connection ends with the answer.
+	out.Close = f.expect
+	return out
+}
+
+// roundTrip sends the request and returns the head of the answer. A connection
+// that turns out to have been closed by the node while it was idle, before
+// anything was written, says nothing of the node: it takes another.
+func (f *forwarding) roundTrip(out *http.Request, try *upstream.Try) (*http.Response, error) {
+	f.interim.Lock()
+	f.final = false
+	f.interim.Unlock()
+	f.conn, f.sent = nil, false
+	for n := 1; ; n++ {
+		if f.body != nil {
+			f.body.open(out, try)
+		}
+		resp, err := f.transport.RoundTrip(out)
+		stale := err != nil && f.conn != nil && f.reused && !f.wrote()
+		if !stale || n == maxStale || out.Context().Err() != nil {
+			return resp, err
+		}
+	}
+}
+
+// gotConn is called when the transport has a connection for the request.
+func (f *forwarding) gotConn(info httptrace.GotConnInfo) {
+	f.sent = f.wrote()
+	f.conn, f.reused = nodeConn(info.Conn), info.Reused
+	if f.conn == nil { // not one of ours: who knows
+		f.sent = true
+		return
+	}
+	f.before = f.conn.writes.Load()
+}
+
+// wrote says whether bytes of the request may have left in this attempt.
+func (f *forwarding) wrote() bool {
+	return f.sent || f.conn != nil && f.conn.writes.Load() != f.before
+}
