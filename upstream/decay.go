@@ -16,16 +16,20 @@ type decaying struct{ word atomic.Uint64 }
 
 // pack returns v as it is at now.
 func pack(v float64, now time.Duration) uint64 {
-	return uint64(uint32(now/time.Millisecond))<<32 | uint64(math.Float32bits(float32(v)))
+	return uint64(stamp(now))<<32 | uint64(math.Float32bits(float32(v)))
+}
+
+// stamp returns now in milliseconds, on a clock that goes round in 50 days.
+func stamp(now time.Duration) uint32 {
+	return uint32(now.Milliseconds() & math.MaxUint32)
 }
 
 // unpack returns the number as it was set, and the part of it that is left at
-// now. The clock of 32 bits goes round in 50 days; what seems to lie in the
-// future is taken for new.
+// now. What seems to lie in the future is taken for new.
 func unpack(word uint64, now time.Duration) (v, left float64) {
-	v = float64(math.Float32frombits(uint32(word)))
-	age := int32(uint32(now/time.Millisecond) - uint32(word>>32))
-	if age <= 0 {
+	v = float64(math.Float32frombits(uint32(word & math.MaxUint32)))
+	age := stamp(now) - uint32(word>>32)
+	if age == 0 || age > math.MaxInt32 {
 		return v, 1
 	}
 	return v, math.Exp(-float64(age) / float64(decayTime/time.Millisecond))
@@ -65,7 +69,7 @@ func (l *latency) estimate(now time.Duration) (float64, bool) {
 
 // last returns the average as of the last sample, 0 without one.
 func (l *latency) last() time.Duration {
-	return time.Duration(math.Float32frombits(uint32(l.word.Load())))
+	return time.Duration(math.Float32frombits(uint32(l.word.Load() & math.MaxUint32)))
 }
 
 const (

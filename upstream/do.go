@@ -42,56 +42,54 @@ func (s *Set) Do(ctx context.Context, c Call, attempt func(context.Context, *Try
 	var (
 		room  [4]*node
 		tried = room[:0]
-		last  error
+		last  = ErrNoNodes
 	)
-	for len(tried) < pol.Tries && len(nodes) > 0 {
+	for {
 		n, probe := pick(nodes, tried, now)
 		if n == nil {
-			break
+			return last
 		}
 		tried = append(tried, n)
-		t := &Try{Node: n.announced.Load(), N: len(tried), pool: s.pool, node: n, picked: now}
-		err := t.run(ctx, pol.TryTimeout, probe, attempt)
+		t := &Try{Node: n.announced.Load(), N: len(tried), pool: s.pool, node: n, picked: now, timeout: pol.TryTimeout}
+		err := t.run(ctx, probe, attempt)
 		if err == nil {
 			return nil
 		}
 		now = s.pool.pools.now()
-		var again bool
-		if again, last = t.judge(ctx, err, now, c.Idempotent); !again {
-			break
+		failed, err := t.judge(ctx, err, now)
+		if failed == nil {
+			return err
 		}
-		nodes = s.list()
+		if t.N == pol.Tries || failed.Sent && !(c.Idempotent && s.pool.budget.withdraw(now)) {
+			return failed
+		}
+		last, nodes = failed, s.list()
 	}
-	return last
 }
 
-// judge says whether a request whose try failed may be tried again, and with
-// which error Do ends if not. It holds against the node what is to be held.
-func (t *Try) judge(ctx context.Context, err error, now time.Duration, idempotent bool) (again bool, _ error) {
+// judge returns what a try that failed was: a failure of the node, which it
+// holds against the node, or else an error that is final.
+func (t *Try) judge(ctx context.Context, err error, now time.Duration) (failed *NodeError, final error) {
 	if t.outcome&wasAnswered != 0 {
-		return false, err
+		return nil, err
 	}
 	sent, timeout := t.outcome&wasSent != 0, t.outcome&hasExpired != 0
-	if waited := now - time.Duration(t.waiting.Load()); sent && waited >= patience {
+	if waited := now - t.since(); sent && waited >= patience {
 		t.node.latency.atLeast(now, waited)
 	}
 	if done := ctx.Err(); done != nil {
 		if !errors.Is(err, done) {
 			err = fmt.Errorf("upstream: %w: %w", done, err)
 		}
-		return false, err
+		return nil, err
 	}
 	if t.outcome&wasBlameless != 0 {
-		return false, err
+		return nil, err
 	}
-	unreached := !sent && !timeout
-	if wait := t.node.failed(t.picked, now, unreached); wait > 0 {
+	if wait := t.node.failed(t.picked, now, !sent && !timeout); wait > 0 {
 		t.pool.pools.log.LogAttrs(ctx, slog.LevelWarn, "node ejected",
 			slog.String("service", t.pool.name), slog.String("node", t.Node.ID),
 			slog.Duration("for", wait), slog.Any("error", err))
 	}
-	again = !sent || idempotent && t.pool.budget.withdraw(now)
-	return again, &NodeError{
-		Service: t.pool.name, Node: t.Node.ID, Sent: sent, Timeout: timeout, Err: err,
-	}
+	return &NodeError{Service: t.pool.name, Node: t.Node.ID, Sent: sent, Timeout: timeout, Err: err}, nil
 }

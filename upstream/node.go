@@ -109,6 +109,9 @@ func (n *node) failed(picked, now time.Duration, unreached bool) time.Duration {
 // A node that the request has not tried comes first, then one that it has, then
 // one that is ejected.
 func pick(nodes, tried []*node, now time.Duration) (n *node, probe *ejection) {
+	if len(nodes) == 0 {
+		return nil, nil
+	}
 	if n, probe = pickAvailable(nodes, tried, now); n != nil {
 		return n, probe
 	}
@@ -144,7 +147,7 @@ func draw(nodes, tried []*node, not *node, now time.Duration) *node {
 		return n != not && n.available(now) && !slices.Contains(tried, n)
 	}
 	for range draws {
-		if n := nodes[rand.IntN(len(nodes))]; free(n) {
+		if n := nodes[rand.IntN(len(nodes))]; free(n) { //nolint:gosec // balance is no secret
 			return n
 		}
 	}
@@ -155,7 +158,7 @@ func draw(nodes, tried []*node, not *node, now time.Duration) *node {
 			continue
 		}
 		seen++
-		if rand.IntN(seen) == 0 {
+		if rand.IntN(seen) == 0 { //nolint:gosec // balance is no secret
 			found = n
 		}
 	}

@@ -20,6 +20,7 @@ const (
 	wasAnswered
 	wasBlameless
 	hasExpired // the timeout has passed
+	hasRung    // the alarm has, and is not used again
 	isOver     // attempt has returned
 )
 
@@ -33,13 +34,19 @@ type Try struct {
 	pool    *Pool
 	node    *node
 	picked  time.Duration
-	waiting atomic.Int64 // since when an answer is waited for
-	state   atomic.Uint32
-	outcome uint32 // the state when attempt had returned
 	timeout time.Duration
 	cancel  context.CancelCauseFunc
-	alarm   atomic.Pointer[alarm]
+	alarm   *alarm
+	waiting atomic.Int64 // since when an answer is waited for, after picked
+	state   atomic.Uint32
+	outcome uint32 // the state when attempt had returned
 }
+
+// now returns the time since the start of the Pools.
+func (t *Try) now() time.Duration { return t.pool.pools.now() }
+
+// since returns the time from which an answer is waited for.
+func (t *Try) since() time.Duration { return t.picked + time.Duration(t.waiting.Load()) }
 
 // Sent says that bytes of the request may have left: from here only idempotent
 // requests are tried again. It must be called before they can leave, and so
@@ -51,7 +58,7 @@ func (t *Try) Sent() { t.state.Or(wasSent) }
 // as the client does to send them, and cheap enough for every read of one.
 func (t *Try) Progress() {
 	if t.pool != nil {
-		t.waiting.Store(int64(t.pool.pools.now()))
+		t.waiting.Store(int64(t.now() - t.picked))
 	}
 }
 
@@ -62,8 +69,8 @@ func (t *Try) Answered() {
 		return
 	}
 	t.disarm()
-	now := t.pool.pools.now()
-	t.node.latency.observe(now, now-time.Duration(t.waiting.Load()))
+	now := t.now()
+	t.node.latency.observe(now, now-t.since())
 	if t.node.answered(t.picked) {
 		t.pool.pools.log.LogAttrs(context.Background(), slog.LevelInfo, "node is back",
 			slog.String("service", t.pool.name), slog.String("node", t.Node.ID))
@@ -75,13 +82,10 @@ func (t *Try) Answered() {
 func (t *Try) Blameless() { t.state.Or(wasBlameless) }
 
 // run calls attempt once.
-func (t *Try) run(ctx context.Context, timeout time.Duration, probe *ejection,
-	attempt func(context.Context, *Try) error,
-) error {
+func (t *Try) run(ctx context.Context, probe *ejection, attempt func(context.Context, *Try) error) error {
 	ctx, t.cancel = context.WithCancelCause(ctx)
-	t.waiting.Store(int64(t.picked))
 	t.node.inFlight.Add(1)
-	t.arm(timeout)
+	t.arm()
 	defer t.end(probe) // also when attempt panics
 	err := attempt(ctx, t)
 	if err == nil {
@@ -93,7 +97,9 @@ func (t *Try) run(ctx context.Context, timeout time.Duration, probe *ejection,
 // end releases what the try holds.
 func (t *Try) end(probe *ejection) {
 	t.outcome = t.state.Or(isOver)
-	t.disarm()
+	if t.outcome&wasAnswered == 0 { // else Answered does it
+		t.disarm()
+	}
 	t.cancel(nil)
 	t.node.inFlight.Add(-1)
 	if probe != nil {
@@ -104,8 +110,7 @@ func (t *Try) end(probe *ejection) {
 // expire ends the try's context if there is no answer and no progress. It
 // returns for how long to wait on, 0 if not at all.
 func (t *Try) expire() time.Duration {
-	now := t.pool.pools.now()
-	if left := time.Duration(t.waiting.Load()) + t.timeout - now; left > 0 {
+	if left := t.since() + t.timeout - t.now(); left > 0 {
 		return left
 	}
 	for {
@@ -120,40 +125,38 @@ func (t *Try) expire() time.Duration {
 	}
 }
 
-// alarm wakes a try when its timeout has passed. Alarms are used again, since a
-// timer is a large part of what a try costs.
+// An alarm wakes a try when its timeout has passed. Alarms that have not rung
+// are used again, since a timer is a large part of what a try costs.
 type alarm struct {
 	timer *time.Timer
-	try   atomic.Pointer[Try]
+	try   *Try
 }
 
 // arm sets an alarm.
-func (t *Try) arm(timeout time.Duration) {
-	t.timeout = timeout
+func (t *Try) arm() {
 	a, ok := t.pool.pools.alarms.Get().(*alarm)
 	if !ok {
 		a = new(alarm)
 		a.timer = time.AfterFunc(math.MaxInt64, a.ring)
 	}
-	a.try.Store(t)
-	t.alarm.Store(a)
-	a.timer.Reset(timeout)
+	a.try, t.alarm = t, a
+	a.timer.Reset(t.timeout)
 }
 
-// disarm stops the alarm, if it is set. One that may be ringing is not used
-// again.
+// disarm stops the alarm. It is called once.
 func (t *Try) disarm() {
-	if a := t.alarm.Swap(nil); a != nil && a.timer.Stop() {
-		a.try.Store(nil)
+	a := t.alarm
+	if a.timer.Stop() && t.state.Load()&hasRung == 0 {
+		a.try = nil
 		t.pool.pools.alarms.Put(a)
 	}
 }
 
 // ring is called by the timer.
 func (a *alarm) ring() {
-	if t := a.try.Load(); t != nil {
-		if wait := t.expire(); wait > 0 {
-			a.timer.Reset(wait) // the last touch: it may be another try's from here
-		}
+	t := a.try
+	t.state.Or(hasRung)
+	if wait := t.expire(); wait > 0 {
+		a.timer.Reset(wait)
 	}
 }

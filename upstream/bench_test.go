@@ -1,0 +1,68 @@
+package upstream_test
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"testing"
+
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/upstream"
+)
+
+func BenchmarkDo(b *testing.B) {
+	for _, n := range []int{1, 3, 100} {
+		b.Run(fmt.Sprintf("nodes=%d", n), func(b *testing.B) {
+			set := upstream.Static(addresses(n)...)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := set.Do(b.Context(), upstream.Call{}, answer); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkDoParallel(b *testing.B) {
+	set := upstream.Static(addresses(3)...)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		ctx, cancel := context.WithCancel(b.Context()) // as a server has it
+		defer cancel()
+		for pb.Next() {
+			if err := set.Do(ctx, upstream.Call{}, answer); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
+
+func BenchmarkDoEjected(b *testing.B) { // a third of the nodes cannot be reached
+	set := upstream.Static(addresses(3)...)
+	attempt := func(ctx context.Context, t *upstream.Try) error {
+		if t.Node.ID == "10.0.0.1:80" {
+			return errRefused
+		}
+		return answer(ctx, t)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := set.Do(b.Context(), upstream.Call{}, attempt); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkUpdate(b *testing.B) { // one pool with 3 nodes and 10 Sets
+	pools := upstream.NewPools(nil)
+	states := [][]*registry.Service{{service("1", nodes(3)...)}, {service("1", nodes(3)...)}}
+	pool := pools.Update("greeter", states[0])
+	for i := range 10 {
+		pool.Set(strconv.Itoa(i), func(*registry.Service) bool { return true })
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		pools.Update("greeter", states[i%2])
+	}
+}
