@@ -60,7 +60,8 @@ func (s *Set) Do(ctx context.Context, c Call, attempt func(context.Context, *Try
 		if failed == nil {
 			return err
 		}
-		if t.N == pol.Tries || failed.Sent && !(c.Idempotent && s.pool.budget.withdraw(now)) {
+		safe := !failed.Sent || c.Idempotent
+		if !safe || t.N == pol.Tries || failed.Sent && !s.pool.budget.withdraw(now) {
 			return failed
 		}
 		last, nodes = failed, s.list()

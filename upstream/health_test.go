@@ -52,8 +52,8 @@ func TestRefusalEjectsForTwiceAsLongEachTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		set := greeters(2)
 		f := &fleet{does: attempts{"1": refuse}}
-		for _, want := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
-			want *= time.Second
+		for _, seconds := range []int{1, 2, 4, 8, 16, 30, 30} {
+			want := time.Duration(seconds) * time.Second
 			untilTried(t, "1", set, f)
 			until := state(t, set, "1").EjectedUntil
 			if got := time.Until(until); got != want {
@@ -88,7 +88,7 @@ func TestRefusalOfManyAtOnceIsOne(t *testing.T) {
 		f := &fleet{does: attempts{"1": func(context.Context, *upstream.Try) error {
 			time.Sleep(10 * time.Millisecond)
 			return errRefused
-		}}}
+		}, "2": takes(10 * time.Millisecond)}}
 		var wg sync.WaitGroup
 		for range 100 {
 			wg.Go(func() { requests(t, 1, set, f) })
