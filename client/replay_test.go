@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -85,6 +84,12 @@ func serveCapture(t *testing.T, chunks []chunk) *replay {
 	return rp
 }
 
+// serveBytes starts a server that answers one request with the same bytes.
+func serveBytes(t *testing.T, answer string) *replay {
+	t.Helper()
+	return serveCapture(t, []chunk{{toServer: true}, {data: []byte(answer)}})
+}
+
 // serve reads a request wherever one was recorded and writes what follows it.
 func (rp *replay) serve(conn net.Conn, chunks []chunk) {
 	in := bufio.NewReader(conn)
@@ -138,7 +143,7 @@ func recorded(t *testing.T, chunks []chunk) (requests []*http.Request, bodies []
 type transcript struct {
 	header map[string]string
 	body   string
-	answer []byte // empty where the service did not answer
+	answer string // empty where the service did not answer
 }
 
 // readTranscript returns the calls of a curl transcript under testdata.
@@ -155,7 +160,7 @@ func readTranscript(t *testing.T, name string) []transcript {
 			continue
 		}
 		answer, _, _ = strings.Cut(answer, "   [exit ")
-		call := transcript{header: make(map[string]string), answer: []byte(answer)}
+		call := transcript{header: make(map[string]string), answer: answer}
 		call.parse(command)
 		calls = append(calls, call)
 	}
@@ -174,15 +179,4 @@ func (c *transcript) parse(command string) {
 			c.body, _, _ = strings.Cut(option[2:], " http://")
 		}
 	}
-}
-
-// length is the length of the body as the answer's header has it.
-func (c *transcript) length() int {
-	_, after, _ := strings.Cut(string(c.answer), "Content-Length: ")
-	digits, _, _ := strings.Cut(after, "\r")
-	n, err := strconv.Atoi(digits)
-	if err != nil {
-		return 0
-	}
-	return n
 }
