@@ -20,7 +20,7 @@ const maxDepth = 64
 // What is written is the current form: every field, null for what is absent.
 func (s *Service) UnmarshalJSON(data []byte) error {
 	type plain Service
-	p := plain(*s)
+	var p plain
 	if err := json.Unmarshal(data, &p); err != nil {
 		return err
 	}
@@ -35,11 +35,11 @@ func (s *Service) UnmarshalJSON(data []byte) error {
 // port after that is kept as it is.
 func (n *Node) UnmarshalJSON(data []byte) error {
 	type plain Node
-	p := struct {
+	var p struct {
 		plain
 
 		Port json.RawMessage `json:"port"`
-	}{plain: plain(*n)}
+	}
 	if err := json.Unmarshal(data, &p); err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (n *Node) UnmarshalJSON(data []byte) error {
 // UnmarshalJSON reads an endpoint. It refuses values that nest too deep.
 func (e *Endpoint) UnmarshalJSON(data []byte) error {
 	type plain Endpoint
-	p := plain(*e)
+	var p plain
 	if err := json.Unmarshal(data, &p); err != nil {
 		return err
 	}

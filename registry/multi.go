@@ -25,8 +25,8 @@ var errSlow = fmt.Errorf("%w: no answer within %v", ErrUnavailable, memberWait)
 //
 // A registry that fails takes nothing from the others. A watcher keeps what it
 // said last, and follows it again by itself; Next returns [ErrUnavailable] only
-// when all have failed. Get and List leave a failing registry out, and fail
-// when nothing is left.
+// when all have failed. Get and List leave out what does not answer within 5 s,
+// and fail when none answers.
 type Multi struct {
 	members []Member
 	log     *slog.Logger
@@ -84,36 +84,37 @@ func (m *Multi) Members() []MemberState {
 	return slices.Clone(m.states)
 }
 
-// Get implements [Reader].
+// Get implements [Reader]. A service that no answer holds is ErrNotFound only
+// when all have answered.
 func (m *Multi) Get(ctx context.Context, name string) ([]*Service, error) {
-	services, err := m.ask(ctx, func(ctx context.Context, r Reader) ([]*Service, error) {
+	services, failures, err := m.ask(ctx, func(ctx context.Context, r Reader) ([]*Service, error) {
 		found, err := r.Get(ctx, name)
 		if errors.Is(err, ErrNotFound) {
 			return nil, nil
 		}
 		return found, err
 	})
-	if len(services) > 0 {
+	switch {
+	case len(services) > 0:
 		return services, nil
-	}
-	if err != nil {
-		return nil, err // it may be there
+	case failures > 0:
+		return nil, err
 	}
 	return nil, ErrNotFound
 }
 
 // List implements [Reader].
 func (m *Multi) List(ctx context.Context) ([]*Service, error) {
-	services, err := m.ask(ctx, func(ctx context.Context, r Reader) ([]*Service, error) { return r.List(ctx) })
-	if len(services) > 0 {
-		return services, nil
+	services, failures, err := m.ask(ctx, func(ctx context.Context, r Reader) ([]*Service, error) { return r.List(ctx) })
+	if failures > 0 && failures == len(m.members) {
+		return nil, err
 	}
-	return nil, err
+	return services, nil
 }
 
-// ask puts a question to all members at once and merges the answers. The error
-// says which member failed first; the services may be there nevertheless.
-func (m *Multi) ask(ctx context.Context, question func(context.Context, Reader) ([]*Service, error)) ([]*Service, error) {
+// ask puts a question to all members at once. It returns the answers merged,
+// how many failed to answer, and the first failure.
+func (m *Multi) ask(ctx context.Context, question func(context.Context, Reader) ([]*Service, error)) (services []*Service, failures int, err error) {
 	limited, cancel := context.WithTimeout(ctx, memberWait)
 	defer cancel()
 	answers := make([][]*Service, len(m.members))
@@ -123,19 +124,21 @@ func (m *Multi) ask(ctx context.Context, question func(context.Context, Reader) 
 		wg.Go(func() { answers[i], errs[i] = question(limited, member.Reader) })
 	}
 	wg.Wait()
-	if err := ctx.Err(); err != nil {
-		return nil, err
+	if ctx.Err() != nil {
+		return nil, len(m.members), ctx.Err()
 	}
 	merged := newMerge(len(m.members))
-	var failed error
-	for i, err := range errs {
-		if err == nil {
+	for i := range m.members {
+		if errs[i] == nil {
 			merged.set(i, answers[i])
-		} else if failed == nil {
-			failed = m.unavailable(i, err)
+			continue
+		}
+		failures++
+		if err == nil {
+			err = m.unavailable(i, errs[i])
 		}
 	}
-	return merged.services(), failed
+	return merged.services(), failures, err
 }
 
 // unavailable returns the error of member i as the Multi's own.

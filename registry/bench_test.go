@@ -1,0 +1,89 @@
+package registry_test
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"github.com/goapi-dev/goapi/registry"
+)
+
+// BenchmarkRecordsServices guards the cost of one node of one service among
+// 10,000 that changes.
+func BenchmarkRecordsServices(b *testing.B) {
+	r, values := manyRecords(b, 10_000)
+	r.Services()
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		put(b, r, "service-05000", values[i%2])
+		r.Services()
+	}
+}
+
+// BenchmarkRecordsServicesUnchanged guards a renewal.
+func BenchmarkRecordsServicesUnchanged(b *testing.B) {
+	r, values := manyRecords(b, 10_000)
+	put(b, r, "service-05000", values[0])
+	b.ReportAllocs()
+	for b.Loop() {
+		put(b, r, "service-05000", values[0])
+		r.Services()
+	}
+}
+
+// BenchmarkRecordsPut guards the start: 10,000 services read at once.
+func BenchmarkRecordsPut(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		r, _ := manyRecords(b, 10_000)
+		r.Services()
+	}
+}
+
+// BenchmarkDiff guards finding one change among 10,000 services.
+func BenchmarkDiff(b *testing.B) {
+	r, values := manyRecords(b, 10_000)
+	before := r.Services()
+	put(b, r, "service-05000", values[0])
+	after := r.Services()
+	b.ReportAllocs()
+	for b.Loop() {
+		if got := registry.Diff(before, after); len(got) != 1 {
+			b.Fatalf("Diff() = %d changes, want 1", len(got))
+		}
+	}
+}
+
+// BenchmarkMulti guards one change in the second of two registries that have
+// 10,000 services each.
+func BenchmarkMulti(b *testing.B) {
+	r, values := manyRecords(b, 10_000)
+	feeds := []*feed{newFeed(), newFeed()}
+	for _, f := range feeds {
+		f.say(r.Services())
+	}
+	w := watch(b, multi(feeds[0], feeds[1]))
+	next(b, w)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		put(b, r, "service-05000", values[i%2])
+		feeds[i%2].say(r.Services())
+		next(b, w)
+	}
+}
+
+// manyRecords returns n services of one node each, with the endpoints of a real
+// one, and two other values for service-05000.
+func manyRecords(b *testing.B, n int) (*registry.Records, [2]string) {
+	b.Helper()
+	captured := capture(b, "v6-greeter.json")
+	value := func(i int, deploy string) string {
+		data := bytes.ReplaceAll(captured, []byte("greeter"), fmt.Appendf(nil, "service-%05d", i))
+		return string(bytes.Replace(data, []byte("latest"), []byte(deploy), 1))
+	}
+	r := new(registry.Records)
+	for i := range n {
+		put(b, r, fmt.Sprintf("service-%05d", i), value(i, "latest"))
+	}
+	return r, [2]string{value(5000, "blue"), value(5000, "green")}
+}
