@@ -51,12 +51,9 @@ func jsonMessage(p *parts) ([]byte, error) {
 	}
 	whole := p.field == "" || p.field == "*"
 	switch {
-	case whole && !p.form && len(msg) == 0:
-		if len(body) == 0 {
-			body = []byte("{}")
-		}
-		return body, nil
 	case len(body) == 0:
+	case whole && !p.form && len(msg) == 0:
+		return body, nil
 	case whole:
 		msg, err = layBody(msg, p, body)
 	default:
@@ -207,6 +204,9 @@ func isDeep(text []byte) bool {
 
 // encodeJSON returns the message, with the names of every object in order.
 func encodeJSON(msg map[string]any) ([]byte, error) {
+	if len(msg) == 0 {
+		return []byte("{}"), nil
+	}
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)

@@ -1,0 +1,597 @@
+package handler_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/client"
+	"github.com/goapi-dev/goapi/handler"
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/upstream"
+)
+
+// callerFunc is a client.Caller in memory.
+type callerFunc func(context.Context, *registry.Node, *client.Request) (*client.Response, error)
+
+func (f callerFunc) Call(ctx context.Context, n *registry.Node, req *client.Request) (*client.Response, error) {
+	return f(ctx, n, req)
+}
+
+// answer is a caller whose service always replies the same.
+func answer(body string) callerFunc {
+	return func(_ context.Context, _ *registry.Node, req *client.Request) (*client.Response, error) {
+		req.Sent()
+		return &client.Response{ContentType: req.ContentType, Body: []byte(body)}, nil
+	}
+}
+
+// failure is a caller whose calls end with err, after they were sent or before.
+func failure(err error, sent bool) callerFunc {
+	return func(_ context.Context, _ *registry.Node, req *client.Request) (*client.Response, error) {
+		if sent {
+			req.Sent()
+		}
+		return nil, err
+	}
+}
+
+// recorder answers and keeps what it was called with.
+type recorder struct {
+	reply string
+	calls []client.Request
+}
+
+func (c *recorder) Call(_ context.Context, _ *registry.Node, req *client.Request) (*client.Response, error) {
+	req.Sent()
+	c.calls = append(c.calls, *req)
+	return &client.Response{ContentType: req.ContentType, Body: []byte(c.reply)}, nil
+}
+
+// helloRoute is a route to Greeter.Hello of the service greeter, with a node
+// that only callers in memory can reach.
+func helloRoute() *goapi.Route {
+	return &goapi.Route{
+		Service:  "greeter",
+		Pattern:  "/hello",
+		Endpoint: &goapi.Endpoint{Name: "Greeter.Hello", Handler: "rpc"},
+		Upstream: upstream.Static("192.0.2.1:80"),
+	}
+}
+
+// rpc serves a request by a call through c on rt.
+func rpc(c client.Caller, rt *goapi.Route, r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	goapi.With(rt, handler.RPC(c, nil)).ServeHTTP(w, r)
+	return w
+}
+
+// post returns a POST with a body of a content type, if that is not empty.
+func post(target, contentType, body string) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, target, strings.NewReader(body))
+	if contentType != "" {
+		r.Header.Set("Content-Type", contentType)
+	}
+	return r
+}
+
+func TestRPCContentTypes(t *testing.T) {
+	const (
+		asJSON  = "application/json"
+		asProto = "application/protobuf"
+	)
+	tests := []struct {
+		contentType, body string
+		sent, message     string // what the service gets
+		answered          string // content type of the answer
+	}{
+		{"application/json", `{"name":"x"}`, asJSON, `{"name":"x"}`, asJSON},
+		{"application/json; charset=utf-8", `{"name":"x"}`, asJSON, `{"name":"x"}`, asJSON},
+		{"Application/JSON", `{}`, asJSON, `{}`, asJSON},
+		{"application/json; charset", `{}`, asJSON, `{}`, asJSON},
+		{"", `{"name":"x"}`, asJSON, `{"name":"x"}`, asJSON},
+		{"", ``, asJSON, `{}`, asJSON},
+		{"application/merge-patch+json", `{"a":null}`, asJSON, `{"a":null}`, asJSON},
+		{"application/protobuf", "\n\x01x", asProto, "\n\x01x", asProto},
+		{"application/protobuf", "", asProto, "", asProto},
+		{"application/x-protobuf", "\n\x01x", asProto, "\n\x01x", "application/x-protobuf"},
+		{"application/proto", "\n\x01x", asProto, "\n\x01x", "application/proto"},
+		{"application/octet-stream", "\n\x01x", asProto, "\n\x01x", "application/octet-stream"},
+		{"application/x-www-form-urlencoded", "name=x&age=7", asJSON, `{"age":"7","name":"x"}`, asJSON},
+		{"application/x-www-form-urlencoded", "", asJSON, `{}`, asJSON},
+	}
+	for _, tt := range tests {
+		t.Run(tt.contentType+" "+tt.body, func(t *testing.T) {
+			c := &recorder{reply: "reply"}
+			w := rpc(c, helloRoute(), post("/hello", tt.contentType, tt.body))
+			if w.Code != http.StatusOK || w.Body.String() != "reply" {
+				t.Fatalf("answer = %d %s, want 200 reply", w.Code, w.Body)
+			}
+			if got := w.Header().Get("Content-Type"); got != tt.answered {
+				t.Errorf("answer's Content-Type = %q, want %q", got, tt.answered)
+			}
+			if got := w.Header().Get("Content-Length"); got != "5" {
+				t.Errorf("answer's Content-Length = %q, want 5", got)
+			}
+			got := c.calls[0]
+			if got.Service != "greeter" || got.Endpoint != "Greeter.Hello" || got.ContentType != tt.sent || string(got.Body) != tt.message {
+				t.Errorf("called %s %s with %s %q, want greeter Greeter.Hello with %s %q",
+					got.Service, got.Endpoint, got.ContentType, got.Body, tt.sent, tt.message)
+			}
+		})
+	}
+}
+
+func TestRPCUnsupportedMediaType(t *testing.T) {
+	for _, contentType := range []string{
+		"text/plain", "multipart/form-data; boundary=x", "application/grpc", "application/grpc+json", "application/xml", "json", "a/b/c", ";",
+	} {
+		w := rpc(answer("{}"), helloRoute(), post("/hello", contentType, "{}"))
+		if w.Code != http.StatusUnsupportedMediaType || !strings.Contains(w.Body.String(), "application/protobuf") {
+			t.Errorf("Content-Type %q: answer = %d %s, want 415 that lists what is taken", contentType, w.Code, w.Body)
+		}
+	}
+}
+
+func TestRPCMethods(t *testing.T) {
+	tests := []struct {
+		method string
+		want   int
+		again  bool // another node is tried after the message was sent
+	}{
+		{http.MethodGet, 200, true},
+		{http.MethodHead, 200, true},
+		{http.MethodPut, 200, true},
+		{http.MethodDelete, 200, true},
+		{http.MethodPost, 200, false},
+		{http.MethodPatch, 200, false},
+		{http.MethodOptions, 405, false},
+		{http.MethodTrace, 405, false},
+		{"QUERY", 405, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.method, func(t *testing.T) {
+			w := rpc(answer("{}"), helloRoute(), httptest.NewRequest(tt.method, "/hello", nil))
+			if w.Code != tt.want {
+				t.Fatalf("status = %d, want %d", w.Code, tt.want)
+			}
+			if got, want := w.Header().Get("Allow") != "", tt.want == 405; got != want {
+				t.Errorf("answer has Allow: %t, want %t", got, want)
+			}
+			if tt.want != http.StatusOK {
+				return
+			}
+			rt := helloRoute()
+			rt.Upstream = upstream.Static("192.0.2.1:80", "192.0.2.2:80")
+			calls := 0
+			rpc(callerFunc(func(_ context.Context, _ *registry.Node, req *client.Request) (*client.Response, error) {
+				calls++
+				req.Sent()
+				return nil, io.ErrUnexpectedEOF
+			}), rt, httptest.NewRequest(tt.method, "/hello", nil))
+			if got := calls > 1; got != tt.again {
+				t.Errorf("%d calls, want another: %t", calls, tt.again)
+			}
+		})
+	}
+}
+
+func TestRPCHead(t *testing.T) {
+	w := rpc(answer(`{"a":1}`), helloRoute(), httptest.NewRequest(http.MethodHead, "/hello", nil))
+	if w.Code != http.StatusOK || w.Header().Get("Content-Length") != "7" || w.Body.Len() != 0 {
+		t.Errorf("HEAD = %d, Content-Length %q, %d bytes; want 200, 7 and none", w.Code, w.Header().Get("Content-Length"), w.Body.Len())
+	}
+}
+
+func TestRPCBodyOfGETIsNotRead(t *testing.T) {
+	c := &recorder{reply: "{}"}
+	r := httptest.NewRequest(http.MethodGet, "/hello?name=x", iotest.ErrReader(errors.New("read")))
+	r.Header.Set("Content-Type", "text/plain")
+	w := rpc(c, helloRoute(), r)
+	if w.Code != http.StatusOK || string(c.calls[0].Body) != `{"name":"x"}` {
+		t.Errorf("GET = %d %s, message %s; want 200 and the query alone", w.Code, w.Body, c.calls[0].Body)
+	}
+}
+
+func TestRPCEmptyReply(t *testing.T) {
+	tests := []struct {
+		contentType string
+		want        int
+	}{
+		{"application/json", 204},
+		{"application/protobuf", 200},
+	}
+	for _, tt := range tests {
+		w := rpc(answer(""), helloRoute(), post("/hello", tt.contentType, ""))
+		if w.Code != tt.want || w.Body.Len() != 0 {
+			t.Errorf("%s: answer = %d %q, want %d and nothing", tt.contentType, w.Code, w.Body, tt.want)
+		}
+	}
+}
+
+func TestRPCFramed(t *testing.T) {
+	tests := []struct {
+		name, contentType, body string
+		message, reply, want    string
+	}{
+		{
+			"json-rpc", "application/json-rpc", `{"params":[{"name":"john"}],"id":"0","method":"Greeter.Hello"}`,
+			`{"name":"john"}`, `{"message":"Hello"}` + "\n", `{"id":"0","result":{"message":"Hello"},"error":null}` + "\n",
+		},
+		{
+			"json-rpc keeps the id as it is", "application/json-rpc", `{"params":{"name":"john"},"id":12345678901234567890}`,
+			`{"name":"john"}`, `1`, `{"id":12345678901234567890,"result":1,"error":null}` + "\n",
+		},
+		{
+			"json-rpc without params", "application/json-rpc", `{"method":"Greeter.Hello","params":[]}`,
+			`{}`, ``, `{"id":null,"result":null,"error":null}` + "\n",
+		},
+		{
+			"proto-rpc", "application/proto-rpc", frames("\n\rGreeter.Hello\x11\x07\x00\x00\x00\x00\x00\x00\x00", "\n\x04john"),
+			"\n\x04john", "\n\x05Hello", frames("\n\rGreeter.Hello\x11\x07\x00\x00\x00\x00\x00\x00\x00", "\n\x05Hello"),
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := &recorder{reply: tt.reply}
+			w := rpc(c, helloRoute(), post("/hello", tt.contentType, tt.body))
+			if w.Code != http.StatusOK || w.Body.String() != tt.want || w.Header().Get("Content-Type") != tt.contentType {
+				t.Fatalf("answer = %d %q, want 200 %q", w.Code, w.Body, tt.want)
+			}
+			if got := string(c.calls[0].Body); got != tt.message {
+				t.Errorf("message = %q, want %q", got, tt.message)
+			}
+		})
+	}
+}
+
+func TestRPCBadFrames(t *testing.T) {
+	tests := []struct {
+		name, contentType, body, reply string
+		want                           int
+	}{
+		{"json-rpc empty", "application/json-rpc", ``, `{}`, 400},
+		{"json-rpc not JSON", "application/json-rpc", `{`, `{}`, 400},
+		{"json-rpc no object", "application/json-rpc", `[]`, `{}`, 400},
+		{"json-rpc two params", "application/json-rpc", `{"params":[{},{}]}`, `{}`, 400},
+		{"json-rpc bad reply", "application/json-rpc", `{"params":[{}]}`, `{`, 502},
+		{"proto-rpc empty", "application/proto-rpc", ``, ``, 400},
+		{"proto-rpc short", "application/proto-rpc", "\x00\x00\xff\xff", ``, 400},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if w := rpc(answer(tt.reply), helloRoute(), post("/hello", tt.contentType, tt.body)); w.Code != tt.want {
+				t.Errorf("answer = %d %s, want %d", w.Code, w.Body, tt.want)
+			}
+		})
+	}
+}
+
+// TestRPCErrors holds the answers to what goes wrong.
+func TestRPCErrors(t *testing.T) {
+	own := &goapi.Error{Code: 418, ID: "greeter.tea", Detail: "I am a teapot"}
+	stream := helloRoute()
+	stream.Endpoint.Stream = true
+	nobody := helloRoute()
+	nobody.Upstream = nil
+	typed := helloRoute()
+	typed.Endpoint.Request = helloRequest()
+	small := helloRoute()
+	small.Policy = &goapi.Policy{MaxBody: 8}
+	twice := httptest.NewRequest(http.MethodGet, "/hello", nil)
+	twice.Header["Authorization"] = []string{"a", "b"}
+
+	tests := []struct {
+		name   string
+		caller client.Caller
+		route  *goapi.Route
+		req    *http.Request
+		want   int
+	}{
+		{"service error", failure(own, true), nil, nil, 418},
+		{"not a call", failure(goapi.NewError(400, "no name of a method", nil), false), nil, nil, 400},
+		{"unreachable", failure(errors.New("dial tcp 192.0.2.1:80: refused"), false), nil, nil, 502},
+		{"broken off", failure(io.ErrUnexpectedEOF, true), nil, nil, 502},
+		{"deadline", failure(context.DeadlineExceeded, true), nil, nil, 504},
+		{"deadline of the caller", failure(goapi.NewError(504, "greeter did not answer in time", context.DeadlineExceeded), true), nil, nil, 504},
+		{"bad code", failure(&goapi.Error{Code: 7, ID: "greeter", Detail: "odd"}, true), nil, nil, 500},
+		{"no nodes", answer("{}"), nobody, nil, 503},
+		{"stream", answer("{}"), stream, nil, 501},
+		{"two authorizations", answer("{}"), nil, twice, 400},
+		{"method", answer("{}"), nil, httptest.NewRequest(http.MethodOptions, "/hello", nil), 405},
+		{"content type", answer("{}"), nil, post("/hello", "text/plain", "x"), 415},
+		{"too large", answer("{}"), small, post("/hello", "", `{"name":"x"}`), 413},
+		{"not JSON", answer("{}"), nil, post("/hello", "", `{"name":x}`), 400},
+		{"not UTF-8", answer("{}"), nil, post("/hello", "", "{\"name\":\"\xff\"}"), 400},
+		{"no number", answer("{}"), typed, post("/hello?age=old", "", ""), 400},
+		{"no field", answer("{}"), typed, post("/hello?nmae=x", "", ""), 400},
+		{"broken body", answer("{}"), nil, httptest.NewRequest(http.MethodPost, "/hello", iotest.ErrReader(io.ErrUnexpectedEOF)), 400},
+		{"large reply", answer(strings.Repeat("x", 33<<20)), nil, nil, 502},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rt, r := tt.route, tt.req
+			if rt == nil {
+				rt = helloRoute()
+			}
+			if r == nil {
+				r = post("/hello", "", "{}")
+			}
+			w := rpc(tt.caller, rt, r)
+			if w.Code != tt.want {
+				t.Errorf("status = %d, want %d", w.Code, tt.want)
+			}
+			if strings.Contains(w.Body.String(), "192.0.2.1") {
+				t.Errorf("the answer tells an address: %s", w.Body)
+			}
+			golden(t, "rpc/"+strings.ReplaceAll(tt.name, " ", "-")+".json", w.Body.Bytes())
+		})
+	}
+}
+
+func TestRPCWithoutRoute(t *testing.T) {
+	w := httptest.NewRecorder()
+	handler.RPC(answer("{}"), nil).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	if w.Code != http.StatusNotFound {
+		t.Errorf("status = %d, want 404", w.Code)
+	}
+}
+
+func TestRPCBodyLimit(t *testing.T) {
+	rt := helloRoute()
+	rt.Policy = &goapi.Policy{MaxBody: 16}
+	tests := []struct {
+		name string
+		body io.Reader
+		want int
+	}{
+		{"fits", strings.NewReader(`{"name":"12345"}`), 200},
+		{"says it is too large", strings.NewReader(`{"name":"1234567890"}`), 413},
+		{"does not say", iotest.OneByteReader(strings.NewReader(`{"name":"1234567890"}`)), 413},
+		{"does not say, and fits", iotest.OneByteReader(strings.NewReader(`{"name":"12345"}`)), 200},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := rpc(answer("{}"), rt, httptest.NewRequest(http.MethodPost, "/hello", tt.body))
+			if w.Code != tt.want {
+				t.Errorf("answer = %d %s, want %d", w.Code, w.Body, tt.want)
+			}
+		})
+	}
+}
+
+func TestRPCTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := helloRoute()
+		rt.Policy = &goapi.Policy{Timeout: 3 * time.Second}
+		start := time.Now()
+		w := rpc(callerFunc(func(ctx context.Context, _ *registry.Node, req *client.Request) (*client.Response, error) {
+			req.Sent()
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}), rt, httptest.NewRequest(http.MethodGet, "/hello", nil))
+		if got := time.Since(start); w.Code != http.StatusGatewayTimeout || got != 3*time.Second {
+			t.Errorf("answer = %d after %v, want 504 after 3s", w.Code, got)
+		}
+	})
+}
+
+func TestRPCSlowClient(t *testing.T) {
+	r := httptest.NewRequest(http.MethodPost, "/hello", iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader("{}"))))
+	if w := rpc(answer("{}"), helloRoute(), r); w.Code != http.StatusBadRequest {
+		t.Errorf("a body that fails = %d, want 400", w.Code)
+	}
+	r = httptest.NewRequest(http.MethodPost, "/hello", iotest.ErrReader(&net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}))
+	if w := rpc(answer("{}"), helloRoute(), r); w.Code != http.StatusRequestTimeout {
+		t.Errorf("a body that is late = %d %s, want 408", w.Code, w.Body)
+	}
+}
+
+// TestRPCRetries checks that a call which reached nobody is made elsewhere, and
+// what the exchange tells of it.
+func TestRPCRetries(t *testing.T) {
+	rt := helloRoute()
+	rt.Upstream = upstream.Static("192.0.2.1:80", "192.0.2.2:80")
+	var nodes []string
+	c := callerFunc(func(_ context.Context, n *registry.Node, req *client.Request) (*client.Response, error) {
+		nodes = append(nodes, n.ID)
+		if len(nodes) == 1 {
+			return nil, errors.New("refused")
+		}
+		req.Sent()
+		return &client.Response{Body: []byte("{}")}, nil
+	})
+	rec := httptest.NewRecorder()
+	w, r, ex := goapi.NewExchange(rec, post("/hello", "", "{}"))
+	goapi.With(rt, handler.RPC(c, nil)).ServeHTTP(w, r)
+	if rec.Code != http.StatusOK || len(nodes) != 2 || nodes[0] == nodes[1] {
+		t.Fatalf("answer = %d from nodes %v, want 200 from the second of two", rec.Code, nodes)
+	}
+	if ex.Node != nodes[1] || ex.Attempts != 2 || ex.Upstream <= 0 || ex.Err != nil {
+		t.Errorf("exchange = node %s, %d attempts, %v, %v; want %s, 2, a time and no error", ex.Node, ex.Attempts, ex.Upstream, ex.Err, nodes[1])
+	}
+}
+
+// TestRPCServiceErrorIsFinal checks that what a service answered is not asked
+// again, and is not held against its node.
+func TestRPCServiceErrorIsFinal(t *testing.T) {
+	rt := helloRoute()
+	rt.Upstream = upstream.Static("192.0.2.1:80", "192.0.2.2:80")
+	for _, sent := range []bool{true, false} {
+		calls := 0
+		c := callerFunc(func(_ context.Context, _ *registry.Node, req *client.Request) (*client.Response, error) {
+			calls++
+			if sent {
+				req.Sent()
+			}
+			return nil, &goapi.Error{Code: 503, ID: "greeter", Detail: "busy"}
+		})
+		w := rpc(c, rt, httptest.NewRequest(http.MethodGet, "/hello", nil))
+		if w.Code != http.StatusServiceUnavailable || calls != 1 {
+			t.Errorf("answer = %d after %d calls, want 503 after 1", w.Code, calls)
+		}
+		for _, n := range rt.Upstream.Nodes() {
+			if n.Failures != 0 || !n.EjectedUntil.IsZero() {
+				t.Errorf("node %s has %d failures, want none", n.Node.ID, n.Failures)
+			}
+		}
+	}
+}
+
+func TestRPCMetadata(t *testing.T) {
+	tests := []struct {
+		name   string
+		header http.Header
+		want   map[string]string
+	}{
+		{
+			"user's",
+			http.Header{"Authorization": {"Bearer x"}, "X-Many": {"a", "b"}, "Cookie": {"a=1", "b=2"}, "User-Agent": {"curl"}},
+			map[string]string{"Authorization": "Bearer x", "X-Many": "a, b", "Cookie": "a=1; b=2", "User-Agent": "curl"},
+		},
+		{
+			"protocol's",
+			http.Header{
+				"Micro-Endpoint": {"Admin.Drop"}, "X-Micro-Topic": {"t"}, "Micro-Error": {"e"}, "Timeout": {"1"},
+				"Content-Encoding": {"gzip"}, "Accept-Encoding": {"gzip"}, "Proxy": {"x"}, "Grpc-Timeout": {"1"},
+			},
+			nil,
+		},
+		{
+			"connection's",
+			http.Header{"Connection": {"close, X-Hop", "keep-alive"}, "X-Hop": {"1"}, "Te": {"trailers"}, "Upgrade": {"h2c"}, "Trailer": {"x"}},
+			nil,
+		},
+		{
+			"forged origin",
+			http.Header{"X-Forwarded-For": {"10.0.0.1"}, "X-Forwarded-User": {"root"}, "Forwarded": {"for=10.0.0.1"}, "X-Real-Ip": {"10.0.0.1"}},
+			nil,
+		},
+	}
+	origin := map[string]string{
+		"Via":             "1.1 goapi",
+		"X-Forwarded-For": "192.0.2.9", "X-Real-Ip": "192.0.2.9", "X-Forwarded-Host": "example.com", "X-Forwarded-Proto": "https",
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodGet, "/hello", nil)
+			maps.Copy(r.Header, tt.header)
+			r.RemoteAddr, r.TLS = "192.0.2.9:1234", new(tls.ConnectionState)
+			c := &recorder{reply: "{}"}
+			rpc(c, helloRoute(), r)
+			want := maps.Clone(origin)
+			maps.Copy(want, tt.want)
+			if got := c.calls[0].Header; !maps.Equal(got, want) {
+				t.Errorf("metadata = %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+func TestRPCTrustedProxy(t *testing.T) {
+	r := httptest.NewRequest(http.MethodGet, "/hello", nil)
+	r.RemoteAddr = "10.1.2.3:1234"
+	r.Header.Set("X-Forwarded-For", "203.0.113.7")
+	c := &recorder{reply: "{}"}
+	h := handler.RPC(c, &handler.RPCOptions{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+	goapi.With(helloRoute(), h).ServeHTTP(httptest.NewRecorder(), r)
+	if got, want := c.calls[0].Header["X-Forwarded-For"], "203.0.113.7, 10.1.2.3"; got != want {
+		t.Errorf("X-Forwarded-For = %q, want %q", got, want)
+	}
+}
+
+// TestRPCOverTheWire calls a service as go-micro's are: errors are in a header
+// of a 200, and the request's headers come back.
+func TestRPCOverTheWire(t *testing.T) {
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		maps.Copy(w.Header(), r.Header)
+		w.Header().Del("Content-Length")
+		if bytes.Contains(body, []byte("nobody")) {
+			w.Header().Set("Micro-Error", `{"id":"greeter.hello","code":404,"detail":"no such person","status":"Not Found"}`)
+			return
+		}
+		_, _ = w.Write(body) // an echo
+	}))
+	defer service.Close()
+	micro := client.NewMicro(nil)
+	defer micro.Close()
+	rt := helloRoute()
+	rt.Upstream = upstream.Static(service.Listener.Addr().String())
+	gateway := httptest.NewServer(goapi.With(rt, handler.RPC(micro, nil)))
+	defer gateway.Close()
+
+	for target, want := range map[string]string{
+		"/hello?name=x":      `200 {"name":"x"}`,
+		"/hello?name=nobody": `404 {"id":"greeter.hello","code":404,"detail":"no such person","status":"Not Found"}` + "\n",
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, gateway.URL+target, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Secret", "s")
+		rsp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(rsp.Body)
+		_ = rsp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := rsp.Status[:3] + " " + string(body); got != want {
+			t.Errorf("GET %s = %s, want %s", target, got, want)
+		}
+		if names := slices.Sorted(maps.Keys(rsp.Header)); !slices.Equal(names, []string{"Content-Length", "Content-Type", "Date"}) {
+			t.Errorf("GET %s answers with headers %v, want none of the service's", target, names)
+		}
+	}
+}
+
+func BenchmarkRPC(b *testing.B) {
+	rt := helloRoute()
+	rt.Endpoint.Request = helloRequest()
+	h := goapi.With(rt, handler.RPC(answer(`{"message":"hello"}`), nil))
+	body := `{"name":"` + strings.Repeat("x", 900) + `","age":7}`
+	for name, target := range map[string]string{"body": "/hello", "query": "/hello?name=john&age=7&inner.score=1.5"} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				r := httptest.NewRequest(http.MethodPost, target, strings.NewReader(body))
+				w := httptest.NewRecorder()
+				if h.ServeHTTP(w, r); w.Code != http.StatusOK {
+					b.Fatal(w.Code, w.Body)
+				}
+			}
+		})
+	}
+}
+
+// frames returns the frames of proto-rpc.
+func frames(parts ...string) string {
+	var b []byte
+	for _, p := range parts {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(p)))
+		b = append(b, p...)
+	}
+	return string(b)
+}
