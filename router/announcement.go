@@ -1,0 +1,327 @@
+package router
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/registry"
+)
+
+const (
+	maxEndpoints   = 10_000   // of an announcement; and as many claims
+	maxExpressions = 256      // of an announcement
+	maxMetadata    = 64 << 10 // of an endpoint, in bytes
+	maxName        = 255      // of a service, in bytes
+)
+
+// announcement is what one registry.Service says, read.
+type announcement struct {
+	claims  []*claim // in the order of the endpoints; no key twice; their routes have no upstream yet
+	methods []*goapi.Endpoint
+	keys    map[string]struct{} // of the claims and methods
+	reports []Report
+}
+
+// A claim is what a service wants to be routed to it: requests for one pattern,
+// one host or any, and one method or any.
+type claim struct {
+	pattern *pattern
+	host    string // "" is any; ".example.com" is a wildcard
+	method  string // "" is any
+	// key is equal for claims of nodes that may serve each other's requests.
+	key   string
+	route *goapi.Route
+}
+
+// waitsFor reports that another claim has the slot.
+func (c *claim) waitsFor(holder *claim) Report {
+	e, has := c.route.Endpoint, holder.route
+	by := "endpoint " + has.Endpoint.Name + " of the same service"
+	if has.Service != c.route.Service && has.Service != "" {
+		by = "service " + has.Service
+	}
+	return Report{
+		Kind: Conflict, Service: c.route.Service, Endpoint: e.Name, Pattern: printable(c.pattern.text, 200),
+		Reason: fmt.Sprintf("%s has %s already", by, c.wanted()),
+	}
+}
+
+// wanted says what requests the claim is for.
+func (c *claim) wanted() string {
+	method, host := cmp.Or(c.method, "any method"), c.host
+	if strings.HasPrefix(host, ".") {
+		host = "*" + host
+	}
+	return fmt.Sprintf("%s %s%s", method, host, printable(c.pattern.text, 200))
+}
+
+// slot is equal for claims of which only one can be granted.
+func (c *claim) slot() string {
+	return c.host + "\x00" + c.method + "\x00" + c.pattern.shape()
+}
+
+// reader reads announcements.
+type reader struct {
+	handlers []string
+	patterns map[string]*pattern // that were parsed before, by text
+}
+
+// read returns what s says. Reports have no service yet.
+func (r *reader) read(s *registry.Service) *announcement {
+	a := &announcement{keys: make(map[string]struct{}, len(s.Endpoints))}
+	exprs := 0
+	for i, e := range s.Endpoints {
+		if i == maxEndpoints {
+			a.leaveOut(nil, fmt.Sprintf("%d endpoints beyond the first %d", len(s.Endpoints)-i, i))
+			break
+		}
+		if e == nil || e.Metadata["subscriber"] == "true" {
+			continue
+		}
+		d := goapi.DecodeEndpoint(e)
+		if reason := suspect(d); reason != "" {
+			a.leaveOut(d, reason)
+			continue
+		}
+		if isMethod(d) {
+			a.addMethod(d)
+		}
+		claims, err := r.claims(d)
+		if err != nil {
+			a.leaveOut(d, err.Error())
+			continue
+		}
+		for _, c := range claims {
+			if c.pattern.expr != nil {
+				exprs++
+			}
+		}
+		switch {
+		case exprs > maxExpressions:
+			a.leaveOut(d, fmt.Sprintf("the service has more than %d regular expressions", maxExpressions))
+		case len(a.claims)+len(claims) > maxEndpoints:
+			a.leaveOut(d, fmt.Sprintf("the service has more than %d patterns, counted for each host and method", maxEndpoints))
+		default:
+			a.add(claims)
+		}
+	}
+	return a
+}
+
+// add adds claims, except those that are there.
+func (a *announcement) add(claims []*claim) {
+	for _, c := range claims {
+		if _, twice := a.keys[c.key]; !twice {
+			a.keys[c.key] = struct{}{}
+			a.claims = append(a.claims, c)
+		}
+	}
+}
+
+// addMethod adds a method that can be called, except one that is there.
+func (a *announcement) addMethod(e *goapi.Endpoint) {
+	key := methodKey(e.Name)
+	if _, twice := a.keys[key]; !twice {
+		a.keys[key] = struct{}{}
+		a.methods = append(a.methods, e)
+	}
+}
+
+// leaveOut reports what is not routed, and why.
+func (a *announcement) leaveOut(e *goapi.Endpoint, reason string) {
+	r := Report{Kind: LeftOut, Reason: reason}
+	if e != nil {
+		r.Endpoint = printable(e.Name, 100)
+		r.Pattern = printable(strings.Join(e.Path, ","), 200)
+	}
+	a.reports = append(a.reports, r)
+}
+
+// suspect says why nothing of an endpoint is used, if so.
+func suspect(e *goapi.Endpoint) string {
+	size := 0
+	for k, v := range e.Metadata {
+		size += len(k) + len(v)
+	}
+	switch {
+	case size > maxMetadata:
+		return fmt.Sprintf("its metadata has %d bytes, more than %d", size, maxMetadata)
+	case e.Name == "":
+		return "it has no name"
+	case e.Name != printable(e.Name, maxName):
+		return "its name is too long, or not printable"
+	}
+	return ""
+}
+
+// isMethod says whether an endpoint can be called by RPC. What has a URL
+// pattern for a name, or a handler that does not call, cannot.
+func isMethod(e *goapi.Endpoint) bool {
+	switch e.Handler {
+	case "", handlerRPC, handlerAPI:
+		return !strings.Contains(e.Name, "/")
+	}
+	return false
+}
+
+// claims returns a claim for each path, host and method of an endpoint. An
+// endpoint without a path has none, if it can be called by its name.
+func (r *reader) claims(e *goapi.Endpoint) ([]*claim, error) {
+	if err := r.checkHandler(e); err != nil {
+		return nil, err
+	}
+	if len(e.Path) == 0 {
+		return nil, nil
+	}
+	hosts, err := announcedHosts(e.Host)
+	if err != nil {
+		return nil, err
+	}
+	methods, err := announcedMethods(e.Method)
+	if err != nil {
+		return nil, err
+	}
+	if len(e.Path)*len(hosts)*len(methods) > maxEndpoints {
+		return nil, fmt.Errorf("it has more than %d combinations of path, host and method", maxEndpoints)
+	}
+	var claims []*claim
+	for _, path := range e.Path {
+		p, err := r.pattern(path)
+		if err != nil {
+			return nil, fmt.Errorf("path %q: %w", printable(path, 100), err)
+		}
+		for _, host := range hosts {
+			for _, method := range methods {
+				claims = append(claims, newClaim(e, p, host, method))
+			}
+		}
+	}
+	return claims, nil
+}
+
+// checkHandler says why an endpoint cannot be served, if so.
+func (r *reader) checkHandler(e *goapi.Endpoint) error {
+	h := e.Handler
+	switch {
+	case h == "" && len(e.Path) == 0:
+		return nil // it can be called by its name
+	case h == "":
+		return fmt.Errorf("it has a path but no handler; the gateway has %s", strings.Join(r.handlers, ", "))
+	case h == "broker" || h == "registry":
+		return fmt.Errorf("handler %q serves mounts only, which the gateway's configuration makes", h)
+	case !slices.Contains(r.handlers, h):
+		return fmt.Errorf("the gateway has no handler %q, only %s", printable(h, 40), strings.Join(r.handlers, ", "))
+	case len(e.Path) == 0 && h != handlerRPC:
+		return errors.New("it has a handler but no path")
+	}
+	return nil
+}
+
+// pattern parses a path, unless that was done before.
+func (r *reader) pattern(text string) (*pattern, error) {
+	if p := r.patterns[text]; p != nil {
+		return p, nil
+	}
+	p, err := parsePattern(text)
+	if err != nil {
+		return nil, err
+	}
+	r.patterns[text] = p
+	return p, nil
+}
+
+func newClaim(e *goapi.Endpoint, p *pattern, host, method string) *claim {
+	key := strings.Join([]string{
+		e.Name, e.Handler, e.Body, e.Strip, strconv.FormatBool(e.Stream), host, method, p.text,
+	}, "\x00")
+	return &claim{pattern: p, host: host, method: method, key: key, route: &goapi.Route{Pattern: p.text, Endpoint: e}}
+}
+
+// methodKey is the key of the nodes that have a method.
+func methodKey(name string) string { return "\x00" + name }
+
+func announcedHosts(list []string) ([]string, error) {
+	if len(list) == 0 {
+		return []string{""}, nil
+	}
+	hosts := make([]string, 0, len(list))
+	for _, s := range list {
+		h, err := announcedHost(s)
+		if err != nil {
+			return nil, err
+		}
+		hosts = append(hosts, h)
+	}
+	return hosts, nil
+}
+
+func announcedMethods(list []string) ([]string, error) {
+	if len(list) == 0 {
+		return []string{""}, nil
+	}
+	methods := make([]string, 0, len(list))
+	for _, s := range list {
+		m := strings.ToUpper(s)
+		switch {
+		case m == "CONNECT":
+			return nil, errors.New("the method CONNECT is never routed")
+		case len(m) > 40 || strings.Trim(m, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "":
+			return nil, fmt.Errorf("%q is not a method; for any, announce none", printable(s, 40))
+		}
+		methods = append(methods, m)
+	}
+	return methods, nil
+}
+
+// sameEndpoint says whether two decoded endpoints were announced alike.
+func sameEndpoint(a, b *goapi.Endpoint) bool {
+	return a == b || a.Name == b.Name && maps.Equal(a.Metadata, b.Metadata) &&
+		sameValue(a.Request, b.Request) && sameValue(a.Response, b.Response)
+}
+
+func sameValue(a, b *registry.Value) bool {
+	if a == nil || b == nil || a == b {
+		return a == b
+	}
+	return a.Name == b.Name && a.Type == b.Type && slices.EqualFunc(a.Values, b.Values, sameValue)
+}
+
+// isBroker says whether a node only takes messages for go-micro's HTTP broker.
+func isBroker(n *registry.Node) bool { return n.Metadata["broker"] == "http" }
+
+// isCalled says whether a node is called by RPC.
+func isCalled(n *registry.Node) bool {
+	p := n.Metadata["protocol"]
+	return p == "mucp" || p == "grpc"
+}
+
+// badNode says why a node cannot be used, if so.
+func badNode(n *registry.Node, seen map[string]bool) string {
+	switch {
+	case n.ID == "":
+		return "it has no id"
+	case seen[n.ID]:
+		return "another node has the same id"
+	case n.Address == "":
+		return "it has no address"
+	}
+	host, port, err := net.SplitHostPort(n.Address)
+	if err != nil {
+		return fmt.Sprintf("its address %q is not host:port", printable(n.Address, 80))
+	}
+	if p, err := strconv.ParseUint(port, 10, 16); err != nil || p == 0 {
+		return fmt.Sprintf("its address %q has no port from 1 to 65535", printable(n.Address, 80))
+	}
+	if _, err := netip.ParseAddr(host); err != nil && !isHostname(host) {
+		return fmt.Sprintf("its address %q has no host", printable(n.Address, 80))
+	}
+	return ""
+}

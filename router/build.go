@@ -1,0 +1,273 @@
+package router
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/upstream"
+)
+
+// builder makes a service of what is announced under its name, and of what it
+// was before.
+type builder struct {
+	*lineage
+
+	name    string
+	old     service // the zero service if there was none
+	pool    *upstream.Pool
+	members []*registry.Service // less the nodes that cannot be used
+	reports []Report
+}
+
+// build returns the service of what is announced under a name: old, which may
+// be nil, if nothing but its nodes changed. It brings the service's pool up to
+// date.
+func (l *lineage) build(name string, announced []*registry.Service, old *service) *service {
+	b := &builder{lineage: l, name: name}
+	if old != nil {
+		b.old = *old
+	}
+	s := &service{name: name, versions: len(announced)}
+	b.findMembers(announced)
+	b.read()
+	b.pool = l.pools.Update(name, b.members)
+	if b.pool != nil {
+		s.claims = b.claims()
+		b.addResolved(s)
+	}
+	s.absent = b.pool == nil
+	s.reports = bounded(name, b.reports)
+	l.announcements = nil
+	if old != nil && s.equal(old) {
+		return old
+	}
+	return s
+}
+
+// findMembers takes what is announced, less the nodes that cannot be used, and
+// less those services that then are nothing.
+func (b *builder) findMembers(announced []*registry.Service) {
+	if len(announced) > 0 && (b.name == "" || b.name != printable(b.name, maxName)) {
+		b.report(Report{Reason: "its name is empty, too long or not printable"})
+		return
+	}
+	seen := make(map[string]bool)
+	for _, s := range announced {
+		nodes := make([]*registry.Node, 0, len(s.Nodes))
+		brokers := 0
+		for _, n := range s.Nodes {
+			if n == nil {
+				continue
+			}
+			if isBroker(n) {
+				brokers++
+				continue
+			}
+			if reason := badNode(n, seen); reason != "" {
+				b.report(Report{Node: printable(n.ID, 100), Reason: reason})
+				continue
+			}
+			seen[n.ID] = true
+			nodes = append(nodes, n)
+		}
+		switch {
+		case brokers > 0 && len(nodes) == 0:
+			continue // no more than a subscription
+		case len(nodes) < len(s.Nodes):
+			c := *s
+			c.Nodes = nodes
+			s = &c
+		}
+		b.members = append(b.members, s)
+	}
+}
+
+// read reads the announcements. Patterns that were parsed before are not parsed
+// again.
+func (b *builder) read() {
+	patterns := make(map[string]*pattern, len(b.old.claims))
+	for _, c := range b.old.claims {
+		patterns[c.pattern.text] = c.pattern
+	}
+	r := &reader{handlers: b.opts.Handlers, patterns: patterns}
+	b.announcements = make(map[*registry.Service]*announcement, len(b.members))
+	for _, s := range b.members {
+		a := r.read(s)
+		b.announcements[s] = a
+		b.reports = append(b.reports, a.reports...)
+	}
+}
+
+// claims returns one claim for each slot that the members want. One that the
+// service had before goes first, then the earlier one. A claim that is as it
+// was is the same pointer.
+func (b *builder) claims() []*claim {
+	before := make(map[string]*claim, len(b.old.claims))
+	for _, c := range b.old.claims {
+		before[c.key] = c
+	}
+	var claims, waiting []*claim
+	seen := make(map[string]bool) // by key
+	index := make(map[string]int) // by slot
+	for _, s := range b.members {
+		for _, c := range b.announcements[s].claims {
+			if seen[c.key] {
+				continue
+			}
+			seen[c.key] = true
+			slot := c.slot()
+			i, taken := index[slot]
+			switch {
+			case taken && before[c.key] != nil:
+				claims[i], c = c, claims[i]
+				waiting = append(waiting, c)
+			case taken:
+				waiting = append(waiting, c)
+			case len(claims) == maxEndpoints:
+				b.report(Report{Reason: fmt.Sprintf("more than %d patterns in all its versions", maxEndpoints)})
+			default:
+				index[slot] = len(claims)
+				claims = append(claims, c)
+			}
+		}
+	}
+	for _, c := range waiting {
+		b.report(c.waitsFor(claims[index[c.slot()]]))
+	}
+	for i, c := range claims {
+		claims[i] = b.granted(c, before[c.key])
+	}
+	return claims
+}
+
+// granted gives a claim its nodes and its policy. It returns the claim of the
+// same key that was before, if that is the same.
+func (b *builder) granted(c, before *claim) *claim {
+	set := b.pool.Set(c.key, b.holds(c.key))
+	rt := c.route
+	if before != nil && before.route.Upstream == set && sameEndpoint(before.route.Endpoint, rt.Endpoint) {
+		return before
+	}
+	rt.Service, rt.Upstream, rt.Policy = b.name, set, b.policy(rt.Endpoint)
+	return c
+}
+
+// addResolved adds the routes for requests that a resolver reads.
+func (b *builder) addResolved(s *service) {
+	if b.opts.Resolver == nil {
+		return
+	}
+	called := slices.ContainsFunc(b.members, func(s *registry.Service) bool { return slices.ContainsFunc(s.Nodes, isCalled) })
+	h := b.opts.Handler
+	if h == handlerHTTP || h == handlerAuto && !called {
+		s.proxy = b.route(b.old.proxy, &goapi.Endpoint{Name: b.name, Handler: handlerHTTP})
+		return
+	}
+	if h == handlerAuto {
+		h = handlerRPC
+	}
+	s.methods = b.methods(s.claims, h)
+	s.call = b.route(b.old.call, &goapi.Endpoint{Handler: h})
+}
+
+// route returns a route to all nodes: old, which may be nil, if it is one.
+func (b *builder) route(old *goapi.Route, e *goapi.Endpoint) *goapi.Route {
+	if old != nil && old.Upstream == b.pool.All() && sameEndpoint(old.Endpoint, e) {
+		return old
+	}
+	return &goapi.Route{Service: b.name, Endpoint: e, Upstream: b.pool.All(), Policy: b.policy(e)}
+}
+
+// methods returns a route for each announced method, by name. It shares what it
+// can with the route of a claim for the method.
+func (b *builder) methods(claims []*claim, handler string) []*goapi.Route {
+	claimed := make(map[string]*claim) // by name of the method
+	for _, c := range claims {
+		if e := c.route.Endpoint; e.Handler == handler && claimed[e.Name] == nil {
+			claimed[e.Name] = c
+		}
+	}
+	var methods []*goapi.Route
+	seen := make(map[string]bool)
+	for _, s := range b.members {
+		for _, e := range b.announcements[s].methods {
+			if !seen[e.Name] {
+				seen[e.Name] = true
+				methods = append(methods, b.method(e, claimed[e.Name], handler))
+			}
+		}
+	}
+	slices.SortFunc(methods, func(x, y *goapi.Route) int { return strings.Compare(x.Endpoint.Name, y.Endpoint.Name) })
+	return slices.Clip(methods)
+}
+
+// method returns the route of a method, for which there may be a claim.
+func (b *builder) method(e *goapi.Endpoint, c *claim, handler string) *goapi.Route {
+	key := methodKey(e.Name)
+	var set *upstream.Set
+	if c != nil && b.count(key) == b.count(c.key) {
+		set = c.route.Upstream
+	} else {
+		set = b.pool.Set(key, b.holds(key))
+	}
+	switch {
+	case c != nil:
+		e = c.route.Endpoint
+	case e.Handler != handler:
+		announced := *e
+		announced.Handler = handler
+		e = &announced
+	}
+	if old := b.old.method(e.Name); old != nil && old.Upstream == set && sameEndpoint(old.Endpoint, e) {
+		return old
+	}
+	if c == nil {
+		return &goapi.Route{Service: b.name, Endpoint: e, Upstream: set, Policy: b.policy(e)}
+	}
+	rt := c.route.Like(e)
+	rt.Pattern, rt.Upstream = "", set
+	return rt
+}
+
+// count returns how many members announce what has the key.
+func (b *builder) count(key string) int {
+	n := 0
+	for _, s := range b.members {
+		if b.announces(s, key) {
+			n++
+		}
+	}
+	return n
+}
+
+// holds returns the condition of the Set of a key.
+func (l *lineage) holds(key string) func(*registry.Service) bool {
+	return func(s *registry.Service) bool { return l.announces(s, key) }
+}
+
+// announces says whether a service announces what has the key.
+func (l *lineage) announces(s *registry.Service, key string) bool {
+	a := l.announcements[s]
+	if a == nil { // asked out of turn: right, though slow
+		a = (&reader{handlers: l.opts.Handlers, patterns: make(map[string]*pattern)}).read(s)
+	}
+	_, ok := a.keys[key]
+	return ok
+}
+
+func (b *builder) policy(e *goapi.Endpoint) *goapi.Policy {
+	if b.opts.Policy == nil {
+		return nil
+	}
+	return b.opts.Policy(b.name, e)
+}
+
+func (b *builder) report(r Report) {
+	if r.Kind == "" {
+		r.Kind = LeftOut
+	}
+	b.reports = append(b.reports, r)
+}

@@ -1,0 +1,196 @@
+package router
+
+import (
+	"hash/maphash"
+	"iter"
+	"math/bits"
+	"slices"
+)
+
+// A dict is a map from strings that does not change: set and remove return a
+// new one, which shares with the old one all but the way to the key. It is a
+// hash trie: each branch looks at the next 5 bits of a key's hash. The zero
+// value is empty.
+type dict[V any] struct {
+	root *branch[V]
+}
+
+// hasher is the hash function of the dicts of a table. Its seed is random, so
+// that nobody can choose keys that collide.
+type hasher struct {
+	seed maphash.Seed
+	mask uint64 // of the bits that count: all, but in tests
+}
+
+const (
+	fanBits  = 5  // of a hash, for each level
+	maxDepth = 13 // levels until a 64-bit hash is used up; below is a plain list
+)
+
+// branch has an entry for each bit of the map that is set.
+type branch[V any] struct {
+	bitmap  uint32
+	entries []entry[V]
+}
+
+// entry holds a key and its value, or a branch of keys whose hashes agree so
+// far.
+type entry[V any] struct {
+	key   string
+	value V
+	sub   *branch[V] // if set, key and value mean nothing
+}
+
+func newHasher() hasher { return hasher{seed: maphash.MakeSeed(), mask: ^uint64(0)} }
+
+func (h hasher) hash(key string) uint64 { return maphash.String(h.seed, key) & h.mask }
+
+// isEmpty says whether there is no key.
+func (d dict[V]) isEmpty() bool { return d.root == nil }
+
+// get returns the value of a key, or the zero value.
+func (d dict[V]) get(h hasher, key string) (value V) {
+	if d.root == nil {
+		return value
+	}
+	b, hash := d.root, h.hash(key)
+	for range maxDepth {
+		bit, i := b.at(hash)
+		if b.bitmap&bit == 0 {
+			return value
+		}
+		s := &b.entries[i]
+		if s.sub == nil {
+			if s.key == key {
+				return s.value
+			}
+			return value
+		}
+		b, hash = s.sub, hash>>fanBits
+	}
+	if i := b.index(key); i >= 0 {
+		return b.entries[i].value
+	}
+	return value
+}
+
+// set returns d with the value of a key.
+func (d dict[V]) set(h hasher, key string, value V) dict[V] {
+	return dict[V]{d.root.set(h, h.hash(key), 0, entry[V]{key: key, value: value})}
+}
+
+// remove returns d without a key.
+func (d dict[V]) remove(h hasher, key string) dict[V] {
+	if d.root == nil {
+		return d
+	}
+	return dict[V]{d.root.remove(h.hash(key), 0, key)}
+}
+
+// all returns keys and values in no order.
+func (d dict[V]) all() iter.Seq2[string, V] {
+	return func(yield func(string, V) bool) {
+		if d.root != nil {
+			d.root.each(yield)
+		}
+	}
+}
+
+// at returns the bit of a hash, and where in the entries it is or would be.
+func (b *branch[V]) at(hash uint64) (bit uint32, i int) {
+	bit = 1 << (hash & (1<<fanBits - 1))
+	return bit, bits.OnesCount32(b.bitmap & (bit - 1))
+}
+
+// index returns where a key is in a plain list, or -1.
+func (b *branch[V]) index(key string) int {
+	return slices.IndexFunc(b.entries, func(s entry[V]) bool { return s.key == key })
+}
+
+// set returns b with an entry; b may be nil. The hash is shifted to what the
+// depth looks at.
+func (b *branch[V]) set(h hasher, hash uint64, depth int, s entry[V]) *branch[V] {
+	if b == nil {
+		b = new(branch[V])
+	}
+	if depth == maxDepth {
+		if i := b.index(s.key); i >= 0 {
+			return b.with(b.bitmap, i, s)
+		}
+		return &branch[V]{entries: append(slices.Clip(b.entries), s)}
+	}
+	bit, i := b.at(hash)
+	if b.bitmap&bit == 0 {
+		entries := make([]entry[V], 0, len(b.entries)+1)
+		entries = append(append(append(entries, b.entries[:i]...), s), b.entries[i:]...)
+		return &branch[V]{bitmap: b.bitmap | bit, entries: entries}
+	}
+	switch old := b.entries[i]; {
+	case old.sub != nil:
+		s = entry[V]{sub: old.sub.set(h, hash>>fanBits, depth+1, s)}
+	case old.key != s.key:
+		sub := (*branch[V])(nil).set(h, h.hash(old.key)>>(fanBits*(depth+1)), depth+1, old)
+		s = entry[V]{sub: sub.set(h, hash>>fanBits, depth+1, s)}
+	}
+	return b.with(b.bitmap, i, s)
+}
+
+// remove returns b without a key: nil if nothing is left.
+func (b *branch[V]) remove(hash uint64, depth int, key string) *branch[V] {
+	if depth == maxDepth {
+		if i := b.index(key); i >= 0 {
+			return b.without(0, i)
+		}
+		return b
+	}
+	bit, i := b.at(hash)
+	if b.bitmap&bit == 0 {
+		return b
+	}
+	s := b.entries[i]
+	if s.sub == nil {
+		if s.key == key {
+			return b.without(bit, i)
+		}
+		return b
+	}
+	switch sub := s.sub.remove(hash>>fanBits, depth+1, key); {
+	case sub == s.sub:
+		return b
+	case len(sub.entries) == 1 && sub.entries[0].sub == nil:
+		return b.with(b.bitmap, i, sub.entries[0]) // a single key needs no branch
+	default:
+		return b.with(b.bitmap, i, entry[V]{sub: sub})
+	}
+}
+
+// with returns b with another entry at i.
+func (b *branch[V]) with(bitmap uint32, i int, s entry[V]) *branch[V] {
+	c := &branch[V]{bitmap: bitmap, entries: slices.Clone(b.entries)}
+	c.entries[i] = s
+	return c
+}
+
+// without returns b without the entry at i: nil if it was the last.
+func (b *branch[V]) without(bit uint32, i int) *branch[V] {
+	if len(b.entries) == 1 {
+		return nil
+	}
+	entries := make([]entry[V], 0, len(b.entries)-1)
+	return &branch[V]{bitmap: b.bitmap &^ bit, entries: append(append(entries, b.entries[:i]...), b.entries[i+1:]...)}
+}
+
+// each yields every key below b, and says whether to go on.
+func (b *branch[V]) each(yield func(string, V) bool) bool {
+	for i := range b.entries {
+		s := &b.entries[i]
+		if s.sub != nil {
+			if !s.sub.each(yield) {
+				return false
+			}
+		} else if !yield(s.key, s.value) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,50 @@
+// Package router finds the route of a request in what services announce.
+//
+// A [Table] holds the routes of a set of services. It does not change: with
+// [Table.Next] it grows into the table of the next state, at the cost of what
+// changed. [Live] follows a registry and always has the latest table; [Static]
+// makes a table without any registry.
+//
+// # Paths
+//
+// An endpoint's path is a template as of google.api.http, or a regular
+// expression.
+//
+//	/users                literal
+//	/users/{id}           one segment, which is not empty; also {id=*}, or * without a name
+//	/files/{path=**}      whatever follows, with its slashes, if anything; only last
+//	/v1/{name=shelves/*}  a variable of several segments
+//	/users/{id}:disable   a verb: what follows the last colon of the last segment
+//
+// A request's path is split at "/" as it was received, and each segment is then
+// decoded once: an escaped slash is part of a segment. Nothing is cleaned:
+// "/a" and "/a/" are two paths, and "//" has an empty segment. What programs
+// read differently is refused with 400: segments that are or hide "." or "..",
+// and control characters.
+//
+// What starts with "^" and ends with "$" is a regular expression (RE2). It is
+// matched with the whole path as it was received, escapes and all. Named groups
+// become path variables, decoded once.
+//
+// # Order
+//
+// The order of the routes does not depend on the order of announcements. An
+// exact host comes before a wildcard ("*.example.com"), of which the longer
+// comes first, and before any host; a host with a port before one without.
+// Then patterns are compared segment by segment: a literal comes before a
+// variable, that before "**", and that before a regular expression, whose
+// literal segments at the start count as such; of two expressions the one with
+// the longer literal start comes first. Of equal patterns, one with a verb comes
+// before one without, and one that names the method before one for any. HEAD
+// follows GET where nothing names HEAD.
+//
+// When two services claim one route, the one that has it keeps it; else it is
+// the earlier registry's, or the smaller name's. The other one waits, and is
+// reported.
+//
+// # Bounds
+//
+// What services announce is data: what cannot be routed is left out and
+// reported, and hurts no other service. The search for a route has a budget of
+// steps, which patterns of honest services do not come near.
+package router

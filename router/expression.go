@@ -1,0 +1,109 @@
+package router
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+	"strings"
+)
+
+// maxExpression bounds the size of a regular expression: about as many
+// instructions, each of which costs memory for good and time for each byte of
+// a path.
+const maxExpression = 2000
+
+// expression is a regular expression that is matched with a path as it was
+// received.
+type expression struct {
+	re     *regexp.Regexp
+	text   string // as announced
+	prefix string // every match starts with it
+	named  bool   // it has named groups
+}
+
+// String returns the expression as announced.
+func (e *expression) String() string { return e.text }
+
+// parseExpression reads a regular expression that starts with "^" and ends with
+// "$".
+func parseExpression(text string) (*pattern, error) {
+	tree, err := syntax.Parse(text, syntax.Perl)
+	if err != nil {
+		return nil, fmt.Errorf("the regular expression is not one of RE2: %w", err)
+	}
+	if expressionSize(tree) > maxExpression {
+		return nil, errors.New("the regular expression is too large")
+	}
+	re, err := regexp.Compile(anchored(text))
+	if err != nil {
+		return nil, fmt.Errorf("the regular expression is not one of RE2: %w", err)
+	}
+	groups := 0
+	for _, name := range re.SubexpNames() {
+		if name != "" {
+			groups++
+		}
+	}
+	if groups > maxVariables {
+		return nil, fmt.Errorf("it has more than %d named groups", maxVariables)
+	}
+	e := &expression{re: re, text: text, prefix: literalStart(tree.Simplify()), named: groups > 0}
+	return &pattern{text: text, segments: literalSegments(e.prefix), expr: e}, nil
+}
+
+// anchored returns the expression so that it has to match all of a path, even
+// if it is "^a|b$".
+func anchored(text string) string { return `\A(?:` + text + `)\z` }
+
+// literalStart returns the text that everything starts with that the
+// expression, which starts with "^", matches.
+func literalStart(re *syntax.Regexp) string {
+	if re.Op != syntax.OpConcat || re.Sub[0].Op != syntax.OpBeginText {
+		return ""
+	}
+	var b strings.Builder
+	for _, sub := range re.Sub[1:] {
+		if sub.Op != syntax.OpLiteral || sub.Flags&syntax.FoldCase != 0 {
+			break
+		}
+		b.WriteString(string(sub.Rune))
+	}
+	return b.String()
+}
+
+// literalSegments returns the whole segments that a prefix of paths consists
+// of. The last one may go on and does not count.
+func literalSegments(prefix string) []segment {
+	rest, ok := strings.CutPrefix(prefix, "/")
+	if !ok {
+		return nil
+	}
+	var segments []segment
+	for len(segments) < maxSegments {
+		raw, after, whole := strings.Cut(rest, "/")
+		if !whole {
+			break
+		}
+		text, err := unescape(raw)
+		if err != nil {
+			break // no path has it
+		}
+		segments = append(segments, segment{kind: literal, text: text})
+		rest = after
+	}
+	return segments
+}
+
+// expressionSize returns about how many instructions an expression compiles
+// to, without doing it: a few bytes can repeat a thousandfold.
+func expressionSize(re *syntax.Regexp) int {
+	size := 1 + len(re.Rune)/2
+	for _, sub := range re.Sub {
+		size = min(size+expressionSize(sub), maxExpression+1)
+	}
+	if re.Op == syntax.OpRepeat {
+		size *= max(re.Min, re.Max, 1)
+	}
+	return min(size, maxExpression+1)
+}

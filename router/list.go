@@ -1,0 +1,99 @@
+package router
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/goapi-dev/goapi/registry"
+)
+
+// A Listing is an announced endpoint as a table routes it: one path on one
+// host, with the methods that the endpoint has there.
+type Listing struct {
+	Service  string `json:"service"`
+	Endpoint string `json:"endpoint"`
+	Handler  string `json:"handler"`
+	// Host is empty for any.
+	Host string `json:"host,omitempty"`
+	// Methods are in order. None is any.
+	Methods []string `json:"methods,omitempty"`
+	// Path is as announced.
+	Path string `json:"path"`
+	// Nodes are the ids of the nodes that serve it now, in order.
+	Nodes []string `json:"nodes"`
+}
+
+// Routes returns the announced routes that the table serves, ordered by
+// service, endpoint, host and path. Those that wait for another service are in
+// Reports.
+func (t *Table) Routes() []Listing {
+	list := []Listing{}
+	for _, s := range t.services.all() {
+		first := len(list)
+		for _, c := range s.claims {
+			if t.trie(c.host).find(t.hasher, c.pattern, c.method) != c {
+				continue
+			}
+			l := c.listing()
+			i := slices.IndexFunc(list[first:], func(o Listing) bool { return o.compare(l) == 0 && slices.Equal(o.Nodes, l.Nodes) })
+			if i < 0 {
+				list = append(list, l)
+			} else {
+				list[first+i].Methods = append(list[first+i].Methods, l.Methods...)
+			}
+		}
+	}
+	for _, l := range list {
+		slices.Sort(l.Methods)
+	}
+	slices.SortFunc(list, Listing.compare)
+	return list
+}
+
+// Services returns what the latest table was made of: every version of every
+// service, in the order of the registry. It is shared: read-only.
+func (t *Table) Services() []*registry.Service { return *t.latest.Load() }
+
+// Reports returns what the table does not serve of the announcements, in order.
+func (t *Table) Reports() []Report {
+	list := []Report{}
+	for _, s := range t.services.all() {
+		list = append(list, s.reports...)
+	}
+	for _, c := range t.contests.all() {
+		list = append(list, c.reports()...)
+	}
+	slices.SortFunc(list, Report.compare)
+	return list
+}
+
+// listing returns the claim as lists show it.
+func (c *claim) listing() Listing {
+	l := Listing{
+		Service: c.route.Service, Endpoint: c.route.Endpoint.Name, Handler: c.route.Endpoint.Handler,
+		Host: c.host, Path: c.pattern.text,
+	}
+	if strings.HasPrefix(c.host, ".") {
+		l.Host = "*" + c.host
+	}
+	if c.method != "" {
+		l.Methods = []string{c.method}
+	}
+	for _, n := range c.route.Upstream.Nodes() {
+		l.Nodes = append(l.Nodes, n.Node.ID)
+	}
+	slices.Sort(l.Nodes)
+	return l
+}
+
+// compare orders listings; the methods and nodes do not matter.
+func (l Listing) compare(m Listing) int {
+	return cmp.Or(
+		strings.Compare(l.Service, m.Service),
+		strings.Compare(l.Endpoint, m.Endpoint),
+		strings.Compare(l.Host, m.Host),
+		strings.Compare(l.Path, m.Path),
+		strings.Compare(l.Handler, m.Handler),
+	)
+}

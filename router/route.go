@@ -1,0 +1,93 @@
+package router
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/goapi-dev/goapi"
+)
+
+// Route implements goapi.Router.
+//
+// A CORS preflight gets the route of the method that it asks for, unless a
+// route names OPTIONS. A path that is routed for other methods only is 405, and
+// the resolver is not asked.
+func (t *Table) Route(r *http.Request) (*goapi.Route, error) {
+	switch {
+	case r.Method == http.MethodConnect:
+		return nil, &goapi.Error{
+			Code: http.StatusMethodNotAllowed, ID: "goapi", Detail: "CONNECT is refused: this is no tunnel",
+			Header: http.Header{"Allow": {""}},
+		}
+	case r.URL.Path == "*":
+		return nil, goapi.NewError(http.StatusNotFound, "no route for the gateway as a whole (*)", goapi.ErrNoRoute)
+	}
+	h, err := requestHost(r.Host)
+	if err != nil {
+		return nil, goapi.NewError(http.StatusBadRequest, "the Host header is not a host", err)
+	}
+	path, err := requestPath(r.URL)
+	if err != nil {
+		return nil, err
+	}
+	s := search{table: t, path: path, method: r.Method, work: maxWork}
+	c := t.find(&s, h, preflight(r))
+	switch {
+	case s.work < 0:
+		return nil, goapi.NewError(http.StatusNotFound, "too many patterns are alike to find a route for "+what(r, path),
+			fmt.Errorf("%w: %w", goapi.ErrNoRoute, errTooAlike))
+	case c != nil:
+		c.pattern.setVariables(r, path)
+		return c.route, nil
+	case s.missed:
+		return nil, s.notAllowed(r, h)
+	}
+	return t.resolve(r, &s)
+}
+
+// find returns the claim for a request, or nil. The search of a preflight ends
+// up with the method that the preflight asks for.
+func (t *Table) find(s *search, h host, asked string) *claim {
+	if asked == "" {
+		return s.claim(h)
+	}
+	s.named = true
+	if c := s.claim(h); c != nil {
+		return c
+	}
+	s.named, s.missed, s.method = false, false, asked
+	return s.claim(h)
+}
+
+// preflight returns the method that a CORS preflight asks for, or "".
+func preflight(r *http.Request) string {
+	if r.Method != http.MethodOptions || r.Header.Get("Origin") == "" {
+		return ""
+	}
+	return r.Header.Get("Access-Control-Request-Method")
+}
+
+// notAllowed returns the error for a path that is routed, but for other
+// methods.
+func (s *search) notAllowed(r *http.Request, h host) error {
+	var methods []string
+	again := search{table: s.table, path: s.path, work: maxWork, others: &methods}
+	again.claim(h)
+	if slices.Contains(methods, http.MethodGet) {
+		methods = append(methods, http.MethodHead)
+	}
+	slices.Sort(methods)
+	allow := strings.Join(slices.Compact(methods), ", ")
+	return &goapi.Error{
+		Code: http.StatusMethodNotAllowed, ID: "goapi",
+		Detail: fmt.Sprintf("no route for %s; its methods are %s", what(r, s.path), allow),
+		Header: http.Header{"Allow": {allow}},
+	}
+}
+
+// what returns method and path of a request as an answer may show them.
+func what(r *http.Request, path string) string {
+	return printable(r.Method, 40) + " " + printable(path, 200)
+}

@@ -1,0 +1,220 @@
+package router
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+)
+
+// maxWork bounds the search for one request's route, in steps: a look at a node
+// is one, a regular expression some more, in proportion to the path. Patterns
+// that are alike make a search try many; honest ones a few dozen.
+const maxWork = 1 << 14
+
+// errTooAlike is the error of a search that its budget ended.
+var errTooAlike = errors.New("router: too many patterns are alike")
+
+// A search finds the most specific claim for one request. It goes through the
+// tries of the table depth first, what is more specific first, and so ends at
+// the first claim that fits.
+type search struct {
+	table  *Table
+	path   string // as received
+	method string
+	named  bool      // only claims that name the method count
+	work   int       // what is left of the budget
+	missed bool      // a pattern matched, but for another method
+	others *[]string // where to collect the methods of such patterns; nil is nowhere
+}
+
+// claim returns the claim for a host, or nil.
+func (s *search) claim(h host) *claim {
+	t := s.table
+	if !t.hosts.isEmpty() {
+		for i := range len(h.name) {
+			if i > 0 && h.name[i] != '.' {
+				continue // else it is the host itself, or a wildcard
+			}
+			if len(h.full) != len(h.name) {
+				if c := s.walk(t.hosts.get(t.hasher, h.full[i:]), s.path[1:]); c != nil {
+					return c
+				}
+			}
+			if c := s.walk(t.hosts.get(t.hasher, h.name[i:]), s.path[1:]); c != nil {
+				return c
+			}
+		}
+	}
+	return s.walk(t.anyHost, s.path[1:])
+}
+
+// walk returns the claim of a pattern below n, which may be nil. The path goes
+// on with rest, which starts with a segment.
+func (s *search) walk(n *node, rest string) *claim {
+	if n == nil || !s.spend(1) {
+		return nil
+	}
+	raw, after, more := strings.Cut(rest, "/")
+	if !more {
+		if c := s.last(n, raw); c != nil {
+			return c
+		}
+		return s.tail(n, rest)
+	}
+	if child := s.literal(n, raw); child != nil {
+		if c := s.walk(child, after); c != nil {
+			return c
+		}
+	}
+	if n.variable != nil && raw != "" {
+		if c := s.walk(n.variable, after); c != nil {
+			return c
+		}
+	}
+	return s.tail(n, rest)
+}
+
+// last returns the claim of a pattern below n for the last segment of the path,
+// which may end in a verb.
+func (s *search) last(n *node, raw string) *claim {
+	text, verb, ok := cutVerb(raw)
+	if ok {
+		if c := s.end(s.literal(n, text), verb); c != nil {
+			return c
+		}
+	}
+	if c := s.end(s.literal(n, raw), ""); c != nil {
+		return c
+	}
+	if ok && text != "" {
+		if c := s.end(n.variable, verb); c != nil {
+			return c
+		}
+	}
+	if raw != "" {
+		return s.end(n.variable, "")
+	}
+	return nil
+}
+
+// end returns the claim of a pattern that ends at n, which may be nil, where
+// the path does.
+func (s *search) end(n *node, verb string) *claim {
+	if n == nil || !s.spend(1) {
+		return nil
+	}
+	if c := s.verb(n.ends, verb); c != nil || n.tail == nil {
+		return c
+	}
+	return s.verb(n.tail.rests, verb) // "**" matches nothing, too
+}
+
+// tail returns the claim of a pattern at n that matches all the rest of the
+// path.
+func (s *search) tail(n *node, rest string) *claim {
+	if n.tail == nil {
+		return nil
+	}
+	if len(n.tail.rests) > 0 {
+		if _, verb, ok := cutVerb(rest); ok {
+			if c := s.verb(n.tail.rests, verb); c != nil {
+				return c
+			}
+		}
+		if c := s.verb(n.tail.rests, ""); c != nil {
+			return c
+		}
+	}
+	for i := range n.tail.exprs {
+		e := &n.tail.exprs[i]
+		if !strings.HasPrefix(s.path, e.expr.prefix) {
+			if !s.spend(1) {
+				return nil
+			}
+			continue
+		}
+		if !s.spend(8 + len(s.path)/16) {
+			return nil
+		}
+		if e.expr.re.MatchString(s.path) {
+			if c := s.pick(e.claims); c != nil {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+// verb returns the claim of a pattern with a verb, "" for one without.
+func (s *search) verb(ends []end, raw string) *claim {
+	if len(ends) == 0 {
+		return nil
+	}
+	verb, err := unescape(raw)
+	if err != nil {
+		return nil
+	}
+	for i := range ends {
+		if ends[i].verb == verb {
+			return s.pick(ends[i].claims)
+		}
+	}
+	return nil
+}
+
+// pick returns the claim for the method, of those of one pattern.
+func (s *search) pick(claims []*claim) *claim {
+	if s.others != nil {
+		for _, c := range claims {
+			*s.others = append(*s.others, c.method)
+		}
+		return nil
+	}
+	var get, anyMethod *claim
+	for _, c := range claims {
+		switch c.method {
+		case s.method:
+			return c
+		case http.MethodGet:
+			get = c
+		case "":
+			anyMethod = c
+		}
+	}
+	if get != nil && s.method == http.MethodHead {
+		return get
+	}
+	if anyMethod != nil && !s.named {
+		return anyMethod
+	}
+	s.missed = true
+	return nil
+}
+
+// literal returns the node that a segment leads to by its text.
+func (s *search) literal(n *node, raw string) *node {
+	if n.literals.isEmpty() {
+		return nil
+	}
+	text, err := unescape(raw)
+	if err != nil {
+		return nil
+	}
+	return n.literals.get(s.table.hasher, text)
+}
+
+// spend takes from the budget, and says whether there was enough.
+func (s *search) spend(work int) bool {
+	s.work -= work
+	return s.work >= 0
+}
+
+// cutVerb splits what follows the last colon of the last segment from what is
+// before it.
+func cutVerb(s string) (before, verb string, ok bool) {
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 || i == len(s)-1 || strings.IndexByte(s[i:], '/') >= 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+1:], true
+}

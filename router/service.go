@@ -1,0 +1,73 @@
+package router
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/goapi-dev/goapi"
+)
+
+// maxReports bounds the reports about one service.
+const maxReports = 100
+
+// service is what a table holds of the services of one name. It does not
+// change.
+type service struct {
+	name     string
+	versions int  // how many registry.Services it is made of
+	absent   bool // nothing of it can be used
+
+	claims []*claim // one for each slot
+
+	// The following serve what the resolver finds, and are nil where the
+	// service is not to be reached like that. Methods are those announced, by
+	// name; call serves others where none is announced; proxy serves requests
+	// as they are.
+	methods     []*goapi.Route
+	call, proxy *goapi.Route
+
+	reports []Report
+}
+
+// method returns the route of an announced method, or nil.
+func (s *service) method(name string) *goapi.Route {
+	i, found := slices.BinarySearchFunc(s.methods, name, func(rt *goapi.Route, name string) int {
+		return strings.Compare(rt.Endpoint.Name, name)
+	})
+	if !found {
+		return nil
+	}
+	return s.methods[i]
+}
+
+// equal says whether two services are the same to a table.
+func (s *service) equal(o *service) bool {
+	return s.versions == o.versions && s.absent == o.absent &&
+		slices.Equal(s.claims, o.claims) &&
+		slices.Equal(s.methods, o.methods) && s.call == o.call && s.proxy == o.proxy &&
+		slices.Equal(s.reports, o.reports)
+}
+
+// bounded returns reports about a service, each once, and not more than are of
+// use.
+func bounded(name string, reports []Report) []Report {
+	var list []Report
+	seen := make(map[Report]bool, len(reports))
+	for _, r := range reports {
+		r.Service = printable(name, maxName)
+		if seen[r] {
+			continue
+		}
+		seen[r] = true
+		if len(list) < maxReports {
+			list = append(list, r)
+		}
+	}
+	if more := len(seen) - maxReports; more > 0 {
+		list = append(list, Report{
+			Kind: LeftOut, Service: printable(name, maxName), Reason: fmt.Sprintf("%d more are left out or wait", more),
+		})
+	}
+	return list
+}

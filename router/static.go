@@ -1,0 +1,22 @@
+package router
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/upstream"
+)
+
+// Static returns the table of fixed services, for gateways without a registry
+// and for tests. What it cannot serve of them is an error; the table serves the
+// rest.
+func Static(services []*registry.Service, opts *Options) (*Table, error) {
+	services = slices.DeleteFunc(slices.Clone(services), func(s *registry.Service) bool { return s == nil })
+	t, reports := NewTable(upstream.NewPools(nil), opts).Next(services)
+	errs := make([]error, len(reports))
+	for i, r := range reports {
+		errs[i] = r
+	}
+	return t, errors.Join(errs...)
+}

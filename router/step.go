@@ -1,0 +1,182 @@
+package router
+
+import (
+	"slices"
+
+	"github.com/goapi-dev/goapi/registry"
+)
+
+// A step is the way from one table to the next.
+type step struct {
+	table    Table // what it becomes
+	services []*registry.Service
+	changed  bool
+	slots    map[string]*claimed // that services want or give up in this step
+	ranks    map[string]int      // where services are in the list; made when needed
+
+	before, now []Report // of what changes
+}
+
+// contest is a slot that several services claim.
+type contest struct {
+	holder  *claim
+	waiting []*claim
+}
+
+// claimed is a slot in a step.
+type claimed struct {
+	was    contest
+	claims []*claim // now; one for each service
+}
+
+// change brings the service of a name to what is announced.
+func (s *step) change(name string, announced []*registry.Service) {
+	t := &s.table
+	old := t.services.get(t.hasher, name)
+	now := t.build(name, announced, old)
+	if now == old {
+		return
+	}
+	s.changed = true
+	if len(announced) > 0 {
+		t.services = t.services.set(t.hasher, name, now)
+	} else {
+		t.services = t.services.remove(t.hasher, name)
+	}
+	s.now = append(s.now, now.reports...)
+	var had []*claim
+	if old != nil {
+		s.before = append(s.before, old.reports...)
+		had = old.claims
+	}
+	for _, c := range without(had, now.claims) {
+		slot := s.slot(c)
+		slot.claims = slices.DeleteFunc(slot.claims, func(d *claim) bool { return d == c })
+	}
+	for _, c := range without(now.claims, had) {
+		slot := s.slot(c)
+		slot.claims = append(slot.claims, c)
+	}
+}
+
+// slot returns the slot of a claim in this step.
+func (s *step) slot(c *claim) *claimed {
+	key := c.slot()
+	if slot := s.slots[key]; slot != nil {
+		return slot
+	}
+	slot := new(claimed)
+	if was := s.table.contests.get(s.table.hasher, key); was != nil {
+		slot.was = *was
+		slot.claims = append(slot.claims, was.waiting...)
+	} else {
+		slot.was.holder = s.table.trie(c.host).find(s.table.hasher, c.pattern, c.method)
+	}
+	if slot.was.holder != nil {
+		slot.claims = append(slot.claims, slot.was.holder)
+	}
+	s.slots[key] = slot
+	return slot
+}
+
+// settle decides who has the slots.
+func (s *step) settle() {
+	t := &s.table
+	for key, slot := range s.slots {
+		now := s.decide(slot)
+		if was := slot.was.holder; now.holder != was {
+			c := now.holder
+			if c == nil {
+				c = was
+			}
+			t.setTrie(c.host, t.trie(c.host).put(t.hasher, c.pattern, c.method, now.holder))
+		}
+		if len(now.waiting) > 0 {
+			t.contests = t.contests.set(t.hasher, key, &now)
+		} else if len(slot.was.waiting) > 0 {
+			t.contests = t.contests.remove(t.hasher, key)
+		}
+		s.before = append(s.before, slot.was.reports()...)
+		s.now = append(s.now, now.reports()...)
+	}
+}
+
+// decide returns who has a slot from now on: the service that had it, or else
+// the first in the list.
+func (s *step) decide(slot *claimed) contest {
+	claims := slot.claims
+	if len(claims) == 0 {
+		return contest{}
+	}
+	if len(claims) > 1 {
+		slices.SortFunc(claims, func(c, d *claim) int { return s.rank(c.route.Service) - s.rank(d.route.Service) })
+		if was := slot.was.holder; was != nil {
+			i := slices.IndexFunc(claims, func(c *claim) bool { return c.route.Service == was.route.Service })
+			if i > 0 {
+				c := claims[i]
+				claims = slices.Insert(slices.Delete(claims, i, i+1), 0, c)
+			}
+		}
+	}
+	return contest{holder: claims[0], waiting: claims[1:]}
+}
+
+// rank returns where in the list the first service of a name is.
+func (s *step) rank(name string) int {
+	if s.ranks == nil {
+		s.ranks = make(map[string]int, len(s.services))
+		for i, service := range s.services {
+			if _, ok := s.ranks[service.Name]; !ok {
+				s.ranks[service.Name] = i
+			}
+		}
+	}
+	return s.ranks[name]
+}
+
+// reports returns a report for each claim that waits.
+func (c contest) reports() []Report {
+	var list []Report
+	for _, w := range c.waiting {
+		list = append(list, w.waitsFor(c.holder))
+	}
+	return list
+}
+
+// without returns the claims of a that are not in b.
+func without(a, b []*claim) []*claim {
+	if len(b) == 0 {
+		return a
+	}
+	in := make(map[*claim]struct{}, len(b))
+	for _, c := range b {
+		in[c] = struct{}{}
+	}
+	var rest []*claim
+	for _, c := range a {
+		if _, ok := in[c]; !ok {
+			rest = append(rest, c)
+		}
+	}
+	return rest
+}
+
+// trie returns the trie of a host, "" for any, or nil.
+func (t *Table) trie(host string) *node {
+	if host == "" {
+		return t.anyHost
+	}
+	return t.hosts.get(t.hasher, host)
+}
+
+// setTrie sets the trie of a host. It is called on a table that nobody has yet.
+func (t *Table) setTrie(host string, n *node) {
+	switch {
+	case host == "":
+		t.anyHost = n
+	case n == nil:
+		t.hosts = t.hosts.remove(t.hasher, host)
+	default:
+		t.hosts = t.hosts.set(t.hasher, host, n)
+	}
+}

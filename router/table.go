@@ -1,0 +1,146 @@
+package router
+
+import (
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/resolver"
+	"github.com/goapi-dev/goapi/upstream"
+)
+
+// Options adjust a router. A nil *Options means all defaults.
+type Options struct {
+	// Resolver names services for requests that no route claims. Default:
+	// none; such requests are not found.
+	Resolver resolver.Resolver
+	// Handler serves the requests that the resolver finds a service for.
+	// "auto" is "rpc" for calls to services of which a node has the protocol
+	// mucp or grpc, and "http" for requests to any other service. "rpc" is for
+	// calls to any service, "http" for requests to any service, and another
+	// name for both. Default: auto.
+	Handler string
+	// Handlers are the names that endpoints may use. Endpoints that name
+	// others are left out. Default: rpc and http.
+	Handlers []string
+	// Policy returns what the operator laid on an endpoint of a service; nil
+	// is all defaults. It is asked once for each route. Default: none.
+	Policy func(service string, e *goapi.Endpoint) *goapi.Policy
+	// Logger gets the reports of a Live, each once, and losses of contact with
+	// its registry. Default: none.
+	Logger *slog.Logger
+}
+
+// Handlers that the router knows something about.
+const (
+	handlerAuto = "auto"
+	handlerRPC  = "rpc"
+	handlerHTTP = "http"
+	handlerAPI  = "api"
+)
+
+// orDefault returns o with every zero field at its default; o may be nil.
+func (o *Options) orDefault() Options {
+	var d Options
+	if o != nil {
+		d = *o
+	}
+	if d.Handler == "" {
+		d.Handler = handlerAuto
+	}
+	if d.Handlers == nil {
+		d.Handlers = []string{handlerRPC, handlerHTTP}
+	}
+	if d.Logger == nil {
+		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	return d
+}
+
+// A Table holds the routes of services. It does not change, except that the
+// Sets of its routes follow the nodes of the services; it may be used
+// concurrently.
+type Table struct {
+	*lineage
+
+	anyHost  *node
+	hosts    dict[*node] // by host; ".example.com" is a wildcard
+	services dict[*service]
+	contests dict[*contest] // by slot; only of slots that several services claim
+}
+
+var _ goapi.Router = (*Table)(nil)
+
+// lineage is what the tables have in common that grew out of one. What is not
+// read-only belongs to the goroutine that calls Next, unless it is atomic.
+type lineage struct {
+	opts   Options
+	hasher hasher
+	pools  *upstream.Pools
+	latest atomic.Pointer[[]*registry.Service] // what the latest table is of
+	// announcements are those of the service that is being built.
+	announcements map[*registry.Service]*announcement
+}
+
+// NewTable returns a table without services. What it grows into takes its nodes
+// from pools, and keeps the pools up to date.
+func NewTable(pools *upstream.Pools, opts *Options) *Table {
+	t := &Table{lineage: &lineage{opts: opts.orDefault(), hasher: newHasher(), pools: pools}}
+	t.latest.Store(new([]*registry.Service))
+	return t
+}
+
+// Next returns the table of the services, which are all there are, and the
+// reports that t does not have. It is t itself when nothing but nodes changed.
+//
+// What Next costs is in proportion to the services that are not the same
+// pointers as before. It is called with the latest table only, by one
+// goroutine at a time; the slice is read-only from then on.
+func (t *Table) Next(services []*registry.Service) (*Table, []Report) {
+	changes := t.changes(services)
+	t.latest.Store(&services)
+	s := &step{table: *t, services: services, slots: make(map[string]*claimed)}
+	for _, c := range changes {
+		s.change(c.Name, c.New)
+	}
+	s.settle()
+	reports := newReports(s.before, s.now)
+	if !s.changed {
+		return t, reports
+	}
+	return &s.table, reports
+}
+
+// changes returns what changed since the last call of Next.
+func (t *Table) changes(now []*registry.Service) []registry.Change {
+	old := *t.latest.Load()
+	from := 0
+	for from < min(len(old), len(now)) && old[from] == now[from] {
+		from++
+	}
+	same := 0
+	for same < min(len(old), len(now))-from && old[len(old)-1-same] == now[len(now)-1-same] {
+		same++
+	}
+	// Lists are ordered by name, mostly: take in what is beside a change and
+	// has the same name.
+	for from > 0 && (sameName(old, from-1, from) || sameName(now, from-1, from)) {
+		from--
+	}
+	for same > 0 && (sameName(old, len(old)-same-1, len(old)-same) || sameName(now, len(now)-same-1, len(now)-same)) {
+		same--
+	}
+	changes := registry.Diff(old[from:len(old)-same], now[from:len(now)-same])
+	for _, c := range changes {
+		if s := t.services.get(t.hasher, c.Name); s != nil && len(c.Old) != s.versions {
+			return registry.Diff(old, now) // the name is elsewhere in the list, too
+		}
+	}
+	return changes
+}
+
+// sameName says whether two services of a list have one name.
+func sameName(list []*registry.Service, i, j int) bool {
+	return i >= 0 && j < len(list) && list[i].Name == list[j].Name
+}
