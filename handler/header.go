@@ -208,11 +208,17 @@ func isTrusted(peer string, trusted []netip.Prefix) bool {
 }
 
 // copyAnswerHeader adds the headers of a service's answer that the client may
-// see to dst. It says which header cannot be passed on, or nothing.
+// see to dst. It returns the name of one that cannot be passed on, or nothing.
+//
+// A Connection header that names others beside "close" is not obeyed: the
+// transport takes it away.
 func copyAnswerHeader(dst, src http.Header) (bad string) {
 	for name, values := range src {
 		if forOneHop(name) {
 			continue
+		}
+		if strings.IndexByte(name, ' ') >= 0 { // net/http lets it pass; others take it for the name without
+			return name
 		}
 		for _, v := range values {
 			if breaksLine(v) {
