@@ -157,6 +157,9 @@ func layJSON(below map[string]any, v *registry.Value, object json.RawMessage) er
 // checkJSON returns an error unless text, which is what the client knows as
 // where, is one JSON value that services can read.
 func checkJSON(text []byte, where string) error {
+	if len(text) == 0 {
+		return badRequest("the " + where + " is empty, and not JSON")
+	}
 	if !json.Valid(text) {
 		var (
 			raw    json.RawMessage

@@ -192,7 +192,6 @@ func TestBadQueries(t *testing.T) {
 
 // TestMessages holds what a message is put together from.
 func TestMessages(t *testing.T) {
-	const asForm = "application/x-www-form-urlencoded"
 	tests := []struct {
 		name              string
 		pattern, vars     string
@@ -249,7 +248,6 @@ func TestMessages(t *testing.T) {
 }
 
 func TestBadMessages(t *testing.T) {
-	const asForm = "application/x-www-form-urlencoded"
 	deep := strings.Repeat("[", 1001) + strings.Repeat("]", 1001)
 	tests := []struct {
 		name, query, field, contentType, body string
