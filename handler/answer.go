@@ -54,7 +54,7 @@ func (f *forwarding) answer(try *upstream.Try, resp *http.Response) error {
 		for name := range resp.Header {
 			delete(h, name)
 		}
-		return f.badAnswer("header " + bad + " holds a control character")
+		return f.badAnswer(fmt.Sprintf("header %.40q is malformed", bad))
 	}
 	try.Answered()
 	f.ex.Upstream = time.Since(f.start)
