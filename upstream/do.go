@@ -49,6 +49,7 @@ func (s *Set) Do(ctx context.Context, c Call, attempt func(context.Context, *Try
 		if n == nil {
 			return last
 		}
+		n.inFlight.Add(1) // at once: others pick at the same time
 		tried = append(tried, n)
 		t := &Try{Node: n.announced.Load(), N: len(tried), pool: s.pool, node: n, picked: now, timeout: pol.TryTimeout}
 		err := t.run(ctx, probe, attempt)

@@ -84,7 +84,6 @@ func (t *Try) Blameless() { t.state.Or(wasBlameless) }
 // run calls attempt once.
 func (t *Try) run(ctx context.Context, probe *ejection, attempt func(context.Context, *Try) error) error {
 	ctx, t.cancel = context.WithCancelCause(ctx)
-	t.node.inFlight.Add(1)
 	t.arm()
 	defer t.end(probe) // also when attempt panics
 	err := attempt(ctx, t)
