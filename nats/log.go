@@ -51,7 +51,7 @@ func (l *serverLog) Fatalf(format string, v ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cause == nil {
-		l.cause = errors.New(fmt.Sprintf(format, v...)) //nolint:revive,staticcheck // the format is the server's
+		l.cause = errors.New(fmt.Sprintf(format, v...)) //nolint:staticcheck // the format is the server's
 	}
 }
 

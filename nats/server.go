@@ -73,6 +73,9 @@ type Server struct {
 // is absent and which no other server may use at the same time. The context
 // bounds the start, not the life of the server; the caller closes it.
 func Start(ctx context.Context, dir string, opts *ServerOptions) (*Server, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	o := opts.orDefault()
 	host, port, err := listenAt(ctx, o.Address)
 	if err != nil {
@@ -109,25 +112,29 @@ func Start(ctx context.Context, dir string, opts *ServerOptions) (*Server, error
 	return s, nil
 }
 
-// start waits until clients can connect. When it fails, nothing is left.
+// start waits until clients can connect. When it fails, nothing is left; but a
+// server that is abandoned while it reads its store first comes to the end of
+// that.
 func (s *Server) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	log := newServerLog(s.log)
 	s.server.SetLoggerV2(log, log.debug, false, false)
 	started := make(chan struct{})
-	go func() { // ends when the store is read, or with the shutdown below
+	go func() { // ends when the store is read
 		defer close(started)
 		s.server.Start()
 	}()
-	var err error
 	select {
 	case <-started:
-		err = log.fatal()
 	case <-ctx.Done():
-		err = fmt.Errorf("it was not ready in time: %w", ctx.Err())
+		go func() {
+			<-started
+			_ = s.Close() // nobody is left to tell
+		}()
+		return fmt.Errorf("it was not ready in time: %w", ctx.Err())
 	}
-	if err != nil {
+	if err := log.fatal(); err != nil {
 		_ = s.Close() // the error above says more
 		return err
 	}

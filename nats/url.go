@@ -31,7 +31,7 @@ const (
 
 // target is what a URL says of a connection. Equal targets share one.
 type target struct {
-	name      string // the URL as logs and errors have it
+	name      string // as logs and errors have it
 	embedded  bool
 	servers   string // comma-joined
 	user      string // as in the URL, escaped; "" for none
@@ -107,15 +107,14 @@ func parseQuery(u *url.URL, known []string) (url.Values, error) {
 // remote reads the URL of servers elsewhere.
 func remote(u *url.URL, query url.Values) (target, error) {
 	hosts := append([]string{u.Host}, query[paramHost]...)
-	for i, host := range hosts {
+	for _, host := range hosts {
 		if host == "" || strings.ContainsAny(host, "@/,? ") {
 			return target{}, fmt.Errorf("host %q is not host:port", host)
 		}
-		hosts[i] = u.Scheme + "://" + host
 	}
 	t := target{
-		name:      Redact(u),
-		servers:   strings.Join(hosts, ","),
+		name:      Redact(&url.URL{Scheme: u.Scheme, User: u.User, Host: strings.Join(hosts, ",")}),
+		servers:   u.Scheme + "://" + strings.Join(hosts, ","+u.Scheme+"://"),
 		tokenFile: query.Get(paramTokenFile),
 		ca:        query.Get(paramCA),
 		cert:      query.Get(paramCert),
