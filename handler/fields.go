@@ -223,11 +223,15 @@ func convert(name, typ, text string) (any, error) {
 
 // bits returns the size of a number's type.
 func bits(typ string) int {
-	n, err := strconv.Atoi(strings.TrimLeft(typ, "uintfloat"))
-	if err != nil {
-		return 64 // int and uint, at the most
+	switch {
+	case strings.HasSuffix(typ, "t8"):
+		return 8
+	case strings.HasSuffix(typ, "16"):
+		return 16
+	case strings.HasSuffix(typ, "32"):
+		return 32
 	}
-	return n
+	return 64 // that of int and uint, at the most
 }
 
 // isNumber says whether a text is a number in JSON.

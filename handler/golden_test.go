@@ -1,6 +1,7 @@
 package handler_test
 
 import (
+	"bytes"
 	"flag"
 	"os"
 	"path/filepath"
@@ -25,7 +26,7 @@ func golden(t *testing.T, file string, got []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(got) != string(want) {
+	if !bytes.Equal(got, want) {
 		t.Errorf("%s:\n got %s\nwant %s", file, got, want)
 	}
 }

@@ -1,6 +1,7 @@
 package handler_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -141,7 +142,7 @@ func TestBadQueries(t *testing.T) {
 		{"ids=1&ids=x", v, `"ids" takes int64, not "x"`},
 		{"inner.score=high", v, `"inner.score" takes float64, not "high"`},
 		{"age=" + strings.Repeat("x", 500), v, `"age" takes int32, not "` + strings.Repeat("x", 64) + `…"`},
-		{"nmae=x", v, `"nmae" is no field of HelloRequest, which has age, big, count, data, ids, inner, items, kind, labels, level, loud, name, ratio, tags`},
+		{"who=x", v, `"who" is no field of HelloRequest, which has age, big, count, data, ids, inner, items, kind, labels, level, loud, name, ratio, tags`},
 		{"inner.last=x", v, `"inner.last" is no field of Inner, which has first_name, score`},
 		{"age.x=1", v, `"age.x": age is int32 and has no fields`},
 		{"tags[0]=a", v, `"tags[0]": tags is []string and has no fields`},
@@ -176,15 +177,8 @@ func TestBadQueries(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.query, func(t *testing.T) {
 			w := rpc(answer("{}"), typed(tt.value), httptest.NewRequest(http.MethodGet, "/hello?"+tt.query, nil))
-			var got struct {
-				Code   int
-				Detail string
-			}
-			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
-				t.Fatal(err)
-			}
-			if w.Code != http.StatusBadRequest || got.Code != w.Code || !strings.Contains(got.Detail, tt.detail) {
-				t.Errorf("answer = %d %s, want 400 %s", w.Code, got.Detail, tt.detail)
+			if got := detail(t, w); w.Code != http.StatusBadRequest || !strings.Contains(got, tt.detail) {
+				t.Errorf("answer = %d %s, want 400 %s", w.Code, got, tt.detail)
 			}
 		})
 	}
@@ -205,7 +199,7 @@ func TestMessages(t *testing.T) {
 		{name: "list passes", body: "[1]", want: "[1]"},
 		{name: "text passes", body: `"x"`, want: `"x"`},
 		{name: "white space is nothing", body: " \n", want: "{}"},
-		{name: "fields of a body are the service's to judge", body: `{"nmae":1}`, value: helloRequest(), want: `{"nmae":1}`},
+		{name: "fields of a body are the service's to judge", body: `{"who":1}`, value: helloRequest(), want: `{"who":1}`},
 		{name: "variables", pattern: "/hello/{name}", vars: "name=123", want: `{"name":"123"}`},
 		{name: "typed variables", pattern: "/a/{age}/{inner.score}", vars: "age=7&inner.score=1.5", value: helloRequest(), want: `{"age":7,"inner":{"score":1.5}}`},
 		{name: "variables of more segments", pattern: "/a/{name=b/*}", vars: "name=x", value: helloRequest(), want: `{"name":"x"}`},
@@ -270,7 +264,7 @@ func TestBadMessages(t *testing.T) {
 			rt := typed(helloRequest())
 			rt.Endpoint.Body = tt.field
 			w := rpc(answer("{}"), rt, post("/?"+tt.query, tt.contentType, tt.body))
-			if w.Code != tt.want || !strings.Contains(unquoted(t, w), tt.detail) {
+			if w.Code != tt.want || !strings.Contains(detail(t, w), tt.detail) {
 				t.Errorf("answer = %d %s, want %d %s", w.Code, w.Body, tt.want, tt.detail)
 			}
 		})
@@ -325,12 +319,12 @@ func FuzzQuery(f *testing.F) {
 			if code == http.StatusOK && (!json.Valid(body) || body[0] != '{' || !utf8.Valid(body)) {
 				t.Fatalf("query %q = %q, want an object", query, body)
 			}
-			if again, _ := message(t, typed(v), query); string(again) != string(body) {
+			if again, _ := message(t, typed(v), query); !bytes.Equal(again, body) {
 				t.Fatalf("query %q = %q, then %q", query, body, again)
 			}
 			dots, code1 := message(t, typed(v), "inner.first_name="+url.QueryEscape(text))
 			brackets, code2 := message(t, typed(v), "inner[first_name]="+url.QueryEscape(text))
-			if string(dots) != string(brackets) || code1 != code2 {
+			if !bytes.Equal(dots, brackets) || code1 != code2 {
 				t.Fatalf("with dots %d %q, with brackets %d %q", code1, dots, code2, brackets)
 			}
 		}
@@ -338,7 +332,9 @@ func FuzzQuery(f *testing.F) {
 			return
 		}
 		body, _ := message(t, typed(helloRequest()), "name="+url.QueryEscape(text))
-		var got struct{ Name string }
+		var got struct {
+			Name string `json:"name"`
+		}
 		if err := json.Unmarshal(body, &got); err != nil || got.Name != text {
 			t.Fatalf("name = %q, error %v, want %q", got.Name, err, text)
 		}
@@ -353,21 +349,25 @@ func FuzzNumbers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, big int64, count uint64, ratio string) {
 		body, code := message(t, typed(helloRequest()), fmt.Sprintf("big=%d&count=%d", big, count))
 		var got struct {
-			Big   int64
-			Count uint64
+			Big   int64  `json:"big"`
+			Count uint64 `json:"count"`
 		}
 		if err := json.Unmarshal(body, &got); err != nil || code != http.StatusOK || got.Big != big || got.Count != count {
 			t.Fatalf("big=%d&count=%d: %d %s, error %v", big, count, code, body, err)
 		}
 		_, code = message(t, typed(helloRequest()), fmt.Sprintf("level=%d", big))
-		if fits := big == int64(int8(big)); fits != (code == http.StatusOK) { //nolint:gosec // that is the question
+		if fits := big == int64(int8(big)); fits != (code == http.StatusOK) {
 			t.Fatalf("level=%d is %d", big, code)
 		}
 		body, code = message(t, typed(helloRequest()), "inner.score="+url.QueryEscape(ratio))
 		if code != http.StatusOK {
 			return
 		}
-		var inner struct{ Inner struct{ Score float64 } }
+		var inner struct {
+			Inner struct {
+				Score float64 `json:"score"`
+			} `json:"inner"`
+		}
 		want, err := strconv.ParseFloat(ratio, 64)
 		if err != nil {
 			t.Fatalf("inner.score=%q: 200, want 400", ratio)
@@ -465,10 +465,12 @@ func setVariables(t *testing.T, r *http.Request, vars string) {
 	}
 }
 
-// unquoted returns the detail of an error.
-func unquoted(t *testing.T, w *httptest.ResponseRecorder) string {
+// detail returns the detail of an error.
+func detail(t *testing.T, w *httptest.ResponseRecorder) string {
 	t.Helper()
-	var e struct{ Detail string }
+	var e struct {
+		Detail string `json:"detail"`
+	}
 	if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil {
 		t.Fatal(err)
 	}

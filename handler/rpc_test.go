@@ -320,7 +320,7 @@ func TestRPCErrors(t *testing.T) {
 		{"not JSON", answer("{}"), nil, post("/hello", "", `{"name":x}`), 400},
 		{"not UTF-8", answer("{}"), nil, post("/hello", "", "{\"name\":\"\xff\"}"), 400},
 		{"no number", answer("{}"), typed, post("/hello?age=old", "", ""), 400},
-		{"no field", answer("{}"), typed, post("/hello?nmae=x", "", ""), 400},
+		{"no field", answer("{}"), typed, post("/hello?who=x", "", ""), 400},
 		{"broken body", answer("{}"), nil, httptest.NewRequest(http.MethodPost, "/hello", iotest.ErrReader(io.ErrUnexpectedEOF)), 400},
 		{"large reply", answer(strings.Repeat("x", 33<<20)), nil, nil, 502},
 	}
@@ -549,7 +549,7 @@ func TestRPCOverTheWire(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Header.Set("X-Secret", "s")
-		rsp, err := http.DefaultClient.Do(req)
+		rsp, err := gateway.Client().Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -73,7 +73,7 @@ func ByName(name string) (Resolver, error) {
 	case "subdomain":
 		return Subdomain, nil
 	case "none":
-		return nil, nil
+		return nil, nil //nolint:nilnil // as documented: none is no resolver
 	}
 	return nil, fmt.Errorf("resolver: unknown resolver %q; use micro, path, vpath, host, grpc, subdomain or none", name)
 }
