@@ -219,16 +219,16 @@ func TestRedact(t *testing.T) {
 	}
 }
 
-// FuzzConnsOpen holds that no URL is both accepted and refused, and that no
-// error shows who logs in.
+// FuzzConnsOpen holds that no error shows who logs in. The context is over, so
+// that nobody is called.
 func FuzzConnsOpen(f *testing.F) {
 	f.Add("embedded:", "")
 	f.Add("nats://127.0.0.1:4222?host=127.0.0.1:4223", "sesame")
 	f.Add("tls://host?ca=a&cert=b&key=c&token_file=d", "sesame")
 	f.Fuzz(func(t *testing.T, address, secret string) {
 		u, err := url.Parse(address)
-		if err != nil || u.Scheme == "nats" || u.Scheme == "tls" && u.Host != "" && u.RawQuery == "" {
-			return // nobody is called here
+		if err != nil {
+			return
 		}
 		const mark = "5e5ame"
 		u.User = url.User(mark + secret)
@@ -253,15 +253,14 @@ func (l lines) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func receive[T any](t testing.TB, c <-chan T) T {
+func receive[T any](t testing.TB, c <-chan T) (v T) {
 	t.Helper()
 	select {
-	case v := <-c:
-		return v
+	case v = <-c:
 	case <-bound(t).Done():
 		t.Fatal("nothing happened in time")
-		panic("unreachable")
 	}
+	return v
 }
 
 func open(t testing.TB, conns *nats.Conns, address string) *nats.Conn {

@@ -158,7 +158,7 @@ func TestServerErrors(t *testing.T) {
 // TestServerStartIsAbandoned ends the start at any time, as an impatient
 // operator does.
 func TestServerStartIsAbandoned(t *testing.T) {
-	dir, err := os.MkdirTemp("", "nats") // may be in use for a moment longer
+	dir, err := os.MkdirTemp("", "nats") //nolint:usetesting // it may be in use for a moment longer
 	if err != nil {
 		t.Fatal(err)
 	}
