@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -33,12 +34,12 @@ type announcement struct {
 // A claim is what a service wants to be routed to it: requests for one pattern,
 // one host or any, and one method or any.
 type claim struct {
-	pattern *pattern
-	host    string // "" is any; ".example.com" is a wildcard
 	method  string // "" is any
+	pattern pattern
+	route   *goapi.Route
+	host    string // "" is any; ".example.com" is a wildcard
 	// key is equal for claims of nodes that may serve each other's requests.
-	key   string
-	route *goapi.Route
+	key string
 }
 
 // waitsFor reports that another claim has the slot.
@@ -242,7 +243,7 @@ func newClaim(e *goapi.Endpoint, p *pattern, host, method string) *claim {
 	key := strings.Join([]string{
 		e.Name, e.Handler, e.Body, e.Strip, strconv.FormatBool(e.Stream), host, method, p.text,
 	}, "\x00")
-	return &claim{pattern: p, host: host, method: method, key: key, route: &goapi.Route{Pattern: p.text, Endpoint: e}}
+	return &claim{pattern: *p, host: host, method: method, key: key, route: &goapi.Route{Pattern: p.text, Endpoint: e}}
 }
 
 // methodKey is the key of the nodes that have a method.
@@ -276,9 +277,23 @@ func announcedMethods(list []string) ([]string, error) {
 		case len(m) > 40 || strings.Trim(m, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "":
 			return nil, fmt.Errorf("%q is not a method; for any, announce none", printable(s, 40))
 		}
-		methods = append(methods, m)
+		methods = append(methods, knownMethod(m))
 	}
 	return methods, nil
+}
+
+// knownMethod returns a method as the constant that there is for it: a search
+// need not wait for the memory of yet another "GET".
+func knownMethod(m string) string {
+	for _, known := range []string{
+		http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+		http.MethodHead, http.MethodOptions,
+	} {
+		if m == known {
+			return known
+		}
+	}
+	return m
 }
 
 // sameEndpoint says whether two decoded endpoints were announced alike.

@@ -90,7 +90,7 @@ func (b *builder) findMembers(announced []*registry.Service) {
 func (b *builder) read() {
 	patterns := make(map[string]*pattern, len(b.old.claims))
 	for _, c := range b.old.claims {
-		patterns[c.pattern.text] = c.pattern
+		patterns[c.pattern.text] = &c.pattern
 	}
 	r := &reader{handlers: b.opts.Handlers, patterns: patterns}
 	b.announcements = make(map[*registry.Service]*announcement, len(b.members))

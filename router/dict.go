@@ -12,7 +12,7 @@ import (
 // hash trie: each branch looks at the next 5 bits of a key's hash. The zero
 // value is empty.
 type dict[V any] struct {
-	root *branch[V]
+	root branch[V] // in place: a look-up waits for memory most of its time
 }
 
 // hasher is the hash function of the dicts of a table. Its seed is random, so
@@ -46,27 +46,27 @@ func newHasher() hasher { return hasher{seed: maphash.MakeSeed(), mask: ^uint64(
 func (h hasher) hash(key string) uint64 { return maphash.String(h.seed, key) & h.mask }
 
 // isEmpty says whether there is no key.
-func (d dict[V]) isEmpty() bool { return d.root == nil }
+func (d *dict[V]) isEmpty() bool { return len(d.root.entries) == 0 }
 
 // get returns the value of a key, or the zero value.
-func (d dict[V]) get(h hasher, key string) (value V) {
-	if d.root == nil {
+func (d *dict[V]) get(h hasher, key string) (value V) {
+	if d.isEmpty() {
 		return value
 	}
-	b, hash := d.root, h.hash(key)
+	b, hash := &d.root, h.hash(key)
 	for range maxDepth {
 		bit, i := b.at(hash)
 		if b.bitmap&bit == 0 {
 			return value
 		}
-		s := &b.entries[i]
-		if s.sub == nil {
-			if s.key == key {
-				return s.value
+		e := &b.entries[i]
+		if e.sub == nil {
+			if e.key == key {
+				return e.value
 			}
 			return value
 		}
-		b, hash = s.sub, hash>>fanBits
+		b, hash = e.sub, hash>>fanBits
 	}
 	if i := b.index(key); i >= 0 {
 		return b.entries[i].value
@@ -75,25 +75,18 @@ func (d dict[V]) get(h hasher, key string) (value V) {
 }
 
 // set returns d with the value of a key.
-func (d dict[V]) set(h hasher, key string, value V) dict[V] {
+func (d *dict[V]) set(h hasher, key string, value V) dict[V] {
 	return dict[V]{d.root.set(h, h.hash(key), 0, entry[V]{key: key, value: value})}
 }
 
 // remove returns d without a key.
-func (d dict[V]) remove(h hasher, key string) dict[V] {
-	if d.root == nil {
-		return d
-	}
+func (d *dict[V]) remove(h hasher, key string) dict[V] {
 	return dict[V]{d.root.remove(h.hash(key), 0, key)}
 }
 
 // all returns keys and values in no order.
-func (d dict[V]) all() iter.Seq2[string, V] {
-	return func(yield func(string, V) bool) {
-		if d.root != nil {
-			d.root.each(yield)
-		}
-	}
+func (d *dict[V]) all() iter.Seq2[string, V] {
+	return func(yield func(string, V) bool) { d.root.each(yield) }
 }
 
 // at returns the bit of a hash, and where in the entries it is or would be.
@@ -104,91 +97,84 @@ func (b *branch[V]) at(hash uint64) (bit uint32, i int) {
 
 // index returns where a key is in a plain list, or -1.
 func (b *branch[V]) index(key string) int {
-	return slices.IndexFunc(b.entries, func(s entry[V]) bool { return s.key == key })
+	return slices.IndexFunc(b.entries, func(e entry[V]) bool { return e.key == key })
 }
 
-// set returns b with an entry; b may be nil. The hash is shifted to what the
-// depth looks at.
-func (b *branch[V]) set(h hasher, hash uint64, depth int, s entry[V]) *branch[V] {
-	if b == nil {
-		b = new(branch[V])
-	}
+// set returns b with an entry. The hash is shifted to what the depth looks at.
+func (b *branch[V]) set(h hasher, hash uint64, depth int, e entry[V]) branch[V] {
 	if depth == maxDepth {
-		if i := b.index(s.key); i >= 0 {
-			return b.with(b.bitmap, i, s)
+		if i := b.index(e.key); i >= 0 {
+			return b.with(i, e)
 		}
-		return &branch[V]{entries: append(slices.Clip(b.entries), s)}
+		return branch[V]{entries: append(slices.Clip(b.entries), e)}
 	}
 	bit, i := b.at(hash)
 	if b.bitmap&bit == 0 {
 		entries := make([]entry[V], 0, len(b.entries)+1)
-		entries = append(append(append(entries, b.entries[:i]...), s), b.entries[i:]...)
-		return &branch[V]{bitmap: b.bitmap | bit, entries: entries}
+		entries = append(append(append(entries, b.entries[:i]...), e), b.entries[i:]...)
+		return branch[V]{bitmap: b.bitmap | bit, entries: entries}
 	}
 	switch old := b.entries[i]; {
 	case old.sub != nil:
-		s = entry[V]{sub: old.sub.set(h, hash>>fanBits, depth+1, s)}
-	case old.key != s.key:
-		sub := (*branch[V])(nil).set(h, h.hash(old.key)>>(fanBits*(depth+1)), depth+1, old)
-		s = entry[V]{sub: sub.set(h, hash>>fanBits, depth+1, s)}
+		sub := old.sub.set(h, hash>>fanBits, depth+1, e)
+		e = entry[V]{sub: &sub}
+	case old.key != e.key:
+		var sub branch[V]
+		sub = sub.set(h, h.hash(old.key)>>(fanBits*(depth+1)), depth+1, old)
+		sub = sub.set(h, hash>>fanBits, depth+1, e)
+		e = entry[V]{sub: &sub}
 	}
-	return b.with(b.bitmap, i, s)
+	return b.with(i, e)
 }
 
-// remove returns b without a key: nil if nothing is left.
-func (b *branch[V]) remove(hash uint64, depth int, key string) *branch[V] {
+// remove returns b without a key.
+func (b *branch[V]) remove(hash uint64, depth int, key string) branch[V] {
 	if depth == maxDepth {
 		if i := b.index(key); i >= 0 {
 			return b.without(0, i)
 		}
-		return b
+		return *b
 	}
 	bit, i := b.at(hash)
 	if b.bitmap&bit == 0 {
-		return b
+		return *b
 	}
-	s := b.entries[i]
-	if s.sub == nil {
-		if s.key == key {
+	e := b.entries[i]
+	if e.sub == nil {
+		if e.key == key {
 			return b.without(bit, i)
 		}
-		return b
+		return *b
 	}
-	switch sub := s.sub.remove(hash>>fanBits, depth+1, key); {
-	case sub == s.sub:
-		return b
-	case len(sub.entries) == 1 && sub.entries[0].sub == nil:
-		return b.with(b.bitmap, i, sub.entries[0]) // a single key needs no branch
-	default:
-		return b.with(b.bitmap, i, entry[V]{sub: sub})
+	sub := e.sub.remove(hash>>fanBits, depth+1, key)
+	if len(sub.entries) == 1 && sub.entries[0].sub == nil {
+		return b.with(i, sub.entries[0]) // a single key needs no branch
 	}
+	return b.with(i, entry[V]{sub: &sub})
 }
 
 // with returns b with another entry at i.
-func (b *branch[V]) with(bitmap uint32, i int, s entry[V]) *branch[V] {
-	c := &branch[V]{bitmap: bitmap, entries: slices.Clone(b.entries)}
-	c.entries[i] = s
-	return c
+func (b *branch[V]) with(i int, e entry[V]) branch[V] {
+	entries := slices.Clone(b.entries)
+	entries[i] = e
+	return branch[V]{bitmap: b.bitmap, entries: entries}
 }
 
-// without returns b without the entry at i: nil if it was the last.
-func (b *branch[V]) without(bit uint32, i int) *branch[V] {
-	if len(b.entries) == 1 {
-		return nil
-	}
+// without returns b without the entry at i, which has the bit.
+func (b *branch[V]) without(bit uint32, i int) branch[V] {
 	entries := make([]entry[V], 0, len(b.entries)-1)
-	return &branch[V]{bitmap: b.bitmap &^ bit, entries: append(append(entries, b.entries[:i]...), b.entries[i+1:]...)}
+	return branch[V]{bitmap: b.bitmap &^ bit, entries: append(append(entries, b.entries[:i]...), b.entries[i+1:]...)}
 }
 
 // each yields every key below b, and says whether to go on.
 func (b *branch[V]) each(yield func(string, V) bool) bool {
 	for i := range b.entries {
-		s := &b.entries[i]
-		if s.sub != nil {
-			if !s.sub.each(yield) {
+		e := &b.entries[i]
+		if e.sub != nil {
+			if !e.sub.each(yield) {
 				return false
 			}
-		} else if !yield(s.key, s.value) {
+		} else if !yield(e.key, e.value) {
 			return false
 		}
 	}

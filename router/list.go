@@ -32,7 +32,7 @@ func (t *Table) Routes() []Listing {
 	for _, s := range t.services.all() {
 		first := len(list)
 		for _, c := range s.claims {
-			if t.trie(c.host).find(t.hasher, c.pattern, c.method) != c {
+			if t.trie(c.host).find(t.hasher, &c.pattern, c.method) != c {
 				continue
 			}
 			l := c.listing()

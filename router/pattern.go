@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -38,13 +39,13 @@ type variable struct {
 // pattern is a path as a service announces it: a template or a regular
 // expression.
 type pattern struct {
-	text string // as announced
-	// segments are the steps of a template, or the literal ones that an
-	// expression starts with.
-	segments  []segment
 	verb      string // of a template
 	variables []variable
 	expr      *expression // nil for a template
+	text      string      // as announced
+	// segments are the steps of a template, or the literal ones that an
+	// expression starts with.
+	segments []segment
 }
 
 // parsePattern reads a path as a service announces it.
@@ -71,6 +72,15 @@ func (p *pattern) trunk() (segments []segment, more bool) {
 		return p.segments[:n-1], true
 	}
 	return p.segments, false
+}
+
+// compare orders patterns of one trunk and kind, the more specific first: one
+// with a verb, one with a longer literal start.
+func (p *pattern) compare(q *pattern) int {
+	if p.expr == nil || q.expr == nil {
+		return strings.Compare(q.verb, p.verb)
+	}
+	return cmp.Or(len(q.expr.prefix)-len(p.expr.prefix), strings.Compare(p.text, q.text))
 }
 
 // shape is equal for patterns that match the same paths: the names of variables

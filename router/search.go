@@ -103,10 +103,10 @@ func (s *search) end(n *node, verb string) *claim {
 	if n == nil || !s.spend(1) {
 		return nil
 	}
-	if c := s.verb(n.ends, verb); c != nil || n.tail == nil {
+	if c := s.pick(n.ends, verb); c != nil || n.tail == nil {
 		return c
 	}
-	return s.verb(n.tail.rests, verb) // "**" matches nothing, too
+	return s.pick(n.tail.rests, verb) // "**" matches nothing, too
 }
 
 // tail returns the claim of a pattern at n that matches all the rest of the
@@ -115,80 +115,72 @@ func (s *search) tail(n *node, rest string) *claim {
 	if n.tail == nil {
 		return nil
 	}
-	if len(n.tail.rests) > 0 {
-		if _, verb, ok := cutVerb(rest); ok {
-			if c := s.verb(n.tail.rests, verb); c != nil {
-				return c
-			}
-		}
-		if c := s.verb(n.tail.rests, ""); c != nil {
+	if _, verb, ok := cutVerb(rest); ok {
+		if c := s.pick(n.tail.rests, verb); c != nil {
 			return c
 		}
 	}
-	for i := range n.tail.exprs {
-		e := &n.tail.exprs[i]
-		if !strings.HasPrefix(s.path, e.expr.prefix) {
-			if !s.spend(1) {
-				return nil
-			}
-			continue
+	if c := s.pick(n.tail.rests, ""); c != nil {
+		return c
+	}
+	for exprs := n.tail.exprs; len(exprs) > 0; {
+		same := 1
+		for same < len(exprs) && exprs[same].pattern.text == exprs[0].pattern.text {
+			same++
 		}
-		if !s.spend(8 + len(s.path)/16) {
-			return nil
-		}
-		if e.expr.re.MatchString(s.path) {
-			if c := s.pick(e.claims); c != nil {
+		if s.matches(exprs[0].pattern.expr) {
+			if c := s.pick(exprs[:same], ""); c != nil {
 				return c
 			}
 		}
+		exprs = exprs[same:]
 	}
 	return nil
 }
 
-// verb returns the claim of a pattern with a verb, "" for one without.
-func (s *search) verb(ends []end, raw string) *claim {
-	if len(ends) == 0 {
+// matches says whether the path matches an expression.
+func (s *search) matches(e *expression) bool {
+	if !strings.HasPrefix(s.path, e.prefix) {
+		s.spend(1)
+		return false
+	}
+	return s.spend(8+len(s.path)/16) && e.re.MatchString(s.path)
+}
+
+// pick returns the claim for the method, of those of one place that have the
+// verb, "" for none.
+func (s *search) pick(claims []*claim, rawVerb string) *claim {
+	if len(claims) == 0 {
 		return nil
 	}
-	verb, err := unescape(raw)
+	verb, err := unescape(rawVerb)
 	if err != nil {
-		return nil
-	}
-	for i := range ends {
-		if ends[i].verb == verb {
-			return s.pick(ends[i].claims)
-		}
-	}
-	return nil
-}
-
-// pick returns the claim for the method, of those of one pattern.
-func (s *search) pick(claims []*claim) *claim {
-	if s.others != nil {
-		for _, c := range claims {
-			*s.others = append(*s.others, c.method)
-		}
 		return nil
 	}
 	var get, anyMethod *claim
 	for _, c := range claims {
-		switch c.method {
-		case s.method:
+		if c.pattern.verb != verb {
+			continue
+		}
+		switch {
+		case s.others != nil:
+			*s.others = append(*s.others, c.method)
+		case c.method == s.method:
 			return c
-		case http.MethodGet:
+		case c.method == http.MethodGet:
 			get = c
-		case "":
+		case c.method == "":
 			anyMethod = c
 		}
+		s.missed = true
 	}
 	if get != nil && s.method == http.MethodHead {
 		return get
 	}
-	if anyMethod != nil && !s.named {
-		return anyMethod
+	if s.named {
+		return nil
 	}
-	s.missed = true
-	return nil
+	return anyMethod
 }
 
 // literal returns the node that a segment leads to by its text.

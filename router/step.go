@@ -70,7 +70,7 @@ func (s *step) slot(c *claim) *claimed {
 		slot.was = *was
 		slot.claims = append(slot.claims, was.waiting...)
 	} else {
-		slot.was.holder = s.table.trie(c.host).find(s.table.hasher, c.pattern, c.method)
+		slot.was.holder = s.table.trie(c.host).find(s.table.hasher, &c.pattern, c.method)
 	}
 	if slot.was.holder != nil {
 		slot.claims = append(slot.claims, slot.was.holder)
@@ -89,7 +89,7 @@ func (s *step) settle() {
 			if c == nil {
 				c = was
 			}
-			t.setTrie(c.host, t.trie(c.host).put(t.hasher, c.pattern, c.method, now.holder))
+			t.setTrie(c.host, t.trie(c.host).put(t.hasher, &c.pattern, c.method, now.holder))
 		}
 		if len(now.waiting) > 0 {
 			t.contests = t.contests.set(t.hasher, key, &now)

@@ -109,7 +109,8 @@ func (t *Table) Next(services []*registry.Service) (*Table, []Report) {
 	if !s.changed {
 		return t, reports
 	}
-	return &s.table, reports
+	next := s.table // alone: the step is not to be kept alive
+	return &next, reports
 }
 
 // changes returns what changed since the last call of Next.

@@ -12,22 +12,14 @@ import (
 type node struct {
 	literals dict[*node] // by the text of the next segment
 	variable *node       // the next segment is "*"
-	ends     []end       // patterns that end here
+	ends     []*claim    // patterns that end here
 	tail     *tail       // patterns that match all that follows; nil is none
 }
 
 // tail is the rarer part of a node.
 type tail struct {
-	rests []end // the pattern goes on with "**"
-	exprs []end // regular expressions whose literal segments end here
-}
-
-// end is where the patterns of one shape end. Its claims differ in their
-// method; there is at least one.
-type end struct {
-	verb   string      // of templates
-	expr   *expression // of regular expressions
-	claims []*claim
+	rests []*claim // the pattern goes on with "**"
+	exprs []*claim // regular expressions whose literal segments end here
 }
 
 // find returns the claim of a pattern's shape and a method, or nil.
@@ -42,14 +34,9 @@ func (n *node) find(h hasher, p *pattern, method string) *claim {
 	if n == nil {
 		return nil
 	}
-	for _, e := range *n.place(p, more) {
-		if e.is(p) {
-			for _, c := range e.claims {
-				if c.method == method {
-					return c
-				}
-			}
-		}
+	list := *n.place(p, more)
+	if i, found := position(list, p, method); found {
+		return list[i]
 	}
 	return nil
 }
@@ -59,8 +46,17 @@ func (n *node) find(h hasher, p *pattern, method string) *claim {
 func (n *node) put(h hasher, p *pattern, method string, c *claim) *node {
 	trunk, more := p.trunk()
 	return n.edit(h, trunk, func(n *node) {
-		place := n.place(p, more)
-		*place = withClaim(*place, p, method, c)
+		list := n.place(p, more)
+		i, found := position(*list, p, method)
+		to := i
+		if found {
+			to++
+		}
+		if c == nil {
+			*list = slices.Concat((*list)[:i], (*list)[to:])
+		} else {
+			*list = slices.Concat((*list)[:i], []*claim{c}, (*list)[to:])
+		}
 	})
 }
 
@@ -103,12 +99,12 @@ func (n *node) next(h hasher, s segment) *node {
 }
 
 // place returns the list that a pattern is in whose trunk leads to n.
-func (n *node) place(p *pattern, more bool) *[]end {
+func (n *node) place(p *pattern, more bool) *[]*claim {
 	switch {
 	case p.expr == nil && !more:
 		return &n.ends
 	case n.tail == nil:
-		return &[]end{} // to read
+		return new([]*claim) // to read
 	case more:
 		return &n.tail.rests
 	}
@@ -126,38 +122,10 @@ func (t *tail) clone() *tail {
 
 func (t *tail) isEmpty() bool { return len(t.rests) == 0 && len(t.exprs) == 0 }
 
-// is says whether a pattern of the same trunk has the shape of e.
-func (e end) is(p *pattern) bool {
-	if p.expr == nil {
-		return e.expr == nil && e.verb == p.verb
-	}
-	return e.expr != nil && e.expr.String() == p.expr.String()
-}
-
-// compare orders the ends of one list, the more specific first.
-func (e end) compare(f end) int {
-	if e.expr == nil {
-		return -cmp.Compare(e.verb, f.verb) // no verb last
-	}
-	return cmp.Or(-cmp.Compare(len(e.expr.prefix), len(f.expr.prefix)), strings.Compare(e.expr.String(), f.expr.String()))
-}
-
-// withClaim returns ends with a claim, or without it if c is nil.
-func withClaim(ends []end, p *pattern, method string, c *claim) []end {
-	e := end{verb: p.verb, expr: p.expr}
-	i, found := slices.BinarySearchFunc(ends, e, end.compare)
-	ends = slices.Clone(ends)
-	if !found {
-		ends = slices.Insert(ends, i, e)
-	}
-	claims := slices.Clone(ends[i].claims)
-	claims = slices.DeleteFunc(claims, func(old *claim) bool { return old.method == method })
-	if c != nil {
-		claims = append(claims, c)
-	}
-	if len(claims) == 0 {
-		return slices.Clip(slices.Delete(ends, i, i+1))
-	}
-	ends[i].claims = slices.Clip(claims)
-	return slices.Clip(ends)
+// position returns where the claim of a pattern's shape and a method is in a
+// list, or would be. What is more specific comes first.
+func position(list []*claim, p *pattern, method string) (int, bool) {
+	return slices.BinarySearchFunc(list, p, func(c *claim, p *pattern) int {
+		return cmp.Or(c.pattern.compare(p), strings.Compare(c.method, method))
+	})
 }

@@ -1,0 +1,157 @@
+package router_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"runtime"
+	"testing"
+
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/resolver"
+	"github.com/goapi-dev/goapi/router"
+	"github.com/goapi-dev/goapi/upstream"
+)
+
+// fleet returns services with ten endpoints each, half of them with a
+// variable.
+func fleet(services int) []*registry.Service {
+	list := make([]*registry.Service, services)
+	for i := range list {
+		list[i] = fleetService(i, 0)
+	}
+	return list
+}
+
+// fleetService returns one service of a fleet. Another generation has one other
+// route.
+func fleetService(i, generation int) *registry.Service {
+	name := fmt.Sprintf("service-%05d", i)
+	s := &registry.Service{
+		Name: name, Version: "latest",
+		Nodes: []*registry.Node{{
+			ID: name + "-1", Address: fmt.Sprintf("10.0.%d.%d:8080", i/250, i%250+1),
+			Metadata: map[string]string{"protocol": "mucp"},
+		}},
+	}
+	for j := range 10 {
+		path := fmt.Sprintf("/%s/things%d", name, j)
+		if j%2 == 1 {
+			path += "/{id}"
+		}
+		if j == 9 && generation > 0 {
+			path += fmt.Sprintf("/generation%d", generation)
+		}
+		endpoint := fmt.Sprintf("Things.Method%d", j)
+		s.Endpoints = append(s.Endpoints, &registry.Endpoint{Name: endpoint, Metadata: map[string]string{
+			"endpoint": endpoint, "handler": "rpc", "method": "GET", "path": path,
+		}})
+	}
+	return s
+}
+
+// BenchmarkRoute100k looks up 100,000 routes over 10,000 services in random
+// order.
+func BenchmarkRoute100k(b *testing.B) {
+	table, _ := router.NewTable(upstream.NewPools(nil), nil).Next(fleet(10_000))
+	for _, bm := range []struct {
+		name     string
+		variable bool
+	}{{"literal", false}, {"variable", true}} {
+		b.Run(bm.name, func(b *testing.B) {
+			paths := make([]string, 1<<16)
+			for i := range paths {
+				j := rand.IntN(5) * 2
+				paths[i] = fmt.Sprintf("/service-%05d/things%d", rand.IntN(10_000), j)
+				if bm.variable {
+					paths[i] = fmt.Sprintf("/service-%05d/things%d/%d", rand.IntN(10_000), j+1, i)
+				}
+			}
+			runtime.GC()
+			b.ReportAllocs()
+			u, r := new(url.URL), new(http.Request)
+			i := 0
+			for b.Loop() {
+				u.Path = paths[i&(len(paths)-1)]
+				i++
+				*r = http.Request{Method: http.MethodGet, Host: "api.example.com", URL: u}
+				if _, err := table.Route(r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkNext changes one service of a fleet. What it costs must not grow
+// with the fleet.
+func BenchmarkNext(b *testing.B) {
+	for _, n := range []int{1_000, 10_000} {
+		b.Run(fmt.Sprintf("oneOf%d", n), func(b *testing.B) {
+			services := fleet(n)
+			table, _ := router.NewTable(upstream.NewPools(nil), nil).Next(services)
+			other := append([]*registry.Service(nil), services...)
+			other[n/2] = fleetService(n/2, 1)
+			runtime.GC()
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if i%2 == 0 {
+					table, _ = table.Next(other)
+				} else {
+					table, _ = table.Next(services)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkNextNodes changes the nodes of one service of a fleet.
+func BenchmarkNextNodes(b *testing.B) {
+	services := fleet(10_000)
+	table, _ := router.NewTable(upstream.NewPools(nil), nil).Next(services)
+	other := append([]*registry.Service(nil), services...)
+	c := *services[5000]
+	other[5000] = &c
+	runtime.GC()
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if i%2 == 0 {
+			table, _ = table.Next(other)
+		} else {
+			table, _ = table.Next(services)
+		}
+	}
+}
+
+// BenchmarkNextAll builds the table of a fleet, and reports the memory of the
+// registry's model and of all that the table adds to it.
+func BenchmarkNextAll(b *testing.B) {
+	for _, bm := range []struct {
+		name string
+		opts *router.Options
+	}{{"routes", nil}, {"routesAndResolver", &router.Options{Resolver: resolver.Micro}}} {
+		b.Run(bm.name, func(b *testing.B) {
+			before := heap()
+			services := fleet(10_000)
+			model := heap() - before
+			var table *router.Table
+			for b.Loop() {
+				table, _ = router.NewTable(upstream.NewPools(nil), bm.opts).Next(services)
+			}
+			b.ReportMetric(float64(model)/(1<<20), "model-MiB")
+			b.ReportMetric(float64(heap()-before)/(1<<20), "total-MiB")
+			runtime.KeepAlive(table)
+			runtime.KeepAlive(services)
+		})
+	}
+}
+
+// heap returns the live bytes of the heap.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
