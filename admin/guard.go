@@ -96,6 +96,17 @@ func checkContentType(r *http.Request) error {
 	return goapi.NewError(http.StatusUnsupportedMediaType, "the admin API takes Content-Type: application/json", nil)
 }
 
+// lock is what a request must pass before next sees it, besides check.
+func (g *guard) lock(next http.Handler) http.Handler {
+	return goapi.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		if err := g.checkToken(r); err != nil {
+			return err
+		}
+		next.ServeHTTP(w, r)
+		return nil
+	})
+}
+
 // checkToken refuses requests without the token, where one is set.
 func (g *guard) checkToken(r *http.Request) error {
 	if g.open {

@@ -1,6 +1,10 @@
 package admin
 
-import "time"
+import (
+	"time"
+
+	"github.com/goapi-dev/goapi/router"
+)
 
 // A Service is one version of a service as the gateway sees it.
 type Service struct {
@@ -15,42 +19,31 @@ type Node struct {
 	ID       string `json:"id"`
 	Address  string `json:"address"`
 	Protocol string `json:"protocol"`
-	// State is "up", or "ejected" while the gateway keeps requests away.
+	// State is StateUp, StateEjected, or StateUnused.
 	State string `json:"state"`
-	// InFlight counts the requests that the node is serving for this gateway.
+	// InFlight counts the requests that this gateway has on the node.
 	InFlight int `json:"in_flight"`
-	// LatencyMS is the moving average of the time to the head of an answer.
+	// LatencyMS is an average of the time to the head of an answer, in
+	// milliseconds; 0 until the node has answered.
 	LatencyMS float64 `json:"latency_ms"`
 }
 
-// Routes is the routing table: what is routed, what was left out or decided,
-// and where the table comes from.
+// The states of a node.
+const (
+	// StateUp is a node that gets requests.
+	StateUp = "up"
+	// StateEjected is a node that gets none for a while, because it failed.
+	StateEjected = "ejected"
+	// StateUnused is a node that cannot be used; the reports of Routes say why.
+	StateUnused = "unused"
+)
+
+// Routes is the routing table: what is routed, what is not routed as announced,
+// and how fresh all of it is.
 type Routes struct {
-	Routes  []Route  `json:"routes"`
-	Reports []Report `json:"reports"`
-	// Registry says how fresh the table is.
-	Registry Freshness `json:"registry"`
-}
-
-// A Route is a line of the routing table.
-type Route struct {
-	Host     string `json:"host"`
-	Method   string `json:"method"`
-	Path     string `json:"path"`
-	Handler  string `json:"handler"`
-	Service  string `json:"service"`
-	Endpoint string `json:"endpoint"`
-	Nodes    int    `json:"nodes"`
-}
-
-// A Report is a part of an announcement that is not served as announced.
-type Report struct {
-	Kind     string `json:"kind"`
-	Service  string `json:"service"`
-	Endpoint string `json:"endpoint,omitempty"`
-	Pattern  string `json:"pattern,omitempty"`
-	Node     string `json:"node,omitempty"`
-	Reason   string `json:"reason"`
+	Routes   []router.Listing `json:"routes"`
+	Reports  []router.Report  `json:"reports"`
+	Registry Freshness        `json:"registry"`
 }
 
 // Freshness says when the registry was last heard of.

@@ -1,0 +1,194 @@
+// Package admin is the admin API of a gateway: what operators see of it, and
+// what they can do with it. New returns its handler, and [Client] talks to it.
+//
+// The paths are /healthz (the process lives), /readyz (it should get requests),
+// /services, /routes, /registry and /rpc. All but the first two need the token,
+// where there is one. It is not for the public: a listener of its own, loopback
+// by default, serves it, and every request must be the operator's own; see
+// [Options].
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/router"
+	"github.com/goapi-dev/goapi/upstream"
+)
+
+// Options adjust the admin API. A nil *Options means all defaults.
+//
+// Whatever they say, a request must name a host that is an IP address,
+// localhost or one of Hosts, must not come from a page of another site, and not
+// through a proxy; a body must be JSON.
+type Options struct {
+	// Hosts are further names that the API answers to. Default: none.
+	Hosts []string
+	// Token is what clients must present as a Bearer token. Default: none; the
+	// listener must then be out of reach for others.
+	Token string
+	// Ready returns why the gateway should get no requests now, or nil.
+	// Default: ready with the first table.
+	Ready func() error
+	// Registry serves /registry. Default: not found.
+	Registry http.Handler
+	// Call serves /rpc. Default: not found.
+	Call http.Handler
+	// Logger gets what clients are not told. Default: none.
+	Logger *slog.Logger
+}
+
+// New returns the admin API of the gateway that live and pools belong to.
+func New(live *router.Live, pools *upstream.Pools, opts *Options) http.Handler {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &api{live: live, pools: pools, ready: o.Ready, log: o.Logger}
+	if a.ready == nil {
+		a.ready = a.hasTable
+	}
+	g := newGuard(o.Hosts, o.Token)
+	mux := http.NewServeMux()
+	mux.Handle("/healthz", get(a.health))
+	mux.Handle("/readyz", get(a.readiness))
+	mux.Handle("/services", g.lock(get(a.services)))
+	mux.Handle("/routes", g.lock(get(a.routes)))
+	if o.Registry != nil {
+		mux.Handle("/registry", g.lock(o.Registry))
+	}
+	if o.Call != nil {
+		mux.Handle("/rpc", g.lock(o.Call))
+	}
+	mux.Handle("/", g.lock(goapi.HandlerFunc(notFound)))
+	return a.logged(goapi.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		if err := g.check(r); err != nil {
+			return err
+		}
+		mux.ServeHTTP(w, r)
+		return nil
+	}))
+}
+
+// api is what the admin API knows.
+type api struct {
+	live  *router.Live
+	pools *upstream.Pools
+	ready func() error
+	log   *slog.Logger
+}
+
+// logged logs errors that are no client's fault.
+func (a *api) logged(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w, r, ex := goapi.NewExchange(w, r)
+		defer func() {
+			if ex.Err != nil && goapi.Status(ex.Err) >= http.StatusInternalServerError {
+				a.log.Warn("admin request failed", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("error", ex.Err))
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// get is a handler of GET and HEAD.
+func get(f goapi.HandlerFunc) http.Handler {
+	return goapi.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			return f(w, r)
+		}
+		e := goapi.NewError(http.StatusMethodNotAllowed, r.URL.Path+" takes GET only", nil)
+		e.Header = http.Header{"Allow": {"GET, HEAD"}}
+		return e
+	})
+}
+
+func notFound(_ http.ResponseWriter, r *http.Request) error {
+	return goapi.NewError(http.StatusNotFound,
+		fmt.Sprintf("the admin API has no %q: it has /healthz, /readyz, /services, /routes, /registry and /rpc", clip(r.URL.Path)), nil)
+}
+
+func (a *api) hasTable() error {
+	select {
+	case <-a.live.Ready():
+		return nil
+	default:
+		return goapi.NewError(http.StatusServiceUnavailable, "the registry has not answered yet", nil)
+	}
+}
+
+func (a *api) health(w http.ResponseWriter, _ *http.Request) error {
+	return writeJSON(w, map[string]string{"status": "ok"})
+}
+
+func (a *api) readiness(w http.ResponseWriter, _ *http.Request) error {
+	if err := a.ready(); err != nil {
+		return goapi.NewError(http.StatusServiceUnavailable, err.Error(), nil)
+	}
+	return writeJSON(w, map[string]string{"status": "ready"})
+}
+
+func (a *api) routes(w http.ResponseWriter, _ *http.Request) error {
+	table, status := a.live.Table(), a.live.Status()
+	routes := Routes{Routes: table.Routes(), Reports: table.Reports(), Registry: Freshness{Updated: status.Updated}}
+	if status.Err != nil {
+		routes.Registry.Error = "the registry cannot be reached; the log says why"
+	}
+	return writeJSON(w, routes)
+}
+
+func (a *api) services(w http.ResponseWriter, _ *http.Request) error {
+	services := []Service{}
+	for _, s := range a.live.Table().Services() {
+		services = append(services, a.service(s))
+	}
+	return writeJSON(w, services)
+}
+
+// service adds to what s announces what is known of its nodes.
+func (a *api) service(s *registry.Service) Service {
+	states := make(map[string]upstream.NodeState)
+	if pool := a.pools.Pool(s.Name); pool != nil {
+		for _, st := range pool.All().Nodes() {
+			states[st.Node.ID+" "+st.Node.Address] = st
+		}
+	}
+	seen := Service{Name: s.Name, Version: s.Version, Endpoints: []string{}, Nodes: []Node{}}
+	for _, e := range s.Endpoints {
+		seen.Endpoints = append(seen.Endpoints, e.Name)
+	}
+	for _, n := range s.Nodes {
+		node := Node{ID: n.ID, Address: n.Address, Protocol: n.Metadata["protocol"], State: StateUnused}
+		if st, ok := states[n.ID+" "+n.Address]; ok {
+			node.State, node.InFlight = StateUp, st.InFlight
+			node.LatencyMS = float64(st.Latency) / float64(time.Millisecond)
+			if !st.EjectedUntil.IsZero() {
+				node.State = StateEjected
+			}
+		}
+		seen.Nodes = append(seen.Nodes, node)
+	}
+	return seen
+}
+
+// writeJSON answers with v.
+func writeJSON(w http.ResponseWriter, v any) error {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write([]byte(b.String())) // the client is gone; nobody to tell
+	return nil
+}

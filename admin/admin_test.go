@@ -1,0 +1,216 @@
+package admin_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/admin"
+	"github.com/goapi-dev/goapi/handler"
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/router"
+	"github.com/goapi-dev/goapi/upstream"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestGuard(t *testing.T) {
+	const secret = "s3cret"
+	type header map[string]string
+	authorized := func(h header) header {
+		if h == nil {
+			h = header{}
+		}
+		h["Authorization"] = "Bearer " + secret
+		return h
+	}
+	tests := []struct {
+		name         string
+		method, path string
+		host         string
+		header       header
+		want         int
+	}{
+		{"by IPv4 address", "GET", "/routes", "127.0.0.1:8081", authorized(nil), 200},
+		{"by IPv6 address", "GET", "/routes", "[::1]:8081", authorized(nil), 200},
+		{"by localhost", "GET", "/routes", "LocalHost:8081", authorized(nil), 200},
+		{"by a name of the operator's", "GET", "/routes", "admin.example.com", authorized(nil), 200},
+		{"by a rebound name", "GET", "/routes", "evil.example:8081", authorized(nil), 403},
+		{"by a name that only starts well", "GET", "/routes", "127.0.0.1.evil.example", authorized(nil), 403},
+		{"health by a rebound name", "GET", "/healthz", "evil.example", nil, 403},
+		{"no token", "GET", "/routes", "127.0.0.1", nil, 401},
+		{"wrong token", "GET", "/routes", "127.0.0.1", header{"Authorization": "Bearer nonsense"}, 401},
+		{"token in another scheme", "GET", "/routes", "127.0.0.1", header{"Authorization": "Basic " + secret}, 401},
+		{"health needs no token", "GET", "/healthz", "127.0.0.1", nil, 200},
+		{"readiness needs no token", "GET", "/readyz", "127.0.0.1", nil, 200},
+		{"same origin", "GET", "/routes", "127.0.0.1:8081", authorized(header{"Origin": "http://127.0.0.1:8081"}), 200},
+		{"another port of the host", "GET", "/routes", "127.0.0.1:8081", authorized(header{"Origin": "http://127.0.0.1:3000"}), 403},
+		{"a foreign origin", "GET", "/routes", "127.0.0.1", authorized(header{"Origin": "https://evil.example"}), 403},
+		{"an opaque origin", "GET", "/routes", "127.0.0.1", authorized(header{"Origin": "null"}), 403},
+		{"cross-site without an origin", "GET", "/routes", "127.0.0.1", authorized(header{"Sec-Fetch-Site": "cross-site"}), 403},
+		{"through a proxy, Via", "GET", "/routes", "127.0.0.1", authorized(header{"Via": "1.1 x"}), 403},
+		{"through a proxy, Forwarded", "GET", "/routes", "127.0.0.1", authorized(header{"Forwarded": "for=1.2.3.4"}), 403},
+		{"through a proxy, X-Forwarded-For", "GET", "/routes", "127.0.0.1", authorized(header{"X-Forwarded-For": "1.2.3.4"}), 403},
+		{"write as text", "POST", "/registry", "127.0.0.1", authorized(header{"Content-Type": "text/plain"}), 415},
+		{"write as a form", "POST", "/registry", "127.0.0.1", authorized(header{"Content-Type": "application/x-www-form-urlencoded"}), 415},
+		{"write without a type", "DELETE", "/registry", "127.0.0.1", authorized(nil), 415},
+		{"write as JSON", "POST", "/registry", "127.0.0.1", authorized(header{"Content-Type": "application/json; charset=utf-8"}), 400},
+		{"a call as a form", "POST", "/rpc", "127.0.0.1", authorized(header{"Content-Type": "application/x-www-form-urlencoded"}), 400},
+		{"unknown path", "GET", "/nosuch", "127.0.0.1", authorized(nil), 404},
+		{"unknown path without a token", "GET", "/nosuch", "127.0.0.1", nil, 401},
+		{"other method", "PUT", "/routes", "127.0.0.1", authorized(header{"Content-Type": "application/json"}), 405},
+	}
+	h := newAPI(t, &admin.Options{Token: secret, Hosts: []string{"admin.example.com"}})
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := httptest.NewRequest(tt.method, tt.path, strings.NewReader("x"))
+			r.Host = tt.host
+			for k, v := range tt.header {
+				r.Header.Set(k, v)
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != tt.want {
+				t.Errorf("status = %d, want %d: %s", w.Code, tt.want, w.Body)
+			}
+			if strings.Contains(w.Body.String(), secret) {
+				t.Errorf("the answer shows the token: %s", w.Body)
+			}
+			if w.Code == 401 && w.Header().Get("Www-Authenticate") == "" {
+				t.Error("401 without WWW-Authenticate")
+			}
+		})
+	}
+}
+
+func TestReadiness(t *testing.T) {
+	notYet := errors.New("the gateway is stopping")
+	h := newAPI(t, &admin.Options{Ready: func() error { return notYet }})
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, request("GET", "/readyz", ""))
+	if w.Code != 503 || !strings.Contains(w.Body.String(), "stopping") {
+		t.Errorf("/readyz = %d %s, want 503 that says why", w.Code, w.Body)
+	}
+
+	live := router.NewLive(new(registry.Memory), upstream.NewPools(nil), nil)
+	w = httptest.NewRecorder()
+	admin.New(live, upstream.NewPools(nil), nil).ServeHTTP(w, request("GET", "/readyz", ""))
+	if w.Code != 503 {
+		t.Errorf("/readyz before the first table = %d, want 503", w.Code)
+	}
+}
+
+func TestClient(t *testing.T) {
+	srv := httptest.NewServer(newAPI(t, &admin.Options{Token: "s3cret"}))
+	defer srv.Close()
+	ctx := t.Context()
+	c := admin.NewClient(srv.Listener.Addr().String(), "s3cret")
+
+	s := &registry.Service{
+		Name: "web", Version: "2",
+		Nodes: []*registry.Node{{ID: "web-1", Address: "127.0.0.1:9", Metadata: map[string]string{"protocol": "http"}}},
+		Endpoints: []*registry.Endpoint{
+			{Name: "Web", Metadata: map[string]string{"handler": "http", "path": "/web/**", "method": "GET"}},
+			{Name: "Bad", Metadata: map[string]string{"handler": "http", "path": "^/half"}},
+		},
+	}
+	if err := c.Register(ctx, s, time.Minute); err != nil {
+		t.Fatalf("Register = %v", err)
+	}
+	services := awaitServices(t, c, 1)
+	if got := services[0]; got.Name != "web" || got.Version != "2" || len(got.Nodes) != 1 ||
+		got.Nodes[0].State != admin.StateUp || got.Nodes[0].Protocol != "http" || len(got.Endpoints) != 2 {
+		t.Errorf("Services = %+v, want web with a node that is up", got)
+	}
+	routes, err := c.Routes(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(routes.Routes) != 1 || routes.Routes[0].Path != "/web/**" || len(routes.Reports) != 1 || routes.Registry.Updated.IsZero() {
+		t.Errorf("Routes = %+v, want one route, one report and a time", routes)
+	}
+	if err := c.Deregister(ctx, s); err != nil {
+		t.Fatalf("Deregister = %v", err)
+	}
+	awaitServices(t, c, 0)
+
+	if err := c.Register(ctx, &registry.Service{}, 0); goapi.Status(err) != 400 || !strings.Contains(err.Error(), "name") {
+		t.Errorf("Register of nothing = %v, want 400 that names the field", err)
+	}
+	if _, err := c.Call(ctx, "nosuch", "A.B", nil); goapi.Status(err) != 404 {
+		t.Errorf("Call of an unknown service = %v, want 404", err)
+	}
+	if _, err := admin.NewClient(srv.URL, "wrong").Services(ctx); goapi.Status(err) != 401 {
+		t.Errorf("Services with a wrong token = %v, want 401", err)
+	}
+}
+
+func TestClientWithoutAGateway(t *testing.T) {
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	if _, err := admin.NewClient(gone.URL, "").Services(t.Context()); !errors.Is(err, admin.ErrNoGateway) {
+		t.Errorf("Services of nobody = %v, want ErrNoGateway", err)
+	}
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "<html>")
+	}))
+	defer other.Close()
+	if _, err := admin.NewClient(other.URL, "").Services(t.Context()); err == nil || !strings.Contains(err.Error(), "does not answer as a gateway") {
+		t.Errorf("Services of another server = %v, want an error that says so", err)
+	}
+}
+
+// newAPI returns the admin API of a gateway on an empty registry.
+func newAPI(t *testing.T, opts *admin.Options) http.Handler {
+	t.Helper()
+	reg, pools := new(registry.Memory), upstream.NewPools(nil)
+	live := router.NewLive(reg, pools, nil)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = live.Run(ctx) // ends with ctx
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-done
+	})
+	<-live.Ready()
+	opts.Registry = handler.Registry(reg, nil)
+	opts.Call = handler.Call(func(string) *upstream.Set { return nil }, nil, nil)
+	return admin.New(live, pools, opts)
+}
+
+func request(method, path, body string) *http.Request {
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	r.Host = "127.0.0.1:8081"
+	return r
+}
+
+// awaitServices returns the services when there are n: the table follows the
+// registry, and the API has no other way to tell.
+func awaitServices(t *testing.T, c *admin.Client, n int) []admin.Service {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		services, err := c.Services(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(services) == n {
+			return services
+		}
+		if time.Now().After(deadline) {
+			b, _ := json.Marshal(services)
+			t.Fatalf("services = %s, want %d", b, n)
+		}
+	}
+}
