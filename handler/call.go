@@ -129,8 +129,11 @@ func nodeAt(set *upstream.Set, address string) *registry.Node {
 // readCall returns what the client sent, with a message that is valid JSON.
 func readCall(w http.ResponseWriter, r *http.Request, maxBody int64) (*explicitCall, error) {
 	enc, err := encodingOf(r.Header)
-	if err != nil || enc.reply != mucp.JSON {
-		return nil, goapi.NewError(http.StatusUnsupportedMediaType, "a call is "+mucp.JSON+" or "+typeForm, err)
+	if err != nil {
+		return nil, err
+	}
+	if enc.reply != mucp.JSON {
+		return nil, goapi.NewError(http.StatusUnsupportedMediaType, "an explicit call is "+mucp.JSON+" or "+typeForm, nil)
 	}
 	body, err := readBody(w, r, maxBody)
 	if err != nil {

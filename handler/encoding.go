@@ -35,8 +35,11 @@ var errNotJSON = errors.New("handler: not JSON")
 // jsonEncoding is that of a request which says nothing else.
 func jsonEncoding() encoding { return encoding{message: mucp.JSON, reply: mucp.JSON} }
 
-// encodingOf returns the encoding that the content type says.
+// encodingOf returns the encoding that a request's headers say.
 func encodingOf(h http.Header) (encoding, error) {
+	if coding := h.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return encoding{}, goapi.NewError(http.StatusUnsupportedMediaType, "a call takes no Content-Encoding, and the body has "+quote(coding), nil)
+	}
 	contentType := h.Get("Content-Type")
 	if contentType == "" || contentType == mucp.JSON {
 		return jsonEncoding(), nil

@@ -56,7 +56,7 @@ const rpcMethods = "GET, HEAD, POST, PUT, PATCH, DELETE"
 //     and a form: a JSON message is put together, and the answer is JSON;
 //   - application/protobuf, application/x-protobuf, application/proto,
 //     application/octet-stream, application/proto-rpc (its message): it passes
-//     through untouched, and so does the answer.
+//     through untouched, without what path and query say, and so does the answer.
 //
 // A body without a content type is JSON. GET and HEAD have no body: theirs is
 // not read. The answer has the content type of the request; what was framed as

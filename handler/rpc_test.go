@@ -139,6 +139,11 @@ func TestRPCContentTypes(t *testing.T) {
 }
 
 func TestRPCUnsupportedMediaType(t *testing.T) {
+	zipped := post("/hello", "application/protobuf", "\x1f\x8b")
+	zipped.Header.Set("Content-Encoding", "gzip")
+	if w := rpc(answer("{}"), helloRoute(), zipped); w.Code != http.StatusUnsupportedMediaType {
+		t.Errorf("Content-Encoding gzip: answer = %d %s, want 415", w.Code, w.Body)
+	}
 	for _, contentType := range []string{
 		"text/plain", "multipart/form-data; boundary=x", "application/grpc", "application/grpc+json", "application/xml", "json", "a/b/c", ";",
 	} {
