@@ -61,8 +61,11 @@ func (f *forwarding) answer(try *upstream.Try, resp *http.Response) error {
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // the server would guess one
 	}
-	if f.body != nil && !f.body.ended.Load() && f.r.ProtoMajor == 1 {
-		h["Connection"] = []string{"close"} // the rest of the body may never be read
+	if f.body != nil && !f.body.ended.Load() {
+		f.body.extend(f.idle)
+		if f.r.ProtoMajor == 1 {
+			h["Connection"] = []string{"close"} // the rest of the body may never be read
+		}
 	}
 	var trailer []string
 	for name := range resp.Trailer {
@@ -115,6 +118,9 @@ func (f *forwarding) copyBody(resp *http.Response) error {
 			return nil
 		}
 		if err != nil {
+			if failed := f.body.failure(); failed != nil {
+				return failed
+			}
 			if f.r.Context().Err() != nil {
 				return clientGone(err)
 			}
@@ -145,7 +151,7 @@ func isEventStream(h http.Header) bool {
 func (f *forwarding) setTrailer(trailer http.Header, announced []string) {
 	h := f.w.Header()
 	for name, values := range trailer {
-		if forbiddenTrailer(name) || slices.ContainsFunc(values, breaksLine) {
+		if forbiddenTrailer(name) {
 			continue
 		}
 		if !slices.Contains(announced, name) {

@@ -1,13 +1,11 @@
 package handler
 
 import (
-	"context"
 	"errors"
 	"io"
 	"maps"
 	"net/http"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,10 +22,7 @@ const (
 	lateBody = time.Second
 )
 
-var (
-	errDetached   = errors.New("handler: the attempt is over")
-	errBadTrailer = errors.New("handler: a trailer of the request holds a control character")
-)
+var errDetached = errors.New("handler: the attempt is over")
 
 // body is what the client sends, on its way to a service. It is read by one
 // attempt after the other, each with a reader of its own.
@@ -36,7 +31,7 @@ type body struct {
 	from      *http.Request // whose Trailer is complete when src is at its end
 	announced []string      // names of its trailer that travel on
 	rc        *http.ResponseController
-	idle      time.Duration
+	limit     atomic.Int64 // how long a read may wait for the client, in nanoseconds
 
 	mu    sync.Mutex // held while the client is read, which can take long
 	read  int64      // bytes that the client has sent
@@ -46,20 +41,21 @@ type body struct {
 	tail  http.Header // the trailer that travels on; complete at the end
 	armed time.Time
 
-	waiting atomic.Bool // a read of the client is under way
-	lost    atomic.Bool // the beginning was not kept: there is no second attempt
-	ended   atomic.Bool // the client has sent it all
-	over    atomic.Bool // nobody wants more of it
-	failed  atomic.Pointer[error]
+	lost   atomic.Bool // the beginning was not kept: there is no second attempt
+	ended  atomic.Bool // the client has sent it all
+	over   atomic.Bool // nobody wants more of it
+	failed atomic.Pointer[error]
 }
 
 // newBody returns the body of r, or nil for a request that has none. If keep is
-// set, up to maxReplay of it are kept for another attempt.
-func newBody(r *http.Request, rc *http.ResponseController, idle time.Duration, keep bool) *body {
+// set, up to maxReplay of it are kept for another attempt. A client may be
+// silent for as long as limit.
+func newBody(r *http.Request, rc *http.ResponseController, limit time.Duration, keep bool) *body {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil
 	}
-	b := &body{src: r.Body, from: r, rc: rc, idle: idle, keep: keep}
+	b := &body{src: r.Body, from: r, rc: rc, keep: keep}
+	b.limit.Store(int64(limit))
 	for name := range r.Trailer {
 		if !forbiddenTrailer(name) {
 			b.announced = append(b.announced, name)
@@ -87,16 +83,11 @@ func (b *body) next(p []byte) (int, error) {
 	if b.end != nil {
 		return 0, b.end
 	}
-	if now := time.Now(); now.Sub(b.armed) > b.idle/idleGrain {
-		b.armed = now
-		_ = b.rc.SetReadDeadline(now.Add(b.idle)) // a writer that has none bounds its client itself
-	}
+	b.arm(time.Now())
 	if b.over.Load() {
 		return 0, errDetached
 	}
-	b.waiting.Store(true)
 	n, err := b.src.Read(p)
-	b.waiting.Store(false)
 	b.read += int64(n)
 	switch {
 	case !b.keep:
@@ -108,7 +99,7 @@ func (b *body) next(p []byte) (int, error) {
 		b.kept = append(b.kept, p[:n]...)
 	}
 	if err == io.EOF { //nolint:errorlint // an io.Reader returns it as it is, and others that wrap it mean something else
-		err = b.finish()
+		b.finish()
 	}
 	if err != nil {
 		b.end = err
@@ -119,43 +110,50 @@ func (b *body) next(p []byte) (int, error) {
 	return n, err
 }
 
+// arm moves the deadline of the client's connection, if that is due.
+func (b *body) arm(now time.Time) {
+	for limit := int64(-1); limit != b.limit.Load(); { // which can change meanwhile
+		limit = b.limit.Load()
+		if now.Sub(b.armed) <= time.Duration(limit)/idleGrain {
+			return
+		}
+		_ = b.rc.SetReadDeadline(now.Add(time.Duration(limit))) // a writer that has none bounds its client itself
+	}
+	b.armed = now
+}
+
+// extend lets the client be silent for longer, also in a read under way.
+func (b *body) extend(limit time.Duration) {
+	b.limit.Store(int64(limit))
+	_ = b.rc.SetReadDeadline(time.Now().Add(limit))
+}
+
 // finish takes over the trailer.
-func (b *body) finish() error {
+func (b *body) finish() {
 	b.tail = make(http.Header, len(b.from.Trailer))
 	for name, values := range b.from.Trailer {
-		if forbiddenTrailer(name) {
-			continue
+		if !forbiddenTrailer(name) {
+			b.tail[name] = values
 		}
-		if slices.ContainsFunc(values, breaksLine) {
-			return errBadTrailer
-		}
-		b.tail[name] = values
 	}
 	b.ended.Store(true)
-	return io.EOF
 }
 
 // failure returns the error that answers a request whose body did not come, or
-// nil. A timeout is the body's if that is what was waited for.
-func (b *body) failure(timeout bool) error {
-	if b == nil {
+// nil.
+func (b *body) failure() error {
+	if b == nil || b.failed.Load() == nil {
 		return nil
 	}
-	if failed := b.failed.Load(); failed != nil {
-		err := *failed
-		var tooLong *http.MaxBytesError
-		switch {
-		case errors.As(err, &tooLong):
-			return err
-		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-			return goapi.NewError(http.StatusRequestTimeout, "the body did not come in time", err)
-		}
-		return goapi.NewError(http.StatusBadRequest, "the body broke off or is malformed", err)
+	err := *b.failed.Load()
+	var tooLong *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLong):
+		return err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return goapi.NewError(http.StatusRequestTimeout, "the body did not come in time", err)
 	}
-	if timeout && b.waiting.Load() {
-		return goapi.NewError(http.StatusRequestTimeout, "the body did not come in time", nil)
-	}
-	return nil
+	return goapi.NewError(http.StatusBadRequest, "the body broke off or is malformed", err)
 }
 
 // release ends the use of the client's body before its handler returns: nothing

@@ -20,6 +20,7 @@ import (
 const (
 	defaultMaxHeader = 256 << 10
 	defaultIdle      = 5 * time.Minute
+	defaultPatience  = 30 * time.Second // as upstream.Policy has it
 	// maxRelayed interim answers reach the client; a service that sends more
 	// than maxInterim is broken.
 	maxRelayed = 5
@@ -203,7 +204,7 @@ type forwarding struct {
 // takeBody prepares the body of the request.
 func (f *forwarding) takeBody(keep bool) error {
 	expect := f.header["Expect"]
-	if f.body = newBody(f.r, &f.rc, f.idle, keep); f.body == nil {
+	if f.body = newBody(f.r, &f.rc, f.patience(), keep); f.body == nil {
 		delete(f.header, "Expect") // for a body that never comes
 		return nil
 	}
@@ -215,6 +216,17 @@ func (f *forwarding) takeBody(keep bool) error {
 	}
 	_ = f.rc.EnableFullDuplex() // a writer that cannot streams one way after the other
 	return nil
+}
+
+// patience is how long the client may be silent before the service answers: the
+// transport does not give up a request while it reads the body, so that this is
+// what ends an attempt then.
+func (f *forwarding) patience() time.Duration {
+	limit := defaultPatience
+	if p := f.ex.Route.Policy; p != nil && p.Upstream.TryTimeout > 0 {
+		limit = p.Upstream.TryTimeout
+	}
+	return min(limit, f.idle)
 }
 
 // attempt forwards the request to one node.
@@ -236,7 +248,7 @@ func (f *forwarding) attempt(ctx context.Context, try *upstream.Try) error {
 		if f.wrote() {
 			try.Sent()
 		}
-		if f.fault = f.body.failure(ctx.Err() != nil); f.fault != nil {
+		if f.fault = f.body.failure(); f.fault != nil {
 			try.Blameless()
 		}
 	}

@@ -258,6 +258,7 @@ func TestHTTPAnswers(t *testing.T) {
 
 		{name: "too short", answer: head + "Content-Length: 10\r\n\r\nok"},
 		{name: "no last chunk", answer: head + "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"},
+		{name: "a NUL in the trailer", answer: head + "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-A: a\x00b\r\n\r\n"},
 		{name: "a bad chunk", answer: head + "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\nzz\r\n"},
 	}
 	for _, tt := range tests {
@@ -330,19 +331,37 @@ func serveWith(t testing.TB, outer func(http.Handler) http.Handler, e *goapi.End
 	if e == nil {
 		e = &goapi.Endpoint{Name: "Test", Handler: "http"}
 	}
-	h := handler.HTTP(opts)
 	rt := &goapi.Route{Service: "test", Endpoint: e, Upstream: upstream.Static(services...)}
-	gw := goapi.With(rt, h)
+	h := httpHandler(t, opts)
 	if outer != nil {
-		gw = outer(gw)
+		h = outer(h)
 	}
-	srv := httptest.NewServer(gw)
+	return listen(t, goapi.With(rt, h))
+}
+
+// serveRoute returns the address of a gateway with one route.
+func serveRoute(t testing.TB, rt *goapi.Route, opts *handler.HTTPOptions) string {
+	t.Helper()
+	return listen(t, goapi.With(rt, httpHandler(t, opts)))
+}
+
+// httpHandler returns an HTTP handler for the time of the test.
+func httpHandler(t testing.TB, opts *handler.HTTPOptions) http.Handler {
+	t.Helper()
+	h := handler.HTTP(opts)
 	t.Cleanup(func() {
-		srv.Close()
-		if err := h.(io.Closer).Close(); err != nil {
-			t.Errorf("Close() = %v", err)
+		if c, ok := h.(io.Closer); !ok || c.Close() != nil {
+			t.Error("the handler cannot be closed")
 		}
 	})
+	return h
+}
+
+// listen returns the address of a server of h.
+func listen(t testing.TB, h http.Handler) string {
+	t.Helper()
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
 	return srv.Listener.Addr().String()
 }
 
@@ -361,7 +380,6 @@ func (e *echo) start(t testing.TB) string {
 			if err != nil {
 				return
 			}
-			_ = req
 			body, err := readFramed(head.String(), r)
 			if err != nil {
 				return
@@ -370,6 +388,9 @@ func (e *echo) start(t testing.TB) string {
 			e.requests = append(e.requests, head.String()+body)
 			e.mu.Unlock()
 			seen := head.String()
+			if req.Method == http.MethodHead {
+				seen = ""
+			}
 			if _, err := fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(seen), seen); err != nil {
 				return
 			}
