@@ -4,17 +4,12 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"syscall"
 	"time"
 )
-
-// ErrInUse is returned by Listen for an address that another socket holds.
-var ErrInUse = errors.New("address already in use")
 
 // Options adjust a Server. A nil *Options means all defaults.
 type Options struct {
@@ -63,14 +58,11 @@ type Server struct {
 	http     *http.Server
 }
 
-// Listen opens the address, host:port. One that is taken is ErrInUse. Close, or
-// the end of Run, gives it back.
+// Listen opens the address, host:port. One that is taken is syscall.EADDRINUSE.
+// Close, or the end of Run, gives it back.
 func Listen(ctx context.Context, address string, opts *Options) (*Server, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", address)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("server: listen on %s: %w", address, ErrInUse)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("server: listen on %s: %w", address, err)
 	}

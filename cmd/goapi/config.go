@@ -1,0 +1,163 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// Where the gateway listens by default.
+const (
+	defaultAddress = ":8080"
+	defaultAdmin   = "127.0.0.1:8081"
+	defaultNATS    = "127.0.0.1:4222"
+)
+
+// natsOff keeps the embedded bus inside the process.
+const natsOff = "off"
+
+// config is what the flags of goapi run say.
+type config struct {
+	address, admin, nats         string
+	registries                   []string
+	data                         string
+	resolver, namespace, handler string
+	logLevel, logFormat          string
+	adminTokenFile               string
+	adminHosts                   []string
+	natsTokenFile                string
+	trustedProxies               []string
+	upstreamCA                   string
+	drain                        time.Duration
+}
+
+// addListeners adds the flags that goapi run and goapi demo share.
+func (c *config) addListeners(flags *pflag.FlagSet, address string) {
+	flags.StringVar(&c.address, "address", address, "where clients connect, host:port")
+	flags.StringVar(&c.admin, "admin", defaultAdmin, "where the admin API listens, host:port")
+	flags.StringVar(&c.nats, "nats", defaultNATS, "where the embedded bus listens, host:port, or off to keep it inside the process")
+}
+
+// addServer adds the flags that only a real server has.
+func (c *config) addServer(flags *pflag.FlagSet, env func(string) (string, bool)) {
+	flags.StringArrayVar(&c.registries, "registry", []string{"embedded:"}, "URL of a registry: embedded:, nats://HOST:PORT or memory: (repeatable; an earlier one takes precedence)")
+	flags.StringVar(&c.data, "data", dataDir(env), "directory for what must survive a restart")
+	flags.StringVar(&c.resolver, "resolver", "micro", "what names the service of a request without a route: micro, path, vpath, host, grpc, subdomain, or none")
+	flags.StringVar(&c.namespace, "namespace", "", "prefix of the service names that the resolver finds")
+	flags.StringVar(&c.handler, "handler", "auto", "what serves a request without a route: auto (as the service's protocol says), rpc or http")
+	flags.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&c.logFormat, "log-format", "text", "text or json")
+	flags.StringVar(&c.adminTokenFile, "admin-token-file", "", "file whose first line is the token of the admin API; needed when --admin is not loopback")
+	flags.StringArrayVar(&c.adminHosts, "admin-host", nil, "host name that the admin API answers to, besides IP addresses and localhost (repeatable)")
+	flags.StringVar(&c.natsTokenFile, "nats-token-file", "", "file whose first line is the token of the embedded bus; needed when --nats is not loopback")
+	flags.StringArrayVar(&c.trustedProxies, "trusted-proxy", nil, "address or CIDR of a proxy whose X-Forwarded-For is believed (repeatable)")
+	flags.StringVar(&c.upstreamCA, "upstream-ca", "", "PEM file of the authority that signed the certificates of nodes with secure=true; default: the system's")
+	flags.DurationVar(&c.drain, "drain", 30*time.Second, "time that requests in flight get when the gateway stops")
+}
+
+// check returns what the flags say that cannot be.
+func (c *config) check() error {
+	if !slices.Contains([]string{"auto", "rpc", "http"}, c.handler) {
+		return fmt.Errorf("--handler %q: want auto, rpc or http", c.handler)
+	}
+	if c.drain < 0 {
+		return fmt.Errorf("--drain %s: want a time of 0 or more", c.drain)
+	}
+	listeners := []struct{ flag, address, token string }{
+		{"address", c.address, "none"},
+		{"admin", c.admin, c.adminTokenFile},
+		{"nats", c.nats, c.natsTokenFile},
+	}
+	for _, l := range listeners {
+		if l.flag == "nats" && (l.address == natsOff || !c.embedded()) {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(l.address); err != nil {
+			return fmt.Errorf("--%s %q: want HOST:PORT, such as 127.0.0.1:8080", l.flag, l.address)
+		}
+		if l.token == "" && !loopback(l.address) {
+			return fmt.Errorf("--%s %s can be reached from other machines: give --%s-token-file FILE, or listen on 127.0.0.1", l.flag, l.address, l.flag)
+		}
+	}
+	return nil
+}
+
+// embedded says that something uses the embedded bus.
+func (c *config) embedded() bool {
+	return slices.ContainsFunc(c.registries, func(r string) bool { return strings.HasPrefix(r, "embedded:") })
+}
+
+// loopback says that only this machine can reach an address.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || (err == nil && ip.IsLoopback())
+}
+
+// dataDir is where a user's programs keep their state (XDG Base Directory
+// Specification).
+func dataDir(env func(string) (string, bool)) string {
+	if dir, ok := env("XDG_STATE_HOME"); ok && dir != "" {
+		return filepath.Join(dir, "goapi")
+	}
+	if home, ok := env("HOME"); ok && home != "" {
+		return filepath.Join(home, ".local", "state", "goapi")
+	}
+	return "goapi-data"
+}
+
+// proxies returns --trusted-proxy as prefixes.
+func (c *config) proxies() ([]netip.Prefix, error) {
+	var prefixes []netip.Prefix
+	for _, s := range c.trustedProxies {
+		if ip, err := netip.ParseAddr(s); err == nil {
+			prefixes = append(prefixes, netip.PrefixFrom(ip, ip.BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, fmt.Errorf("--trusted-proxy %q: want an IP address or a CIDR such as 10.0.0.0/8", s)
+		}
+		prefixes = append(prefixes, p)
+	}
+	return prefixes, nil
+}
+
+// upstreamTLS returns how nodes are called over TLS.
+func (c *config) upstreamTLS() (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.upstreamCA == "" {
+		return conf, nil
+	}
+	pem, err := os.ReadFile(c.upstreamCA)
+	if err != nil {
+		return nil, fmt.Errorf("--upstream-ca: %w", err)
+	}
+	conf.RootCAs = x509.NewCertPool()
+	if !conf.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("--upstream-ca %s: the file holds no PEM certificate", c.upstreamCA)
+	}
+	return conf, nil
+}
+
+// listening names the flag of an address that could not be listened on.
+func listening(flag, address string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s is in use by another program: choose another address with --%s HOST:PORT", address, flag)
+	}
+	return fmt.Errorf("--%s %s: %w", flag, address, err)
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
+
+	"github.com/goapi-dev/goapi/registry"
+)
+
+// The sample services of goapi demo: one speaks RPC, one HTTP, one gRPC. None
+// knows of the gateway; each is announced as a stranger's would be.
+
+// helloRequest and helloReply are the messages of Greeter.Hello.
+type helloRequest struct {
+	Name string `json:"name"`
+}
+
+type helloReply struct {
+	Message string `json:"message"`
+}
+
+func hello(_ context.Context, req *helloRequest) (*helloReply, error) {
+	return &helloReply{Message: "hello " + req.Name}, nil
+}
+
+// clock is a plain HTTP service.
+func clock() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /clock/ticks", ticks)
+	mux.HandleFunc("POST /clock/echo", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(w, r.Body) // the client is gone; nobody to tell
+	})
+	mux.HandleFunc("GET /clock", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "it is %s\n", time.Now().Format(time.TimeOnly))
+	})
+	return mux
+}
+
+// ticks sends an event each second until the client leaves.
+func ticks(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for now := time.Now(); ; {
+		if _, err := fmt.Fprintf(w, "data: %s\n\n", now.Format(time.TimeOnly)); err != nil {
+			return
+		}
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			return
+		}
+		select {
+		case now = <-tick.C:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// clockEndpoints is what the clock announces.
+func clockEndpoints() []*registry.Endpoint {
+	endpoint := func(name, method, path string) *registry.Endpoint {
+		return &registry.Endpoint{Name: name, Metadata: map[string]string{"handler": "http", "method": method, "path": path}}
+	}
+	return []*registry.Endpoint{
+		endpoint("Now", "GET", "/clock"),
+		endpoint("Ticks", "GET", "/clock/ticks"),
+		endpoint("Echo", "POST", "/clock/echo"),
+	}
+}
+
+// serveHTTP serves h until ctx is done.
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
+	defer context.AfterFunc(ctx, func() { _ = s.Close() })() // the demo is over
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// addRequest and addReply are the messages of Calc.Add.
+type addRequest struct {
+	A int64 `json:"a"`
+	B int64 `json:"b"`
+}
+
+type addReply struct {
+	Sum int64 `json:"sum"`
+}
+
+func add(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+	var req addRequest
+	if err := decode(&req); err != nil {
+		return nil, err
+	}
+	return &addReply{Sum: req.A + req.B}, nil
+}
+
+// serveGRPC serves the calculator until ctx is done.
+func serveGRPC(ctx context.Context, l net.Listener) error {
+	s := grpc.NewServer(grpc.ForceServerCodecV2(jsonCodec{}))
+	s.RegisterService(&grpc.ServiceDesc{
+		ServiceName: "calc.Calc",
+		HandlerType: (*any)(nil),
+		Methods:     []grpc.MethodDesc{{MethodName: "Add", Handler: add}},
+	}, struct{}{})
+	defer context.AfterFunc(ctx, s.Stop)()
+	return s.Serve(l)
+}
+
+// calcEndpoints is what the calculator announces. The types of the fields let
+// the gateway make numbers of a query.
+func calcEndpoints() []*registry.Endpoint {
+	return []*registry.Endpoint{{
+		Name: "Calc.Add",
+		Request: &registry.Value{Name: "AddRequest", Type: "AddRequest", Values: []*registry.Value{
+			{Name: "a", Type: "int64"}, {Name: "b", Type: "int64"},
+		}},
+		Metadata: map[string]string{"handler": "rpc", "method": "GET,POST", "path": "/add"},
+	}}
+}
+
+// jsonCodec carries messages as JSON, as go-micro's gRPC servers also take it.
+type jsonCodec struct{}
+
+func (jsonCodec) Name() string { return "json" }
+
+func (jsonCodec) Marshal(v any) (mem.BufferSlice, error) {
+	b, err := json.Marshal(v)
+	return mem.BufferSlice{mem.SliceBuffer(b)}, err
+}
+
+func (jsonCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	return json.Unmarshal(data.Materialize(), v)
+}

@@ -1,0 +1,292 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/admin"
+	"github.com/goapi-dev/goapi/client"
+	"github.com/goapi-dev/goapi/client/grpc"
+	"github.com/goapi-dev/goapi/handler"
+	"github.com/goapi-dev/goapi/middleware"
+	"github.com/goapi-dev/goapi/nats"
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/resolver"
+	"github.com/goapi-dev/goapi/router"
+	"github.com/goapi-dev/goapi/server"
+	"github.com/goapi-dev/goapi/standard"
+	"github.com/goapi-dev/goapi/upstream"
+)
+
+const (
+	// connectTimeout bounds connecting to a node.
+	connectTimeout = 2 * time.Second
+	// adminDrain is short: when the admin API stops, nothing is left to see.
+	adminDrain = 2 * time.Second
+)
+
+// A gateway is the whole server: what it listens on, what it follows, and what
+// it has opened.
+type gateway struct {
+	cfg config
+	log *slog.Logger
+
+	public, admin   *server.Server
+	routed, operate http.Handler // what they serve
+	embedded        *nats.Server // nil when nothing uses it
+	live            *router.Live
+	stopping        atomic.Bool
+	drained         chan struct{} // closed when the public listener has ended
+
+	closers []func() error // called in reverse
+}
+
+// newGateway listens and connects. The context bounds the call; whoever gets a
+// gateway closes it.
+func newGateway(ctx context.Context, cfg config, log *slog.Logger) (*gateway, error) {
+	g := &gateway{cfg: cfg, log: log, drained: make(chan struct{})}
+	if err := g.open(ctx); err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	return g, nil
+}
+
+// open does it in the order in which mistakes are cheapest to find.
+func (g *gateway) open(ctx context.Context) error {
+	if err := g.cfg.check(); err != nil {
+		return err
+	}
+	resolve, err := resolver.ByName(g.cfg.resolver)
+	if err != nil {
+		return fmt.Errorf("--resolver: %w", err)
+	}
+	if resolve != nil {
+		resolve = resolver.Namespace(g.cfg.namespace, resolve)
+	}
+	if err := g.listen(ctx); err != nil {
+		return err
+	}
+	reg, err := g.openRegistries(ctx)
+	if err != nil {
+		return err
+	}
+
+	pools := upstream.NewPools(&upstream.Options{Logger: g.log})
+	g.live = router.NewLive(reg, pools, &router.Options{
+		Resolver: resolve,
+		Handler:  g.cfg.handler,
+		Logger:   g.log,
+	})
+	caller, handlers, err := g.handlers()
+	if err != nil {
+		return err
+	}
+	gw := &goapi.Gateway{Router: g.live, Handlers: handlers, Logger: g.log}
+	g.routed = middleware.Bounds(gw, nil)
+
+	token, err := readSecret("admin-token-file", g.cfg.adminTokenFile)
+	if err != nil {
+		return err
+	}
+	g.operate = admin.New(g.live, pools, &admin.Options{
+		Hosts:    g.cfg.adminHosts,
+		Token:    token,
+		Ready:    g.ready,
+		Registry: handler.Registry(reg, &handler.RegistryOptions{Done: g.drained}),
+		Call:     handler.Call(nodesOf(pools), caller, nil),
+		Logger:   g.log,
+	})
+	return nil
+}
+
+// nodesOf finds the nodes of a service.
+func nodesOf(pools *upstream.Pools) func(string) *upstream.Set {
+	return func(service string) *upstream.Set {
+		if pool := pools.Pool(service); pool != nil {
+			return pool.All()
+		}
+		return nil
+	}
+}
+
+// listen opens the two listeners before anything else: a port that is taken is
+// the commonest mistake.
+func (g *gateway) listen(ctx context.Context) error {
+	var err error
+	g.public, err = server.Listen(ctx, g.cfg.address, &server.Options{Drain: g.cfg.drain, Logger: g.log})
+	if err != nil {
+		return listening("address", g.cfg.address, err)
+	}
+	g.onClose(g.public.Close)
+	g.admin, err = server.Listen(ctx, g.cfg.admin, &server.Options{Drain: adminDrain, Logger: g.log})
+	if err != nil {
+		return listening("admin", g.cfg.admin, err)
+	}
+	g.onClose(g.admin.Close)
+	return nil
+}
+
+// openRegistries starts the embedded bus if it is used, and opens what
+// --registry names. What is written goes to the first.
+func (g *gateway) openRegistries(ctx context.Context) (registry.Registry, error) {
+	conns := &nats.Conns{Name: "goapi", Logger: g.log}
+	if g.cfg.embedded() {
+		if err := g.startBus(ctx); err != nil {
+			return nil, err
+		}
+		conns.Embedded = g.embedded
+	}
+	known := standard.Registries(&standard.Options{Conns: conns, Logger: g.log})
+	var opened []registry.Registry
+	var members []registry.Member
+	for _, url := range g.cfg.registries {
+		reg, err := standard.Open(ctx, known, url)
+		if err != nil {
+			return nil, fmt.Errorf("--registry: %w", err)
+		}
+		g.onClose(func() error { return standard.Close(reg) })
+		opened = append(opened, reg)
+		members = append(members, registry.Member{Name: url, Reader: reg})
+	}
+	if len(opened) == 1 {
+		return opened[0], nil
+	}
+	return struct {
+		registry.Reader
+		registry.Writer
+	}{registry.NewMulti(members, &registry.MultiOptions{Logger: g.log}), opened[0]}, nil
+}
+
+func (g *gateway) startBus(ctx context.Context) error {
+	token, err := readSecret("nats-token-file", g.cfg.natsTokenFile)
+	if err != nil {
+		return err
+	}
+	address := g.cfg.nats
+	if address == natsOff {
+		address = ""
+	}
+	g.embedded, err = nats.Start(ctx, filepath.Join(g.cfg.data, "nats"), &nats.ServerOptions{Address: address, Token: token, Logger: g.log})
+	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return listening("nats", g.cfg.nats, err)
+		}
+		return err
+	}
+	g.onClose(g.embedded.Close)
+	return nil
+}
+
+// handlers returns the callers and handlers that reach services.
+func (g *gateway) handlers() (client.Caller, map[string]http.Handler, error) {
+	tlsConf, err := g.cfg.upstreamTLS()
+	if err != nil {
+		return nil, nil, err
+	}
+	proxies, err := g.cfg.proxies()
+	if err != nil {
+		return nil, nil, err
+	}
+	dial := g.dialer().DialContext
+	opts := &client.Options{TLS: tlsConf, DialContext: dial}
+	micro, grpc := client.NewMicro(opts), grpc.New(&grpc.Options{Options: *opts})
+	g.onClose(micro.Close)
+	g.onClose(grpc.Close)
+	caller := client.ByProtocol{client.ProtocolMicro: micro, client.ProtocolGRPC: grpc}
+	return caller, map[string]http.Handler{
+		"rpc":  handler.RPC(caller, &handler.RPCOptions{TrustedProxies: proxies}),
+		"http": handler.HTTP(&handler.HTTPOptions{TLS: tlsConf, DialContext: dial, TrustedProxies: proxies}),
+	}, nil
+}
+
+// dialer returns what connects to nodes: never to the gateway itself.
+func (g *gateway) dialer() *net.Dialer {
+	guard := new(upstream.Guard)
+	own := []string{g.public.Addr().String(), g.admin.Addr().String()}
+	if g.embedded != nil {
+		own = append(own, g.embedded.Addr())
+	}
+	for _, address := range own {
+		if ap, err := netip.ParseAddrPort(address); err == nil { // the bus has no address when it is off
+			guard.Listeners = append(guard.Listeners, ap)
+		}
+	}
+	return &net.Dialer{Timeout: connectTimeout, ControlContext: guard.Control}
+}
+
+// onClose adds what Close calls, the last first.
+func (g *gateway) onClose(f func() error) { g.closers = append(g.closers, f) }
+
+// Close releases what the gateway has opened. It may be closed after Run.
+func (g *gateway) Close() error {
+	var errs []error
+	for _, f := range slices.Backward(g.closers) {
+		if err := f(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	g.closers = nil
+	return errors.Join(errs...)
+}
+
+// ready returns why the gateway should get no requests now, or nil.
+func (g *gateway) ready() error {
+	if g.stopping.Load() {
+		return errors.New("the gateway is stopping")
+	}
+	select {
+	case <-g.live.Ready():
+		return nil
+	default:
+		return errors.New("the registry has not answered yet")
+	}
+}
+
+// Run serves until ctx is done: it fails readiness, stops accepting, lets the
+// requests in flight end, and only then lets go of the registry.
+func (g *gateway) Run(ctx context.Context) error {
+	rest, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, failed := errgroup.WithContext(rest)
+	group.Go(func() error { return ignoreCancel(g.live.Run(failed)) })
+	group.Go(func() error { return g.admin.Run(failed, g.operate) })
+	group.Go(func() error {
+		defer stop()
+		defer close(g.drained)
+		public, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(failed, cancel)()
+		context.AfterFunc(public, func() { g.stopping.Store(true) })
+		return g.public.Run(public, g.routed)
+	})
+	g.log.Info("serving", slog.String("address", g.public.Addr().String()), slog.String("admin", g.admin.Addr().String()), slog.String("nats", g.natsAddr()))
+	return group.Wait()
+}
+
+// natsAddr returns where the embedded bus can be reached.
+func (g *gateway) natsAddr() string {
+	if g.embedded == nil || g.embedded.Addr() == "" {
+		return natsOff
+	}
+	return g.embedded.Addr()
+}
+
+func ignoreCancel(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}

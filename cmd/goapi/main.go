@@ -1,0 +1,69 @@
+// Command goapi is an API gateway that is driven by service discovery.
+//
+// goapi run starts the gateway, goapi demo shows it with sample services, and
+// goapi help lists the commands that talk to a running one.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], world{os.Stdin, os.Stdout, os.Stderr, os.LookupEnv})
+	stop()
+	os.Exit(code)
+}
+
+// world is what the command sees of the system around it.
+type world struct {
+	in       io.Reader
+	out, err io.Writer
+	env      func(string) (string, bool)
+}
+
+// An exitError ends the command with a status of its own, and without a word.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// run executes the command line and returns the status to exit with.
+func run(ctx context.Context, args []string, w world) int {
+	root := &cobra.Command{
+		Use:   "goapi",
+		Short: "An API gateway driven by service discovery",
+		Long: `goapi is an API gateway that is driven by service discovery: services announce
+themselves and their HTTP routes in a registry, and the gateway routes to them.
+
+Try it:  goapi demo`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd.Flags(), w.env) },
+	}
+	root.AddCommand(runCommand(w), demoCommand(w), servicesCommand(w), routesCommand(w),
+		callCommand(w), registerCommand(w), versionCommand(w))
+	root.SetArgs(args)
+	root.SetIn(w.in)
+	root.SetOut(w.out)
+	root.SetErr(w.err)
+
+	err := root.ExecuteContext(ctx)
+	var exit exitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return int(exit)
+	}
+	fmt.Fprintln(w.err, "goapi:", err)
+	return 1
+}

@@ -1,0 +1,105 @@
+// Package standard is the one list of plugins: it knows every room, and returns
+// the constructors by the names that flags and configuration use. Nothing is
+// registered globally; a program that wants fewer, or others, writes its own
+// list.
+package standard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/goapi-dev/goapi/nats"
+	"github.com/goapi-dev/goapi/registry"
+	natsregistry "github.com/goapi-dev/goapi/registry/nats"
+)
+
+// An OpenFunc connects to what a URL names. The context bounds the call; the
+// caller closes what it gets, if it is an io.Closer.
+type OpenFunc[T any] func(ctx context.Context, u *url.URL) (T, error)
+
+// Options are what plugins share. A nil *Options means all defaults.
+type Options struct {
+	// Conns are the connections to NATS, shared by all that use them. Its
+	// embedded server is what "embedded:" names. Default: connections of their
+	// own, and no embedded server.
+	Conns *nats.Conns
+	// Logger is given to every plugin. Default: none.
+	Logger *slog.Logger
+}
+
+// Registries returns the constructors of registries by the scheme of their URL.
+func Registries(opts *Options) map[string]OpenFunc[registry.Registry] {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	if o.Conns == nil {
+		o.Conns = &nats.Conns{Logger: o.Logger}
+	}
+	jetstream := func(ctx context.Context, u *url.URL) (registry.Registry, error) {
+		return natsregistry.Open(ctx, u, &natsregistry.Options{Conns: o.Conns, Logger: o.Logger})
+	}
+	return map[string]OpenFunc[registry.Registry]{
+		"embedded": jetstream,
+		"nats":     jetstream,
+		"tls":      jetstream,
+		"memory":   openMemory,
+	}
+}
+
+func openMemory(_ context.Context, u *url.URL) (registry.Registry, error) {
+	if u.Host != "" || u.Opaque != "" || u.RawQuery != "" || strings.Trim(u.Path, "/") != "" {
+		return nil, errors.New("a memory registry takes no address and no parameters: write memory:")
+	}
+	return new(registry.Memory), nil
+}
+
+// Open opens what a URL names with one of the given constructors. An unknown
+// scheme is an error that lists the known ones; the URL's password never shows.
+func Open[T any](ctx context.Context, known map[string]OpenFunc[T], rawURL string) (T, error) {
+	var none T
+	u, err := url.Parse(rawURL)
+	if err != nil || u.Scheme == "" {
+		return none, fmt.Errorf("%q is no URL of the form SCHEME:…; known schemes: %s", withoutUser(rawURL), schemes(known))
+	}
+	open, ok := known[u.Scheme]
+	if !ok {
+		return none, fmt.Errorf("unknown scheme %q; known schemes: %s", u.Scheme, schemes(known))
+	}
+	v, err := open(ctx, u)
+	if err != nil {
+		return none, fmt.Errorf("%s: %w", nats.Redact(u), err)
+	}
+	return v, nil
+}
+
+// Close closes v if it is an io.Closer.
+func Close(v any) error {
+	if c, ok := v.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
+
+func schemes[T any](known map[string]OpenFunc[T]) string {
+	names := slices.Sorted(maps.Keys(known))
+	for i, name := range names {
+		names[i] = name + ":"
+	}
+	return strings.Join(names, ", ")
+}
+
+// withoutUser drops what may be a password from something that is no URL.
+func withoutUser(s string) string {
+	if i := strings.LastIndexByte(s, '@'); i >= 0 {
+		return "…" + s[i:]
+	}
+	return s
+}

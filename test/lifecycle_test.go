@@ -1,0 +1,169 @@
+package test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goapi-dev/goapi/registry"
+)
+
+func TestTermination(t *testing.T) {
+	arrived, release := make(chan struct{}), make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(arrived)
+		<-release
+		_, _ = io.WriteString(w, "whole")
+	}))
+	defer slow.Close()
+	p := startGateway(t)
+	p.register(&registry.Service{
+		Name:  "slow",
+		Nodes: []*registry.Node{{ID: "slow-1", Address: slow.Listener.Addr().String()}},
+	}, 0)
+
+	answer := make(chan string, 1)
+	go func() {
+		status, body := p.get(p.address, "/slow/x")
+		answer <- fmt.Sprint(status, " ", body)
+	}()
+	<-arrived
+	p.terminate()
+	p.await(func() bool { return p.status(p.admin, "/readyz") == http.StatusServiceUnavailable }, "failing /readyz")
+	p.await(func() bool {
+		conn, err := net.Dial("tcp", p.address)
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	}, "closed listener")
+	if got := p.status(p.admin, "/healthz"); got != http.StatusOK {
+		t.Errorf("/healthz while draining = %d, want 200", got)
+	}
+	close(release)
+	if got, want := <-answer, "200 whole"; got != want {
+		t.Errorf("request in flight = %q, want %q", got, want)
+	}
+	if got := p.wait(); got != 0 {
+		t.Errorf("exit status after SIGTERM = %d, want 0\n%s", got, p.logged())
+	}
+}
+
+func TestRegistrationsSurviveARestart(t *testing.T) {
+	data := t.TempDir()
+	n := startNode(t, "n1")
+	p := startGateway(t, "--data", data)
+	p.register(announced("web", n), 0)
+	p.kill()
+
+	p = startGateway(t, "--data", data)
+	p.await(func() bool { return p.status(p.address, "/web/x") == http.StatusOK }, "route after the restart")
+}
+
+func TestAddressesInUse(t *testing.T) {
+	l, err := listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	taken := l.Addr().String()
+	for _, command := range [][]string{{"run", "--data", t.TempDir()}, {"demo"}} {
+		for _, flag := range []string{"address", "admin", "nats"} {
+			t.Run(command[0]+" "+flag, func(t *testing.T) {
+				args := append([]string{}, command...)
+				for _, f := range []string{"address", "admin", "nats"} {
+					value := "127.0.0.1:0"
+					if f == flag {
+						value = taken
+					}
+					args = append(args, "--"+f, value)
+				}
+				checkFailure(t, args, taken+" is in use by another program: choose another address with --"+flag+" HOST:PORT")
+			})
+		}
+	}
+}
+
+func TestDataInUse(t *testing.T) {
+	data := t.TempDir()
+	startGateway(t, "--data", data)
+	checkFailure(t, []string{"run", "--data", data, "--address", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", "off"}, "in use")
+}
+
+func TestMistakesOnTheCommandLine(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		args string
+		want string
+	}{
+		{"run --resolver nosuch", "micro, path, vpath, host, grpc, subdomain"},
+		{"run --handler nosuch", "want auto, rpc or http"},
+		{"run --registry nosuch://x", "known schemes: embedded:"},
+		{"run --registry nats://user:secret@127.0.0.1:1?nosuch=1", "nosuch"},
+		{"run --registry memory:?x=1", "takes no address and no parameters"},
+		{"run --log-level loud", "want debug, info, warn or error"},
+		{"run --log-format xml", "want text or json"},
+		{"run --admin 0.0.0.0:0", "--admin-token-file"},
+		{"run --nats :0", "--nats-token-file"},
+		{"run --admin-token-file " + empty, "holds no token"},
+		{"run --address nonsense", "want HOST:PORT"},
+		{"run --trusted-proxy x", "want an IP address or a CIDR"},
+		{"run --upstream-ca " + empty, "holds no PEM certificate"},
+		{"run --nosuch", "unknown flag: --nosuch"},
+		{"nosuch", `unknown command "nosuch"`},
+		{"services --admin 127.0.0.1:1", "no gateway answers there"},
+		{"call greeter", "accepts between 2 and 3"},
+		{"call greeter Greeter.Hello {", "not JSON"},
+		{"register --name x", "needs --name and --address"},
+		{"register --name x --address 127.0.0.1", "nodes[0].address"},
+		{"register --name x --address 127.0.0.1:1 --ttl 1ms", "at least 1s"},
+		{"register --name x --address 127.0.0.1:1 --protocol soap", "want http, grpc or mucp"},
+		{"register --name x --address 127.0.0.1:1 --endpoint X;colour=red", `"colour=red" is not known`},
+		{"register --name x --address 127.0.0.1:1 --endpoint path=/x", "has no name"},
+		{"register --name x --address 127.0.0.1:1 --metadata x", "want key=value"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.args, func(t *testing.T) {
+			args := strings.Fields(tt.args)
+			if args[0] == "run" {
+				for _, f := range []string{"--address", "--admin", "--nats"} {
+					if !strings.Contains(tt.args, f+" ") {
+						args = append(args, f, "127.0.0.1:0")
+					}
+				}
+				args = append(args, "--data", t.TempDir())
+			}
+			checkFailure(t, args, tt.want)
+		})
+	}
+}
+
+// checkFailure checks that a command fails with status 1 and one line.
+func checkFailure(t *testing.T, args []string, want string) {
+	t.Helper()
+	began := time.Now()
+	stdout, stderr, status := command(t, args...)
+	line := strings.TrimSuffix(stderr, "\n")
+	if status != 1 || strings.Contains(line, "\n") || !strings.HasPrefix(line, "goapi: ") || !strings.Contains(line, want) {
+		t.Errorf("goapi %s = status %d, %q; want status 1 and one line with %q", strings.Join(args, " "), status, stderr, want)
+	}
+	if strings.Contains(stderr, "secret") {
+		t.Errorf("the error shows a password: %s", stderr)
+	}
+	if stdout != "" {
+		t.Errorf("it printed %q besides", stdout)
+	}
+	if took := time.Since(began); took > patience/2 {
+		t.Errorf("it took %s", took)
+	}
+}

@@ -1,0 +1,42 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// goapi is the path of the command under test.
+var goapi string //nolint:gochecknoglobals // built once for all tests
+
+// nodeEnv makes this test binary a node of a service instead; see node_test.go.
+const nodeEnv = "GOAPI_TEST_NODE"
+
+func TestMain(m *testing.M) {
+	if address, ok := os.LookupEnv(nodeEnv); ok {
+		if err := serveNode(address); err != nil {
+			fmt.Fprintln(os.Stderr, "node:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(build(m))
+}
+
+// build builds the command and runs the tests.
+func build(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "goapi-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	goapi = filepath.Join(dir, "goapi")
+	if out, err := exec.Command("go", "build", "-o", goapi, "../cmd/goapi").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
