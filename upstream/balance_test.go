@@ -148,3 +148,16 @@ func TestLargePoolWithEjectedNodes(t *testing.T) {
 		}
 	})
 }
+
+func TestLatenciesBelowNoiseAreEqual(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		set := greeters(2)
+		f := &fleet{does: attempts{"1": takes(100 * time.Microsecond), "2": takes(400 * time.Microsecond)}}
+		requests(t, 2000, set, f)
+		for _, id := range []string{"1", "2"} {
+			if got := f.count(id); got < 800 {
+				t.Errorf("node %s got %d of 2000 requests, want about 1000", id, got)
+			}
+		}
+	})
+}

@@ -3,6 +3,7 @@ package upstream_test
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"testing"
 
@@ -64,5 +65,14 @@ func BenchmarkUpdate(b *testing.B) { // one pool with 3 nodes and 10 Sets
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		pools.Update("greeter", states[i%2])
+	}
+}
+
+func BenchmarkGuard(b *testing.B) { // the port of a listener, at an address that is not of this machine
+	guard := &upstream.Guard{Listeners: []netip.AddrPort{netip.MustParseAddrPort("[::]:8080")}}
+	for b.Loop() {
+		if err := guard.Control(b.Context(), "tcp", "192.0.2.1:8080", nil); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -292,3 +292,20 @@ func TestEjectionsAreLogged(t *testing.T) {
 		}
 	})
 }
+
+func TestFailuresFromBeforeAnEjectionDoNotProlongIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		set := greeters(1)
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() { _ = set.Do(t.Context(), upstream.Call{}, hang) })
+		}
+		time.Sleep(time.Millisecond)
+		_ = set.Do(t.Context(), upstream.Call{}, refuse)
+		want := state(t, set, "1").EjectedUntil
+		wg.Wait() // 29 s after the ejection has ended
+		if got := state(t, set, "1").EjectedUntil; got != want {
+			t.Errorf("node is ejected until %v, want %v", got, want)
+		}
+	})
+}

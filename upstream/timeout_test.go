@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -159,6 +160,24 @@ func TestClientsThatGiveUpMakeANodeSlow(t *testing.T) {
 		}
 		if got := f.count("1"); got > 30 {
 			t.Errorf("a node that never answers got %d of 100 impatient requests, want few", got)
+		}
+	})
+}
+
+func TestAlarmBelongsToOneTry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		set := greeters(1)
+		start := time.Now()
+		var wg sync.WaitGroup
+		err := set.Do(t.Context(), upstream.Call{}, func(_ context.Context, try *upstream.Try) error {
+			try.Answered() // the alarm is free
+			wg.Go(func() { _ = set.Do(t.Context(), upstream.Call{}, hang) })
+			synctest.Wait()
+			return nil
+		})
+		wg.Wait()
+		if took := time.Since(start); err != nil || took != 30*time.Second {
+			t.Errorf("Do = %v, and the one within it ended after %v, want 30s", err, took)
 		}
 	})
 }

@@ -109,13 +109,13 @@ func (t *Try) end(probe *ejection) {
 // expire ends the try's context if there is no answer and no progress. It
 // returns for how long to wait on, 0 if not at all.
 func (t *Try) expire() time.Duration {
-	if left := t.since() + t.timeout - t.now(); left > 0 {
-		return left
-	}
 	for {
 		state := t.state.Load()
 		if state&(wasAnswered|isOver) != 0 {
 			return 0
+		}
+		if left := t.since() + t.timeout - t.now(); left > 0 {
+			return left
 		}
 		if t.state.CompareAndSwap(state, state|hasExpired) {
 			t.cancel(timeoutError{})
