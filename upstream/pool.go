@@ -25,7 +25,9 @@ type Pools struct {
 	pools map[string]*Pool
 }
 
-// NewPools returns Pools without any service.
+// NewPools returns Pools without any service. It starts nothing; but Pools keep
+// timers to use them again, so a test with testing/synctest makes its own
+// within the bubble.
 func NewPools(opts *Options) *Pools {
 	p := &Pools{log: slog.New(slog.DiscardHandler), start: time.Now(), pools: make(map[string]*Pool)}
 	if opts != nil && opts.Logger != nil {
@@ -188,8 +190,8 @@ func (p *Pool) refresh(s *Set) bool {
 	return len(held) > 0
 }
 
-// Static returns a Set of fixed addresses, each host:port. The id of a node is
-// its address.
+// Static returns a Set of fixed addresses, each host:port, in Pools of its own.
+// The id of a node is its address.
 func Static(addresses ...string) *Set {
 	s := &registry.Service{Name: "static"}
 	for _, a := range addresses {
