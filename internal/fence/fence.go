@@ -47,7 +47,7 @@ func rooms() map[string][]string {
 		"handler": {".", "client", "registry", "upstream", "internal/mucp"},
 		"service": {".", "registry", "internal/mucp"},
 		"server":  {},
-		"admin":   {".", "router", "registry"},
+		"admin":   {".", "router", "upstream", "registry"},
 
 		"nats":           {},
 		"internal/mucp":  {},
