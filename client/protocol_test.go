@@ -116,7 +116,7 @@ func TestConformanceFindsBrokenCallers(t *testing.T) {
 			return res, err
 		}},
 		{"VerifiesTLS", func(_ client.Caller, ctx context.Context, n *registry.Node, req *client.Request) (*client.Response, error) {
-			m := client.NewMicro(&client.Options{TLS: &tls.Config{InsecureSkipVerify: true}}) //nolint:gosec // what must be found
+			m := client.NewMicro(&client.Options{TLS: &tls.Config{InsecureSkipVerify: true}})
 			defer m.Close()
 			return m.Call(ctx, n, req)
 		}},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -191,15 +192,7 @@ func unknownContentTypeIs415(e *env) error {
 // isStatus says that err is a *goapi.Error with one of the codes.
 func isStatus(err error, codes ...int) bool {
 	var known *goapi.Error
-	if !errors.As(err, &known) {
-		return false
-	}
-	for _, code := range codes {
-		if known.Code == code {
-			return true
-		}
-	}
-	return false
+	return errors.As(err, &known) && slices.Contains(codes, known.Code)
 }
 
 func keepsServiceError(e *env) error {

@@ -37,6 +37,7 @@ import (
 type Options struct {
 	// Options are those of every caller.
 	client.Options
+
 	// MaxConns bounds the connections that are kept: one for each node. The one
 	// that was unused for longest makes room. Default: 1024.
 	MaxConns int
@@ -105,10 +106,7 @@ func (c *Caller) Call(ctx context.Context, n *registry.Node, req *client.Request
 func methodPath(n *registry.Node, req *client.Request) (string, error) {
 	typ, method, ok := strings.Cut(strings.TrimPrefix(req.Endpoint, "/"), "/")
 	if !ok {
-		dot := strings.LastIndexByte(req.Endpoint, '.')
-		if dot < 0 {
-			dot = 0
-		}
+		dot := max(strings.LastIndexByte(req.Endpoint, '.'), 0)
 		typ, method = req.Endpoint[:dot], strings.TrimPrefix(req.Endpoint[dot:], ".")
 		if !strings.Contains(typ, ".") {
 			typ = packageOf(n, req) + "." + typ

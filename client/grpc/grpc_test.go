@@ -134,7 +134,7 @@ func microStatus(e *goapi.Error) *status.Status {
 	b = protowire.AppendTag(b, 1, protowire.BytesType)
 	b = protowire.AppendString(b, e.ID)
 	b = protowire.AppendTag(b, 2, protowire.VarintType)
-	b = protowire.AppendVarint(b, uint64(e.Code)) //nolint:gosec // an HTTP status
+	b = protowire.AppendVarint(b, uint64(e.Code))
 	b = protowire.AppendTag(b, 3, protowire.BytesType)
 	b = protowire.AppendString(b, e.Detail)
 	b = protowire.AppendTag(b, 4, protowire.BytesType)
