@@ -106,7 +106,9 @@ func (f *forwarding) copyBody(resp *http.Response) error {
 	for {
 		n, err := resp.Body.Read(buf[:])
 		if n > 0 {
-			if now := time.Now(); now.Sub(armed) > f.idle/idleGrain {
+			// An answer in one piece is written when the handler has returned,
+			// which is the server's to bound.
+			if now := time.Now(); err == nil && now.Sub(armed) > f.idle/idleGrain {
 				armed = now
 				_ = f.rc.SetWriteDeadline(now.Add(f.idle)) // a writer that has none bounds its client itself
 			}
