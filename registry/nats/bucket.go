@@ -14,6 +14,10 @@ import (
 // enough for every watcher to hear of it, or to notice that it did not.
 const markerTTL = time.Minute
 
+// codeNoCluster is the server's answer to a bucket with replicas that it cannot
+// have.
+const codeNoCluster jetstream.ErrorCode = 10074
+
 // bucket names a bucket and says how it is made.
 type bucket struct {
 	name     string
@@ -71,12 +75,13 @@ func (b bucket) check(c jetstream.StreamConfig) error {
 	return &settingsError{bucket: b.name, wrong: strings.Join(wrong, ", ")}
 }
 
-// A settingsError says why a bucket cannot be used. Trying again will not help.
+// A settingsError says why a bucket cannot be used.
 type settingsError struct{ bucket, wrong string }
 
 // Error implements error.
 func (e *settingsError) Error() string {
-	return fmt.Sprintf("registry: bucket %q of NATS: %s; change the bucket, or name another with ?%s=", e.bucket, e.wrong, paramBucket)
+	return fmt.Sprintf("registry: bucket %q of NATS cannot be used: %s; change it, or the %s and %s of the URL",
+		e.bucket, e.wrong, paramBucket, paramReplicas)
 }
 
 // makeBucket makes the bucket if it is absent, and else checks it. Several may
@@ -89,6 +94,10 @@ func (r *Registry) makeBucket(ctx context.Context) error {
 	}
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // somebody was faster
 		stream, err = r.js.Stream(ctx, r.bucket.stream())
+	}
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.ErrorCode == codeNoCluster {
+		return &settingsError{r.bucket.name, fmt.Sprintf("a server without a cluster cannot hold %d replicas", r.bucket.replicas)}
 	}
 	if err != nil {
 		return err

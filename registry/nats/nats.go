@@ -205,17 +205,24 @@ func (r *Registry) usable(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// call makes a call of the server, within callTimeout, and says what its error
-// means.
+// call makes a call of the server, for as long as there is a connection and
+// callTimeout at most, and says what its error means.
 func (r *Registry) call(ctx context.Context, f func(context.Context) error) error {
 	if err := r.usable(ctx); err != nil {
 		return err
 	}
-	if !r.conn.IsConnected() {
-		return fmt.Errorf("%w: no connection to NATS", registry.ErrUnavailable)
-	}
 	bounded, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	lost := r.conn.StatusChanged(natsgo.RECONNECTING, natsgo.CLOSED)
+	defer r.conn.RemoveStatusListener(lost)
+	go func() { // ends when the listener is removed
+		if _, ok := <-lost; ok {
+			cancel()
+		}
+	}()
+	if !r.conn.IsConnected() {
+		return fmt.Errorf("%w: there is no connection to NATS", registry.ErrUnavailable)
+	}
 	err := f(bounded)
 	var wrong *settingsError
 	switch {
@@ -225,6 +232,8 @@ func (r *Registry) call(ctx context.Context, f func(context.Context) error) erro
 		return registry.ErrClosed
 	case errors.Is(ctx.Err(), context.Canceled):
 		return ctx.Err()
+	case ctx.Err() == nil && errors.Is(bounded.Err(), context.Canceled):
+		return fmt.Errorf("%w: the connection to NATS was lost", registry.ErrUnavailable)
 	}
 	return fmt.Errorf("%w: bucket %q: %w", registry.ErrUnavailable, r.bucket.name, err)
 }

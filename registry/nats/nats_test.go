@@ -2,8 +2,11 @@ package nats_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
+	"slices"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,20 +19,23 @@ import (
 	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
-// deadline bounds every wait for something that must happen.
-const deadline = 10 * time.Second
+const (
+	// deadline bounds every wait for something that must happen.
+	deadline = 10 * time.Second
+	// maxRecord is what a server with default settings refuses.
+	maxRecord = 1 << 20
+)
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// maxRecord is what a server with default settings refuses.
-const maxRecord = 1 << 20
-
 func TestEmbedded(t *testing.T) {
+	t.Parallel()
 	s := start(t, t.TempDir(), nil)
 	registrytest.Run(t, emptyRegistries("embedded:", s), &registrytest.Options{MinTTL: time.Second, MaxRecord: maxRecord})
 }
 
 func TestTCP(t *testing.T) {
+	t.Parallel()
 	s := start(t, t.TempDir(), &conns.ServerOptions{Address: "127.0.0.1:0"})
 	registrytest.Run(t, emptyRegistries("nats://"+s.Addr(), nil), &registrytest.Options{MinTTL: time.Second, MaxRecord: maxRecord})
 }
@@ -79,4 +85,98 @@ func tryOpen(ctx context.Context, address string, embedded *conns.Server) (*nats
 		return nil, err
 	}
 	return nats.Open(ctx, u, &nats.Options{Conns: &conns.Conns{Embedded: embedded}})
+}
+
+// A watching is a watcher whose test ends when something does not happen.
+type watching struct {
+	registry.Watcher
+
+	t testing.TB
+}
+
+func watch(t testing.TB, r registry.Reader) *watching {
+	t.Helper()
+	w, err := r.Watch(t.Context())
+	if err != nil {
+		t.Fatalf("Watch() error = %v", err)
+	}
+	t.Cleanup(func() { w.Close() })
+	return &watching{Watcher: w, t: t}
+}
+
+// await reads states until one is as wanted. It bears the loss of contact.
+func (w *watching) await(what string, wanted func([]*registry.Service) bool) []*registry.Service {
+	w.t.Helper()
+	ctx := bound(w.t, deadline)
+	for {
+		got, err := w.Next(ctx)
+		switch {
+		case errors.Is(err, registry.ErrUnavailable):
+		case err != nil:
+			w.t.Fatalf("Next() error = %v, want %s", err, what)
+		case wanted(got):
+			return got
+		}
+	}
+}
+
+// awaitLoss reads states until there is no contact.
+func (w *watching) awaitLoss() {
+	w.t.Helper()
+	ctx := bound(w.t, deadline)
+	for {
+		_, err := w.Next(ctx)
+		if errors.Is(err, registry.ErrUnavailable) {
+			return
+		}
+		if err != nil {
+			w.t.Fatalf("Next() error = %v, want ErrUnavailable", err)
+		}
+	}
+}
+
+// hasNodes wants a state with exactly these nodes.
+func hasNodes(ids ...string) func([]*registry.Service) bool {
+	return func(services []*registry.Service) bool {
+		var got []string
+		for _, s := range services {
+			for _, n := range s.Nodes {
+				got = append(got, n.ID)
+			}
+		}
+		slices.Sort(got)
+		return slices.Equal(got, ids)
+	}
+}
+
+// greeter returns a service with nodes of these ids.
+func greeter(ids ...string) *registry.Service {
+	s := &registry.Service{Name: "greeter", Version: "latest"}
+	for _, id := range ids {
+		s.Nodes = append(s.Nodes, &registry.Node{ID: id, Address: "127.0.0.1:9090"})
+	}
+	return s
+}
+
+func register(t testing.TB, r registry.Writer, s *registry.Service, ttl time.Duration) {
+	t.Helper()
+	if err := r.Register(bound(t, deadline), s, ttl); err != nil {
+		t.Fatalf("Register(%s) error = %v", s.Name, err)
+	}
+}
+
+// bound returns a context that ends after some time, or with the test.
+func bound(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func number(t testing.TB, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

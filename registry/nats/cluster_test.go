@@ -1,0 +1,134 @@
+package nats_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/registrytest"
+)
+
+// TestCluster: three servers hold a copy each. Every registry of the suite is
+// connected to another of them than the one before.
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	servers := startCluster(t)
+	var n int
+	registrytest.Run(t, func(t *testing.T) registry.Registry {
+		n++
+		return open(t, fmt.Sprintf("nats://%s?replicas=3&bucket=test_%d", servers[n%3].Addr(), n), nil)
+	}, &registrytest.Options{MinTTL: time.Second, MaxRecord: maxRecord})
+
+	t.Run("WatchSurvivesAServer", func(t *testing.T) {
+		hosts := fmt.Sprintf("nats://%s?host=%s&host=%s&replicas=3", servers[0].Addr(), servers[1].Addr(), servers[2].Addr())
+		watching, announcing := open(t, hosts, nil), open(t, hosts, nil)
+		register(t, announcing, greeter("1"), 0)
+		w := watch(t, watching)
+		w.await("a node", hasNodes("1"))
+
+		stop(servers[0])
+		registerAtLast(t, announcing, greeter("2"))
+		w.await("another node, of the servers that are left", hasNodes("1", "2"))
+	})
+}
+
+// registerAtLast registers as a service does that has to stay: again and again.
+func registerAtLast(t *testing.T, r registry.Registry, s *registry.Service) {
+	t.Helper()
+	ctx := bound(t, 20*time.Second)
+	for {
+		err := r.Register(ctx, s, 0)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, registry.ErrUnavailable) {
+			t.Fatalf("Register() error = %v, want ErrUnavailable", err)
+		}
+		pause(t, ctx)
+	}
+}
+
+// startCluster starts three servers that know each other, and waits until they
+// agree.
+func startCluster(t *testing.T) [3]*server.Server {
+	t.Helper()
+	var (
+		servers [3]*server.Server
+		routes  []*url.URL
+	)
+	for range servers {
+		routes = append(routes, &url.URL{Scheme: "nats", Host: freeAddress(t)})
+	}
+	for i := range servers {
+		_, port, _ := net.SplitHostPort(routes[i].Host)
+		opts := &server.Options{
+			ServerName: fmt.Sprintf("server-%d", i), Host: "127.0.0.1", Port: server.RANDOM_PORT,
+			NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(),
+			JetStreamMaxMemory: 64 << 20, JetStreamMaxStore: 1 << 30,
+			Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: number(t, port), PoolSize: -1},
+			Routes:  routes,
+		}
+		s, err := server.NewServer(opts)
+		if err != nil {
+			t.Fatalf("NewServer() error = %v", err)
+		}
+		go s.Start() // ends when the server is ready
+		t.Cleanup(func() { stop(s) })
+		servers[i] = s
+	}
+	ctx := bound(t, 20*time.Second)
+	for !agree(servers) {
+		pause(t, ctx)
+	}
+	return servers
+}
+
+// agree says whether the servers have a leader whom all follow.
+func agree(servers [3]*server.Server) bool {
+	var leaders, current int
+	for _, s := range servers {
+		if !s.ReadyForConnections(time.Millisecond) {
+			return false
+		}
+		if s.JetStreamIsLeader() {
+			leaders++
+		}
+		if s.JetStreamIsCurrent() && len(s.JetStreamClusterPeers()) == len(servers) {
+			current++
+		}
+	}
+	return leaders == 1 && current > 0
+}
+
+func stop(s *server.Server) {
+	s.Shutdown()
+	s.WaitForShutdown()
+}
+
+// pause waits a moment: servers of a cluster tell nobody when they agree.
+func pause(t *testing.T, ctx context.Context) {
+	t.Helper()
+	select {
+	case <-time.After(20 * time.Millisecond):
+	case <-ctx.Done():
+		t.Fatal("the cluster is not there in time")
+	}
+}
+
+// freeAddress returns an address that nobody listened at a moment ago.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}

@@ -1,0 +1,339 @@
+package nats_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	conns "github.com/goapi-dev/goapi/nats"
+	"github.com/goapi-dev/goapi/registry"
+)
+
+// TestServerRestarts: the server goes away and comes back with what it had.
+func TestServerRestarts(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, dir, &conns.ServerOptions{Address: "127.0.0.1:0"})
+	addr := s.Addr()
+	watching, announcing := open(t, "nats://"+addr, nil), open(t, "nats://"+addr, nil)
+	register(t, announcing, greeter("1", "2"), 0)
+	w := watch(t, watching)
+	before := w.await("both nodes", hasNodes("1", "2"))
+	back := announcing.Reconnected(t.Context())
+
+	s.Close()
+	w.awaitLoss()
+	begin := time.Now()
+	late := greeter("late")
+	if err := announcing.Register(bound(t, deadline), late, 0); !errors.Is(err, registry.ErrUnavailable) {
+		t.Errorf("Register() without a server error = %v, want ErrUnavailable", err)
+	}
+	if err := announcing.Deregister(bound(t, deadline), greeter("1")); !errors.Is(err, registry.ErrUnavailable) {
+		t.Errorf("Deregister() without a server error = %v, want ErrUnavailable", err)
+	}
+	if _, err := announcing.Get(bound(t, deadline), "greeter"); !errors.Is(err, registry.ErrUnavailable) {
+		t.Errorf("Get() without a server error = %v, want ErrUnavailable", err)
+	}
+	if took := time.Since(begin); took > time.Second {
+		t.Errorf("three calls without a server took %v, want at most 1 s", took)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if got, err := w.Next(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Next() after ErrUnavailable = %v, %v, want %v", got, err, context.DeadlineExceeded)
+	}
+
+	start(t, dir, &conns.ServerOptions{Address: addr})
+	receive(t, back)
+	if err := announcing.Deregister(bound(t, deadline), greeter("2")); err != nil {
+		t.Errorf("Deregister() after the restart error = %v", err)
+	}
+	after := w.await("the node that stayed, and none that was announced meanwhile", hasNodes("1"))
+	if before[0] == after[0] {
+		t.Error("Next() = the service as it was, want a new one")
+	}
+	register(t, announcing, greeter("3"), 0)
+	w.await("a new node", hasNodes("1", "3"))
+}
+
+// TestServerRestartsUnseen: who did not look meanwhile misses nothing either,
+// and gets what did not change as it was.
+func TestServerRestartsUnseen(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, dir, &conns.ServerOptions{Address: "127.0.0.1:0"})
+	addr := s.Addr()
+	watching, announcing := open(t, "nats://"+addr, nil), open(t, "nats://"+addr, nil)
+	other := &registry.Service{Name: "other", Nodes: []*registry.Node{{ID: "o", Address: "127.0.0.1:1"}}}
+	register(t, announcing, greeter("1", "2"), 0)
+	register(t, announcing, other, 0)
+	w := watch(t, watching)
+	before := w.await("all nodes", hasNodes("1", "2", "o"))
+
+	back := watching.Reconnected(t.Context())
+	announced := announcing.Reconnected(t.Context())
+	s.Close()
+	start(t, dir, &conns.ServerOptions{Address: addr})
+	receive(t, back)
+	receive(t, announced)
+	if err := announcing.Deregister(bound(t, deadline), greeter("2")); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitLoss()
+	after := w.await("what is left", hasNodes("1", "o"))
+	if before[1] != after[1] {
+		t.Error("a service that did not change is another pointer after a restart")
+	}
+}
+
+// TestRestartForgetsNoTTL: a node that is not renewed goes, whatever the server
+// went through.
+func TestRestartForgetsNoTTL(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := start(t, dir, &conns.ServerOptions{Address: "127.0.0.1:0"})
+	addr := s.Addr()
+	r := open(t, "nats://"+addr, nil)
+	register(t, r, greeter("1"), time.Second)
+	register(t, r, greeter("2"), 0)
+	s.Close()
+	start(t, dir, &conns.ServerOptions{Address: addr})
+	watch(t, r).await("the node that has no TTL", hasNodes("2"))
+}
+
+// TestServerComesBackEmpty: the store is lost, and who announces does so again
+// because the registry tells.
+func TestServerComesBackEmpty(t *testing.T) {
+	s := start(t, t.TempDir(), &conns.ServerOptions{Address: "127.0.0.1:0"})
+	addr := s.Addr()
+	watching, announcing := open(t, "nats://"+addr, nil), open(t, "nats://"+addr, nil)
+	register(t, announcing, greeter("1"), time.Minute)
+	w := watch(t, watching)
+	w.await("a node", hasNodes("1"))
+	back := announcing.Reconnected(t.Context())
+
+	s.Close()
+	w.awaitLoss()
+	start(t, t.TempDir(), &conns.ServerOptions{Address: addr})
+	w.await("no node", hasNodes())
+	receive(t, back)
+	register(t, announcing, greeter("1"), time.Minute)
+	w.await("the node again", hasNodes("1"))
+}
+
+// TestRegisterMakesALostBucketAgain: nobody watches, and the bucket is gone.
+func TestRegisterMakesALostBucketAgain(t *testing.T) {
+	s := start(t, t.TempDir(), nil)
+	r := open(t, "embedded:", s)
+	register(t, r, greeter("1"), 0)
+	if err := jetStream(t, s).DeleteStream(t.Context(), "KV_goapi_registry"); err != nil {
+		t.Fatal(err)
+	}
+	register(t, r, greeter("2"), 0)
+	got, err := r.List(bound(t, deadline))
+	if err != nil || !hasNodes("2")(got) {
+		t.Errorf("List() = %v, %v, want node 2", got, err)
+	}
+}
+
+// TestBucketIsDeleted: nothing tells a watcher but silence.
+func TestBucketIsDeleted(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), nil)
+	r := open(t, "embedded:", s)
+	register(t, r, greeter("1"), 0)
+	w := watch(t, r)
+	w.await("a node", hasNodes("1"))
+	if err := jetStream(t, s).DeleteStream(t.Context(), "KV_goapi_registry"); err != nil {
+		t.Fatal(err)
+	}
+	w.await("no node", hasNodes())
+	register(t, r, greeter("2"), 0)
+	w.await("a new node", hasNodes("2"))
+}
+
+// TestSlowWatcher: more happens than anybody holds for a watcher that does not
+// look, and it gets the latest state all the same.
+func TestSlowWatcher(t *testing.T) {
+	s := start(t, t.TempDir(), nil)
+	r := open(t, "embedded:", s)
+	w := watch(t, r)
+	w.await("the empty state", hasNodes())
+	fat := greeter("1")
+	fat.Metadata = map[string]string{"fat": strings.Repeat("x", 32<<10)}
+	for i := range 1000 {
+		fat.Version = fmt.Sprint(i)
+		register(t, r, fat, 0)
+	}
+	w.await("the last version", func(services []*registry.Service) bool {
+		return hasNodes("1")(services) && services[0].Version == fat.Version
+	})
+}
+
+// TestManyServices: what happens while somebody watches is there in the end,
+// in order, and for two who watch the same.
+func TestManyServices(t *testing.T) {
+	s := start(t, t.TempDir(), &conns.ServerOptions{Address: "127.0.0.1:0"})
+	announcing := open(t, "embedded:", s)
+	one, two := watch(t, open(t, "nats://"+s.Addr(), nil)), watch(t, open(t, "embedded:", s))
+	one.await("the empty state", hasNodes())
+	const many = 1000
+	failed := make(chan error, 1)
+	go func() { // ends when all are registered
+		for i := range many {
+			name := fmt.Sprintf("service-%04d", i)
+			svc := &registry.Service{Name: name, Nodes: []*registry.Node{{ID: name, Address: "127.0.0.1:9090"}}}
+			if err := announcing.Register(context.Background(), svc, time.Minute); err != nil {
+				failed <- err
+				return
+			}
+		}
+		failed <- nil
+	}()
+	complete := func(services []*registry.Service) bool { return len(services) == many }
+	first, second := one.await("all services", complete), two.await("all services", complete)
+	if err := receive(t, failed); err != nil {
+		t.Fatalf("Register() error = %v", err)
+	}
+	for i := range first {
+		if want := fmt.Sprintf("service-%04d", i); first[i].Name != want || second[i].Name != want {
+			t.Fatalf("service %d = %q and %q, want %q", i, first[i].Name, second[i].Name, want)
+		}
+	}
+}
+
+// TestRenewalIsNoChange: nobody who watches is woken by it.
+func TestRenewalIsNoChange(t *testing.T) {
+	s := start(t, t.TempDir(), nil)
+	r := open(t, "embedded:", s)
+	register(t, r, greeter("1"), time.Minute)
+	w := watch(t, r)
+	w.await("a node", hasNodes("1"))
+	for range 10 {
+		register(t, r, greeter("1"), time.Minute)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if got, err := w.Next(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Next() after renewals = %v, %v, want %v", got, err, context.DeadlineExceeded)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	s := start(t, t.TempDir(), nil)
+	r := open(t, "embedded:", s)
+	w := watch(t, r)
+	w.await("the empty state", hasNodes())
+	pending := make(chan error, 1)
+	go func() { // ends with the registry
+		_, err := w.Next(context.Background())
+		pending <- err
+	}()
+	for range 2 {
+		if err := r.Close(); err != nil {
+			t.Errorf("Close() error = %v", err)
+		}
+	}
+	_, errGet := r.Get(t.Context(), "greeter")
+	_, errList := r.List(t.Context())
+	_, errWatch := r.Watch(t.Context())
+	_, errNext := w.Next(t.Context())
+	for what, err := range map[string]error{
+		"a pending Next":        receive(t, pending),
+		"Next":                  errNext,
+		"Get":                   errGet,
+		"List":                  errList,
+		"Watch":                 errWatch,
+		"Register":              r.Register(t.Context(), greeter("1"), 0),
+		"Deregister":            r.Deregister(t.Context(), greeter("1")),
+		"Deregister of nothing": r.Deregister(t.Context(), &registry.Service{}),
+	} {
+		if !errors.Is(err, registry.ErrClosed) {
+			t.Errorf("%s after Close error = %v, want ErrClosed", what, err)
+		}
+	}
+}
+
+func TestDeregisterOfWhatCannotBe(t *testing.T) {
+	s := start(t, t.TempDir(), nil)
+	r := open(t, "embedded:", s)
+	for _, svc := range []*registry.Service{
+		{},
+		{Nodes: []*registry.Node{{ID: "1"}}},
+		{Name: "greeter", Nodes: []*registry.Node{nil, {}}},
+		{Name: strings.Repeat("x", 10_000), Nodes: []*registry.Node{{ID: "1"}}},
+	} {
+		if err := r.Deregister(t.Context(), svc); err != nil {
+			t.Errorf("Deregister(%.20q…) error = %v", svc.Name, err)
+		}
+	}
+}
+
+func TestRegisterRefusesANegativeTTL(t *testing.T) {
+	r := open(t, "embedded:", start(t, t.TempDir(), nil))
+	var field *registry.FieldError
+	if err := r.Register(t.Context(), greeter("1"), -1); !errors.As(err, &field) || field.Field != "ttl" {
+		t.Errorf("Register() with a TTL of -1 error = %v, want a FieldError of ttl", err)
+	}
+}
+
+func TestOpenUnavailable(t *testing.T) {
+	s := start(t, t.TempDir(), &conns.ServerOptions{Address: "127.0.0.1:0"})
+	addr := s.Addr()
+	s.Close()
+	if r, err := tryOpen(t.Context(), "nats://"+addr, nil); !errors.Is(err, registry.ErrUnavailable) || !strings.Contains(err.Error(), addr) {
+		t.Errorf("Open() without a server = %v, %v, want ErrUnavailable and the address", r, err)
+	}
+}
+
+// TestOpenSilentServer: somebody listens, but is no JetStream.
+func TestOpenSilentServer(t *testing.T) {
+	addr := listenSilently(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	r, err := tryOpen(ctx, "nats://"+addr, nil)
+	if !errors.Is(err, registry.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Open() = %v, %v, want ErrUnavailable and %v", r, err, context.DeadlineExceeded)
+	}
+}
+
+// listenSilently takes clients as a NATS server does, and then says nothing.
+func listenSilently(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() { // ends with the listener
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { // ends with the client
+				defer c.Close()
+				fmt.Fprint(c, `INFO {"server_id":"X","version":"2.15.0","headers":true,"max_payload":1048576}`+"\r\n")
+				for lines := bufio.NewScanner(c); lines.Scan(); {
+					if lines.Text() == "PING" {
+						fmt.Fprint(c, "PONG\r\n")
+					}
+				}
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func receive[T any](t testing.TB, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-bound(t, deadline).Done():
+		t.Fatal("nothing happened in time")
+	}
+	return v
+}
