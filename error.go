@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/upstream"
@@ -14,6 +15,9 @@ import (
 
 // ErrNoRoute is returned by a Router for a request that nothing claims.
 var ErrNoRoute = errors.New("goapi: no route")
+
+// lateBody is how long the rest of a body that nobody wants is waited for.
+const lateBody = 500 * time.Millisecond
 
 // errorID is the id of errors that the gateway itself makes.
 const errorID = "goapi"
@@ -70,6 +74,7 @@ func Status(err error) int { return asError(err).Code }
 func asError(err error) *Error {
 	var (
 		e       *Error
+		node    *upstream.NodeError
 		tooLong *http.MaxBytesError
 	)
 	switch {
@@ -91,6 +96,9 @@ func asError(err error) *Error {
 	case errors.Is(err, context.Canceled):
 		return NewError(StatusClientClosedRequest, "the client went away", err)
 	}
+	if errors.As(err, &node) {
+		return NewError(http.StatusBadGateway, "service "+node.Service+" could not be reached", err)
+	}
 	return NewError(http.StatusInternalServerError, "the gateway failed; its log says why", err)
 }
 
@@ -107,6 +115,12 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if rw, ok := w.(*response); ok && rw.status != 0 {
 		panic(http.ErrAbortHandler)
+	}
+	if r.ContentLength != 0 {
+		// The server reads on before it answers, to keep the connection. A
+		// client that stalls must not hold it for that; a writer without
+		// deadlines has no such client.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lateBody))
 	}
 	e := asError(err)
 	body, err := json.Marshal(e)

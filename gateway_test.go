@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goapi-dev/goapi"
 )
@@ -173,6 +175,22 @@ func TestErrorAfterAnInterimAnswer(t *testing.T) {
 	defer rsp.Body.Close()
 	if rsp.StatusCode != 404 {
 		t.Errorf("status = %d, want 404", rsp.StatusCode)
+	}
+}
+
+func TestErrorDoesNotWaitForTheBody(t *testing.T) {
+	srv := httptest.NewServer(goapi.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return goapi.ErrNoRoute }))
+	defer srv.Close()
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	answer, err := io.ReadAll(conn)
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 404") || !strings.Contains(string(answer), "Connection: close") {
+		t.Errorf("answer = %q, %v; want 404 and the end of the connection", answer, err)
 	}
 }
 

@@ -69,7 +69,7 @@ func New(live *router.Live, pools *upstream.Pools, opts *Options) http.Handler {
 	if o.Call != nil {
 		mux.Handle("/rpc", g.lock(o.Call))
 	}
-	mux.Handle("/", g.lock(goapi.HandlerFunc(notFound)))
+	mux.Handle("/", goapi.HandlerFunc(notFound))
 	return a.logged(goapi.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		if err := g.check(r); err != nil {
 			return err

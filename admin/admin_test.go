@@ -66,7 +66,7 @@ func TestGuard(t *testing.T) {
 		{"write as JSON", "POST", "/registry", "127.0.0.1", authorized(header{"Content-Type": "application/json; charset=utf-8"}), 400},
 		{"a call as a form", "POST", "/rpc", "127.0.0.1", authorized(header{"Content-Type": "application/x-www-form-urlencoded"}), 400},
 		{"unknown path", "GET", "/nosuch", "127.0.0.1", authorized(nil), 404},
-		{"unknown path without a token", "GET", "/nosuch", "127.0.0.1", nil, 401},
+		{"below a path", "DELETE", "/registry/foo", "127.0.0.1", nil, 404},
 		{"other method", "PUT", "/routes", "127.0.0.1", authorized(header{"Content-Type": "application/json"}), 405},
 	}
 	h := newAPI(t, &admin.Options{Token: secret, Hosts: []string{"admin.example.com"}})
