@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -229,16 +228,9 @@ func (h *registryHandler) readService(w http.ResponseWriter, r *http.Request) (*
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return nil, goapi.NewError(http.StatusUnsupportedMediaType, "the body must be application/json", err)
 	}
-	if r.ContentLength > h.opts.MaxBody {
-		return nil, &http.MaxBytesError{Limit: h.opts.MaxBody}
-	}
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.opts.MaxBody))
-	var tooLong *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLong):
+	data, err := readBody(w, r, h.opts.MaxBody)
+	if err != nil {
 		return nil, err
-	case err != nil:
-		return nil, goapi.NewError(http.StatusBadRequest, "the body broke off or is malformed", err)
 	}
 	s := new(registry.Service)
 	if err := json.Unmarshal(data, s); err != nil {

@@ -1,13 +1,11 @@
 package handler
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -41,7 +39,6 @@ func (o *RPCOptions) orDefault() RPCOptions {
 
 const (
 	defaultMaxReply = 32 << 20
-	maxPrealloc     = 64 << 10 // of a body, on the word of its length
 )
 
 // rpcMethods are the HTTP methods that are calls.
@@ -142,7 +139,10 @@ func callable(r *http.Request, rt *goapi.Route) error {
 func readMessage(w http.ResponseWriter, r *http.Request, rt *goapi.Route, maxBody int64) (encoding, []byte, error) {
 	var body []byte
 	enc := jsonEncoding()
-	if hasBody(r.Method) {
+	switch {
+	case !hasBody(r.Method) && r.ContentLength != 0:
+		w.Header().Set("Connection", "close") // or the server would wait for it
+	case hasBody(r.Method):
 		var err error
 		if enc, err = encodingOf(r.Header); err != nil {
 			return enc, nil, err
@@ -166,29 +166,6 @@ func readMessage(w http.ResponseWriter, r *http.Request, rt *goapi.Route, maxBod
 		body:  body,
 	})
 	return enc, msg, err
-}
-
-// readBody returns the whole body, of at most limit bytes.
-func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	if r.ContentLength > limit {
-		return nil, &http.MaxBytesError{Limit: limit}
-	}
-	if r.ContentLength == 0 || r.Body == nil {
-		return nil, nil
-	}
-	var buf bytes.Buffer
-	buf.Grow(int(min(max(r.ContentLength, 0), maxPrealloc)) + bytes.MinRead)
-	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
-	var tooLong *http.MaxBytesError
-	switch {
-	case err == nil:
-		return buf.Bytes(), nil
-	case errors.As(err, &tooLong), r.Context().Err() != nil:
-		return nil, err
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, goapi.NewError(http.StatusRequestTimeout, "the body did not come in time", err)
-	}
-	return nil, goapi.NewError(http.StatusBadRequest, "the body broke off or is malformed", err)
 }
 
 // invoke calls a method on the nodes of set, until one answers or none is left

@@ -1,0 +1,48 @@
+package handler
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/goapi-dev/goapi"
+)
+
+const (
+	// bodyTime bounds the time that a body takes which is read whole.
+	bodyTime = 30 * time.Second
+	// maxPrealloc is allocated for a body on the word of its length.
+	maxPrealloc = 64 << 10
+)
+
+// readBody returns the whole body, of at most limit bytes: 413 for more, 408
+// for a client that is too slow, 400 for a body that breaks off.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if r.ContentLength > limit {
+		return nil, &http.MaxBytesError{Limit: limit}
+	}
+	if r.ContentLength == 0 || r.Body == nil {
+		return nil, nil
+	}
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(bodyTime)) // a writer that has none bounds its client itself
+	var buf bytes.Buffer
+	buf.Grow(int(min(max(r.ContentLength, 0), maxPrealloc)) + bytes.MinRead)
+	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
+	var tooLong *http.MaxBytesError
+	switch {
+	case err == nil:
+		// The server goes on reading, to see whether the client leaves.
+		_ = rc.SetReadDeadline(time.Time{})
+		return buf.Bytes(), nil
+	case errors.As(err, &tooLong):
+		return nil, err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, goapi.NewError(http.StatusRequestTimeout, "the body did not come in time", err)
+	case r.Context().Err() != nil:
+		return nil, err
+	}
+	return nil, goapi.NewError(http.StatusBadRequest, "the body broke off or is malformed", err)
+}
