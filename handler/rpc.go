@@ -141,7 +141,7 @@ func readMessage(w http.ResponseWriter, r *http.Request, rt *goapi.Route, maxBod
 	enc := jsonEncoding()
 	switch {
 	case !hasBody(r.Method) && r.ContentLength != 0:
-		w.Header().Set("Connection", "close") // or the server would wait for it
+		forgetBody(w)
 	case hasBody(r.Method):
 		var err error
 		if enc, err = encodingOf(r.Header); err != nil {

@@ -46,3 +46,10 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	}
 	return nil, goapi.NewError(http.StatusBadRequest, "the body broke off or is malformed", err)
 }
+
+// forgetBody ends the connection with the answer: the server would wait for a
+// body that nobody reads.
+func forgetBody(w http.ResponseWriter) {
+	w.Header().Set("Connection", "close")
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now()) // a writer that has none does not wait
+}
