@@ -32,6 +32,9 @@ func requestHeader(r *http.Request, trusted []netip.Prefix) (http.Header, error)
 	if len(r.Header["Authorization"]) > 1 {
 		return nil, goapi.NewError(http.StatusBadRequest, "the request has more than one Authorization header", nil)
 	}
+	if !validHost(r.Host) {
+		return nil, goapi.NewError(http.StatusBadRequest, "the Host header is malformed", nil)
+	}
 	out := make(http.Header, len(r.Header)+originFields)
 	for name, values := range r.Header {
 		if !reserved(name) {
@@ -51,6 +54,26 @@ func requestHeader(r *http.Request, trusted []netip.Prefix) (http.Header, error)
 	}
 	setOrigin(out, r, trusted)
 	return out, nil
+}
+
+// validHost says that a Host header is host or host:port. The bytes that it may
+// hold are net/http's to check; this is about readers who disagree on which part
+// of it is the host.
+func validHost(host string) bool {
+	port := ""
+	if end := strings.IndexByte(host, ']'); end >= 0 {
+		port = host[end+1:]
+		address, ok := strings.CutPrefix(host[:end], "[")
+		ip, err := netip.ParseAddr(address)
+		if !ok || err != nil || !ip.Is6() || ip.Zone() != "" {
+			return false
+		}
+	} else if strings.IndexByte(host, '[') >= 0 {
+		return false
+	} else if colon := strings.IndexByte(host, ':'); colon >= 0 {
+		port = host[colon:]
+	}
+	return port == "" || port[0] == ':' && strings.Trim(port[1:], "0123456789") == ""
 }
 
 // reserved says that a request's header never travels as the client sent it.

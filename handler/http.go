@@ -114,7 +114,9 @@ func (p *proxy) forward(w http.ResponseWriter, r *http.Request) error {
 		return goapi.ErrNoRoute
 	}
 	if r.Method == http.MethodConnect {
-		return goapi.NewError(http.StatusMethodNotAllowed, "CONNECT is not served", nil)
+		e := goapi.NewError(http.StatusMethodNotAllowed, "CONNECT is not served", nil)
+		e.Header = http.Header{"Connection": {"close"}} // what follows may be meant for the tunnel
+		return e
 	}
 	header, err := requestHeader(r, p.trusted)
 	if err != nil {
