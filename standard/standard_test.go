@@ -1,0 +1,94 @@
+package standard_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/goapi-dev/goapi/nats"
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/standard"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestOpenMistakes(t *testing.T) {
+	tests := []struct {
+		url  string
+		want string
+	}{
+		{"nosuch://x", `unknown scheme "nosuch"; known schemes: embedded:, memory:, nats:, tls:`},
+		{"", "known schemes"},
+		{"10.0.0.1:4222", "known schemes"},
+		{"memory://x", "takes no address"},
+		{"memory:?a=b", "takes no address"},
+		{"nats://127.0.0.1:1?nosuch=1", "nosuch"},
+		{"nats://user:s3cret@127.0.0.1:1?nosuch=1", "nosuch"},
+		{"s3cret@nowhere %zz", "known schemes"},
+		{"embedded:", "embedded"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.url, func(t *testing.T) {
+			_, err := standard.Open(t.Context(), standard.Registries(nil), tt.url)
+			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("Open(%q) = %v, want one line with %q", tt.url, err, tt.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("Open(%q) = %v: shows a secret", tt.url, err)
+			}
+		})
+	}
+}
+
+func TestRegistries(t *testing.T) {
+	srv, err := nats.Start(t.Context(), t.TempDir(), &nats.ServerOptions{Address: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	opts := &standard.Options{Conns: &nats.Conns{Embedded: srv}}
+	for _, url := range []string{"memory:", "embedded:", "nats://" + srv.Addr()} {
+		t.Run(url, func(t *testing.T) {
+			reg, err := standard.Open(t.Context(), standard.Registries(opts), url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := standard.Close(reg); err != nil {
+					t.Errorf("Close = %v", err)
+				}
+			}()
+			s := &registry.Service{Name: "greeter", Nodes: []*registry.Node{{ID: "1", Address: "127.0.0.1:9"}}}
+			if err := reg.Register(t.Context(), s, 0); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := reg.Get(t.Context(), "greeter"); err != nil || len(got) != 1 {
+				t.Errorf("Get = %v, %v; want what was registered", got, err)
+			}
+			if err := reg.Deregister(t.Context(), s); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func ExampleOpen() {
+	ctx := context.Background()
+	reg, err := standard.Open(ctx, standard.Registries(nil), "memory:")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer standard.Close(reg)
+	services, err := reg.List(ctx)
+	fmt.Println(len(services), err)
+
+	_, err = standard.Open(ctx, standard.Registries(nil), "etcetera://10.0.0.1")
+	fmt.Println(err)
+	// Output:
+	// 0 <nil>
+	// unknown scheme "etcetera"; known schemes: embedded:, memory:, nats:, tls:
+}
