@@ -229,9 +229,12 @@ func (s *eventStream) send(_ context.Context, event []byte, limit time.Duration)
 
 func (*eventStream) close() {}
 
-// webSocket is a stream of text messages. What the client sends, other than
-// pongs, ends it.
-type webSocket struct{ conn *websocket.Conn }
+// webSocket is a stream of text messages. A message from the client ends it.
+type webSocket struct {
+	conn  *websocket.Conn
+	done  chan struct{} // closed when nothing more is read from the client
+	spoke bool          // valid then
+}
 
 func (s *webSocket) open(w http.ResponseWriter, r *http.Request) (context.Context, error) {
 	if !sameOrigin(r) {
@@ -241,8 +244,15 @@ func (s *webSocket) open(w http.ResponseWriter, r *http.Request) (context.Contex
 	if err != nil {
 		return nil, errAnswered
 	}
-	s.conn = conn
-	return conn.CloseRead(r.Context()), nil
+	ctx, cancel := context.WithCancel(r.Context())
+	s.conn, s.done = conn, make(chan struct{})
+	go func() { // ends with the connection, which close closes
+		defer cancel()
+		defer close(s.done)
+		_, _, err := conn.Reader(ctx) // Conn.CloseRead would hang for 15 s when the client speaks
+		s.spoke = err == nil
+	}()
+	return ctx, nil
 }
 
 func (s *webSocket) send(ctx context.Context, event []byte, limit time.Duration) error {
@@ -255,7 +265,16 @@ func (s *webSocket) send(ctx context.Context, event []byte, limit time.Duration)
 }
 
 func (s *webSocket) close() {
-	_ = s.conn.Close(websocket.StatusGoingAway, "") // it may be closed already
+	code := websocket.StatusGoingAway
+	select {
+	case <-s.done:
+		if s.spoke {
+			code = websocket.StatusPolicyViolation
+		}
+	default:
+	}
+	_ = s.conn.Close(code, "") // it may be closed already
+	<-s.done
 }
 
 // sameOrigin says that a request comes from a page of the host that it is for,
