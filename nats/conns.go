@@ -146,7 +146,7 @@ func (c *Conns) dial(ctx context.Context, t target, u *url.URL) (*natsgo.Conn, e
 	if u.User != nil {
 		options = append(options, login(u.User))
 	}
-	nc, err := natsgo.Connect(t.servers, options...)
+	nc, err := connect(ctx, t.servers, options)
 	switch {
 	case err == nil:
 		return nc, nil
@@ -154,6 +154,31 @@ func (c *Conns) dial(ctx context.Context, t target, u *url.URL) (*natsgo.Conn, e
 		return nil, fmt.Errorf("nats: %s: the server refuses us; give it a user or a token: %w", t.name, err)
 	default:
 		return nil, fmt.Errorf("%w: %s: %w", ErrUnavailable, t.name, err)
+	}
+}
+
+// connect is natsgo.Connect with a context.
+func connect(ctx context.Context, servers string, options []natsgo.Option) (*natsgo.Conn, error) {
+	type result struct {
+		conn *natsgo.Conn
+		err  error
+	}
+	results := make(chan result)
+	go func() { // ends within connectTimeout for each server
+		nc, err := natsgo.Connect(servers, options...)
+		select {
+		case results <- result{nc, err}:
+		case <-ctx.Done(): // nobody waits for it
+			if err == nil {
+				nc.Close()
+			}
+		}
+	}()
+	select {
+	case r := <-results:
+		return r.conn, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 }
 

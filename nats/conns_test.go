@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -135,6 +136,26 @@ func TestConnsUnavailable(t *testing.T) {
 	cancel()
 	if _, err := conns.Open(canceled, mustParse(t, "nats://"+addr)); !errors.Is(err, context.Canceled) {
 		t.Errorf("Open() with a canceled context error = %v, want %v", err, context.Canceled)
+	}
+}
+
+// TestConnsOpenIsAbandoned: somebody listens, but says nothing.
+func TestConnsOpenIsAbandoned(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	var conns nats.Conns
+	begin := time.Now()
+	c, err := conns.Open(ctx, mustParse(t, "nats://"+l.Addr().String()))
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, nats.ErrUnavailable) {
+		t.Errorf("Open() = %v, %v, want ErrUnavailable and %v", c, err, context.DeadlineExceeded)
+	}
+	if took := time.Since(begin); took > time.Second {
+		t.Errorf("Open() took %v, want no longer than its context", took)
 	}
 }
 

@@ -41,6 +41,8 @@ func TestServerRestarts(t *testing.T) {
 	if took := time.Since(begin); took > time.Second {
 		t.Errorf("three calls without a server took %v, want at most 1 s", took)
 	}
+	lateWatch := watch(t, watching)
+	lateWatch.awaitLoss()
 	short, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	if got, err := w.Next(short); !errors.Is(err, context.DeadlineExceeded) {
@@ -58,6 +60,7 @@ func TestServerRestarts(t *testing.T) {
 	}
 	register(t, announcing, greeter("3"), 0)
 	w.await("a new node", hasNodes("1", "3"))
+	lateWatch.await("the same for one that began without a server", hasNodes("1", "3"))
 }
 
 // TestServerRestartsUnseen: who did not look meanwhile misses nothing either,

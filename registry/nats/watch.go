@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -106,6 +107,7 @@ func (w *watcher) changed() bool {
 	w.lost, w.retry = false, 0
 	if keys := w.feed.takeKeys(); keys != nil {
 		w.records.Retain(func(key string) bool { return keys[key] })
+		maps.DeleteFunc(w.bad, func(key string, _ bool) bool { return !keys[key] })
 	}
 	services := w.records.Services()
 	if w.begun && slices.Equal(services, w.last) {

@@ -126,7 +126,7 @@ func (r *Registry) publish(ctx context.Context, m *natsgo.Msg) (*jetstream.PubAc
 }
 
 // settle is how long a replica of the bucket may lag behind.
-const settle = 5 * time.Second
+const settle = 2 * time.Second
 
 // writes remembers what this registry wrote a moment ago, so that what is read
 // now holds it: on a cluster, a replica that lags may be the one that answers.
