@@ -14,7 +14,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/nats"
 	"github.com/goapi-dev/goapi/service"
 	"github.com/goapi-dev/goapi/standard"
 )
@@ -48,7 +49,7 @@ func demo(ctx context.Context, c config, w world) (err error) {
 		return fmt.Errorf("temporary directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(c.data)) }()
-	c.registries, c.resolver, c.handler, c.drain = []string{"embedded:"}, "micro", "auto", 5*time.Second
+	c.registries, c.resolver, c.handler, c.drain = []string{"embedded:"}, "micro", "auto", time.Second
 	log := slog.New(slog.NewTextHandler(w.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	g, err := newGateway(ctx, c, log)
 	if err != nil {
@@ -66,51 +67,44 @@ func demo(ctx context.Context, c config, w world) (err error) {
 		withdraw()
 		return errors.Join(err, group.Wait())
 	}
-	if err := g.awaitRoutes(running, "clock", "calc"); err == nil {
-		printDemo(w.out, "http://"+g.public.Addr().String(), "http://"+g.admin.Addr().String())
+	if err := g.awaitRoutes(running, "greeter", "clock", "calc"); err == nil {
+		clock := g.pools.Pool("clock").All().Nodes()[0].Node.Address
+		printDemo(w.out, "http://"+g.public.Addr().String(), "http://"+g.admin.Addr().String(), clock)
 	}
 	return group.Wait()
 }
 
 // startSamples starts the sample services. They announce themselves through a
-// registry of their own, on the same bus.
+// connection of their own to the bus, as any other process would.
 func startSamples(ctx context.Context, g *gateway, group *errgroup.Group, log *slog.Logger) error {
-	url := "nats://" + g.natsAddr()
-	if g.natsAddr() == natsOff {
-		return errors.New("--nats off: the sample services need the bus; give --nats an address")
+	url, conns := "embedded:", &nats.Conns{Embedded: g.embedded}
+	if bus := g.natsAddr(); bus != natsOff {
+		url = "nats://" + bus
 	}
-	reg, err := standard.Open(ctx, standard.Registries(nil), url)
+	reg, err := standard.Open(ctx, standard.Registries(&standard.Options{Conns: conns}), url)
 	if err != nil {
 		return err
 	}
 	g.onClose(func() error { return standard.Close(reg) })
+	opts := &service.Options{Registry: reg, TTL: demoTTL, Logger: log}
 
-	/*greeter := service.New("greeter", &service.Options{Registry: reg, Address: "127.0.0.1:0", TTL: demoTTL, Logger: log})
-	greeter.Handle("Greeter.Hello", service.Method(hello), nil)
-	group.Go(func() error { return greeter.Run(ctx) })*/
+	greeter := service.New("greeter", opts)
+	greeter.Handle("Greeter.Hello", service.Method(hello), &goapi.Endpoint{
+		Method: []string{"GET", "POST"}, Path: []string{"/hello/{name}"},
+	})
+	group.Go(func() error { return greeter.Run(ctx) })
 
-	plain := func(l net.Listener) error { return serveHTTP(ctx, l, clock()) }
-	if err := startSample(ctx, group, reg, log, "clock", "http", clockEndpoints(), plain); err != nil {
-		return err
-	}
-	rpc := func(l net.Listener) error { return serveGRPC(ctx, l) }
-	return startSample(ctx, group, reg, log, "calc", "grpc", calcEndpoints(), rpc)
-}
+	clock := service.New("clock", opts)
+	clock.HandleHTTP(clockHandler(), clockEndpoints()...)
+	group.Go(func() error { return clock.Run(ctx) })
 
-// startSample serves on a free port, and announces it.
-func startSample(ctx context.Context, group *errgroup.Group, reg registry.Writer, log *slog.Logger,
-	name, protocol string, endpoints []*registry.Endpoint, serve func(net.Listener) error,
-) error {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
-		return fmt.Errorf("sample service %s: %w", name, err)
+		return fmt.Errorf("sample service calc: %w", err)
 	}
-	group.Go(func() error { return serve(l) })
-	s := &registry.Service{Name: name, Version: "latest", Endpoints: endpoints, Nodes: []*registry.Node{{
-		ID: name + "-1", Address: l.Addr().String(), Metadata: map[string]string{"protocol": protocol},
-	}}}
+	group.Go(func() error { return serveCalc(ctx, l) })
 	group.Go(func() error {
-		return service.Announce(ctx, reg, s, &service.AnnounceOptions{TTL: demoTTL, Logger: log})
+		return service.Announce(ctx, reg, calcAnnouncement(l.Addr().String()), &service.AnnounceOptions{TTL: demoTTL, Logger: log})
 	})
 	return nil
 }
@@ -140,44 +134,45 @@ func (g *gateway) awaitRoutes(ctx context.Context, services ...string) error {
 
 // printDemo prints what to ask, and what to expect. .ci/demo runs the lines
 // that start with curl.
-func printDemo(out io.Writer, gateway, admin string) {
-	fmt.Fprintf(out, `The gateway is at %[1]s, its admin API at %[2]s. Three services run:
-greeter speaks RPC, clock plain HTTP, calc gRPC. Paste a line; Ctrl-C ends the demo.
+func printDemo(out io.Writer, gateway, admin, clock string) {
+	fmt.Fprintf(out, `The gateway is at %[1]s, its admin API at %[2]s.
+Three services run: greeter speaks RPC, clock plain HTTP, calc gRPC.
+Paste a line into another terminal. Ctrl-C ends the demo.
 
-An announced route, GET /hello/{name}: expect {"message":"hello john"}
+An announced route, GET /hello/{name}. Expect {"message":"hello john"}
 curl %[1]s/hello/john
 
-The same method without a route, by its name; the body is the message: expect {"message":"hello jane"}
+The same method without a route: /SERVICE/METHOD, the body is the message. Expect {"message":"hello jane"}
 curl -H 'Content-Type: application/json' -d '{"name":"jane"}' %[1]s/greeter/hello
 
-gRPC behind plain HTTP; the query is the message: expect {"sum":42}
+gRPC behind plain HTTP: the query is the message. Expect {"sum":42}
 curl '%[1]s/add?a=2&b=40'
 
-A plain HTTP service: expect the time
+A plain HTTP service. Expect the time
 curl %[1]s/clock
 
-A body streams through: expect it back
-curl -T - %[1]s/clock/echo -X POST <<< 'streamed, not stored'
+A body streams through. Expect it back
+curl -d 'streamed, not stored' %[1]s/clock/echo
 
-An event a second, as the service sends them; ends after 3 seconds
+An event a second, the moment the service sends it. Expect three, then curl ends by its own limit
 curl -N --max-time 3 %[1]s/clock/ticks
 
-What the client got wrong: expect 400 that names the field
+A mistake of the client's. Expect 400 that names the field
 curl '%[1]s/add?a=two' # 400
 
-A method that the route does not have: expect 405
+A method that the route does not have. Expect 405
 curl -X DELETE %[1]s/hello/john # 405
 
-Nobody claims this path: expect 404 that says which services were looked up
+Nobody claims this. Expect 404 that says which services were looked up
 curl %[1]s/no/such/thing # 404
 
-What the gateway sees
+What the gateway sees. Expect JSON; 'goapi services' and 'goapi routes' print tables
 curl %[2]s/services
 curl %[2]s/routes
 
-Announce a service yourself (here the clock, under another path), and ask it
-curl -H 'Content-Type: application/json' '%[2]s/registry?ttl=60s' -d '{"name":"mine","version":"1","nodes":[{"id":"mine-1","address":"%[3]s"}],"endpoints":[{"name":"Mine","metadata":{"handler":"http","path":"/mine/**","strip":"/mine"}}]}'
-curl --retry 3 --retry-all-errors --fail %[1]s/mine/clock
+Announce a service yourself: here the clock again, under /mine. Expect {}, then the time
+curl -H 'Content-Type: application/json' '%[2]s/registry?ttl=60s' -d '{"name":"mine","nodes":[{"id":"mine-1","address":"%[3]s"}],"endpoints":[{"name":"Mine","metadata":{"handler":"http","path":"/mine/**","strip":"/mine"}}]}'
+curl %[1]s/mine/clock
 
-`, gateway, admin, "CLOCK")
+`, gateway, admin, clock)
 }

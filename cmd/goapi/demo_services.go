@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
 
+	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/registry"
 )
 
@@ -32,8 +32,8 @@ func hello(_ context.Context, req *helloRequest) (*helloReply, error) {
 	return &helloReply{Message: "hello " + req.Name}, nil
 }
 
-// clock is a plain HTTP service.
-func clock() http.Handler {
+// clockHandler is a plain HTTP service.
+func clockHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /clock/ticks", ticks)
 	mux.HandleFunc("POST /clock/echo", func(w http.ResponseWriter, r *http.Request) {
@@ -66,25 +66,12 @@ func ticks(w http.ResponseWriter, r *http.Request) {
 }
 
 // clockEndpoints is what the clock announces.
-func clockEndpoints() []*registry.Endpoint {
-	endpoint := func(name, method, path string) *registry.Endpoint {
-		return &registry.Endpoint{Name: name, Metadata: map[string]string{"handler": "http", "method": method, "path": path}}
+func clockEndpoints() []*goapi.Endpoint {
+	return []*goapi.Endpoint{
+		{Name: "Now", Method: []string{"GET"}, Path: []string{"/clock"}},
+		{Name: "Ticks", Method: []string{"GET"}, Path: []string{"/clock/ticks"}},
+		{Name: "Echo", Method: []string{"POST"}, Path: []string{"/clock/echo"}},
 	}
-	return []*registry.Endpoint{
-		endpoint("Now", "GET", "/clock"),
-		endpoint("Ticks", "GET", "/clock/ticks"),
-		endpoint("Echo", "POST", "/clock/echo"),
-	}
-}
-
-// serveHTTP serves h until ctx is done.
-func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
-	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
-	defer context.AfterFunc(ctx, func() { _ = s.Close() })() // the demo is over
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
 }
 
 // addRequest and addReply are the messages of Calc.Add.
@@ -105,8 +92,8 @@ func add(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInt
 	return &addReply{Sum: req.A + req.B}, nil
 }
 
-// serveGRPC serves the calculator until ctx is done.
-func serveGRPC(ctx context.Context, l net.Listener) error {
+// serveCalc serves the calculator until ctx is done.
+func serveCalc(ctx context.Context, l net.Listener) error {
 	s := grpc.NewServer(grpc.ForceServerCodecV2(jsonCodec{}))
 	s.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "calc.Calc",
@@ -117,16 +104,20 @@ func serveGRPC(ctx context.Context, l net.Listener) error {
 	return s.Serve(l)
 }
 
-// calcEndpoints is what the calculator announces. The types of the fields let
-// the gateway make numbers of a query.
-func calcEndpoints() []*registry.Endpoint {
-	return []*registry.Endpoint{{
-		Name: "Calc.Add",
-		Request: &registry.Value{Name: "AddRequest", Type: "AddRequest", Values: []*registry.Value{
-			{Name: "a", Type: "int64"}, {Name: "b", Type: "int64"},
+// calcAnnouncement is what the calculator announces. The types of the fields
+// let the gateway make numbers of a query.
+func calcAnnouncement(address string) *registry.Service {
+	return &registry.Service{
+		Name: "calc", Version: "latest",
+		Endpoints: []*registry.Endpoint{{
+			Name: "Calc.Add",
+			Request: &registry.Value{Name: "AddRequest", Type: "AddRequest", Values: []*registry.Value{
+				{Name: "a", Type: "int64"}, {Name: "b", Type: "int64"},
+			}},
+			Metadata: map[string]string{"endpoint": "Calc.Add", "handler": "rpc", "method": "GET,POST", "path": "/add"},
 		}},
-		Metadata: map[string]string{"handler": "rpc", "method": "GET,POST", "path": "/add"},
-	}}
+		Nodes: []*registry.Node{{ID: "calc-1", Address: address, Metadata: map[string]string{"protocol": "grpc"}}},
+	}
 }
 
 // jsonCodec carries messages as JSON, as go-micro's gRPC servers also take it.

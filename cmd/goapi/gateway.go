@@ -47,6 +47,7 @@ type gateway struct {
 	public, admin   *server.Server
 	routed, operate http.Handler // what they serve
 	embedded        *nats.Server // nil when nothing uses it
+	pools           *upstream.Pools
 	live            *router.Live
 	stopping        atomic.Bool
 	drained         chan struct{} // closed when the public listener has ended
@@ -84,8 +85,8 @@ func (g *gateway) open(ctx context.Context) error {
 		return err
 	}
 
-	pools := upstream.NewPools(&upstream.Options{Logger: g.log})
-	g.live = router.NewLive(reg, pools, &router.Options{
+	g.pools = upstream.NewPools(&upstream.Options{Logger: g.log})
+	g.live = router.NewLive(reg, g.pools, &router.Options{
 		Resolver: resolve,
 		Handler:  g.cfg.handler,
 		Logger:   g.log,
@@ -101,12 +102,12 @@ func (g *gateway) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g.operate = admin.New(g.live, pools, &admin.Options{
+	g.operate = admin.New(g.live, g.pools, &admin.Options{
 		Hosts:    g.cfg.adminHosts,
 		Token:    token,
 		Ready:    g.ready,
 		Registry: handler.Registry(reg, &handler.RegistryOptions{Done: g.drained}),
-		Call:     handler.Call(nodesOf(pools), caller, nil),
+		Call:     handler.Call(nodesOf(g.pools), caller, nil),
 		Logger:   g.log,
 	})
 	return nil
