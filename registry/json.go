@@ -52,18 +52,28 @@ func (n *Node) UnmarshalJSON(data []byte) error {
 
 // UnmarshalJSON reads an endpoint. It refuses values that nest too deep.
 func (e *Endpoint) UnmarshalJSON(data []byte) error {
-	type plain Endpoint
-	var p plain
-	if err := json.Unmarshal(data, &p); err != nil {
+	read, err := readEndpoint(data)
+	if err != nil {
 		return err
+	}
+	*e = *read
+	return nil
+}
+
+// readEndpoint is what Endpoint.UnmarshalJSON does, for those who have its JSON
+// alone and need not look for its end first.
+func readEndpoint(data []byte) (*Endpoint, error) {
+	type plain Endpoint
+	p := new(plain)
+	if err := json.Unmarshal(data, p); err != nil {
+		return nil, err
 	}
 	for _, v := range []*Value{p.Request, p.Response} {
 		if err := checkValue(v, 1); err != nil {
-			return fmt.Errorf("endpoint %q: %w", p.Name, err)
+			return nil, fmt.Errorf("endpoint %q: %w", p.Name, err)
 		}
 	}
-	*e = Endpoint(p)
-	return nil
+	return (*Endpoint)(p), nil
 }
 
 // checkValue removes nulls from the lists within v, and bounds its depth. It is

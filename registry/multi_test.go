@@ -175,8 +175,18 @@ func TestMultiFailsOnceWhenAllAreLost(t *testing.T) {
 			t.Errorf("Next() with contact back = %q, want the state %q", outline(got), outline(first))
 		}
 
-		two.fail(registry.ErrClosed) // for good; a new watcher takes over
+		two.fail(registry.ErrUnavailable)
 		wantUnavailable()
+		two.say([]*registry.Service{serving("c", "n1")})
+		two.fail(registry.ErrUnavailable)
+		time.Sleep(time.Minute)
+		if got, want := outline(next(t, w)), []string{"c : n1"}; !slices.Equal(got, want) {
+			t.Errorf("Next() after it was back for a moment = %q, want %q", got, want)
+		}
+		wantUnavailable()
+
+		two.fail(registry.ErrClosed) // for good; a new watcher takes over
+		wantQuiet(t, w)
 		two.say([]*registry.Service{serving("b", "n1")})
 		if got, want := outline(next(t, w)), []string{"b : n1"}; !slices.Equal(got, want) {
 			t.Errorf("Next() of a new watcher = %q, want %q", got, want)

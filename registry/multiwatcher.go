@@ -121,8 +121,7 @@ func (w *multiWatcher) look() (done bool, err error) {
 	default:
 		return false, nil
 	}
-	w.begun, w.last = true, services
-	w.told = w.told && lost != nil
+	w.begun, w.last, w.told = true, services, false // if all are lost, that comes next
 	return true, nil
 }
 

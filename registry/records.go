@@ -157,8 +157,8 @@ func (r *Records) read(data []byte) (*shared, error) {
 	if r.endpoints[key] != nil {
 		return r.hold(key, nil), nil
 	}
-	e := new(Endpoint)
-	if err := json.Unmarshal(data, e); err != nil {
+	e, err := readEndpoint(data)
+	if err != nil {
 		return nil, err
 	}
 	return r.hold(key, e), nil
