@@ -1,6 +1,7 @@
 package goapi
 
 import (
+	"maps"
 	"strings"
 
 	"github.com/goapi-dev/goapi/registry"
@@ -77,9 +78,7 @@ func DecodeEndpoint(e *registry.Endpoint) *Endpoint {
 // describe nothing of the above are kept.
 func (e *Endpoint) Encode() *registry.Endpoint {
 	m := make(map[string]string, len(e.Metadata)+6)
-	for k, v := range e.Metadata {
-		m[k] = v
-	}
+	maps.Copy(m, e.Metadata)
 	set := func(key, value string) {
 		delete(m, key)
 		if value != "" {

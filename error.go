@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"time"
@@ -128,9 +129,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 		body = []byte("{}")
 	}
 	h := w.Header()
-	for k, v := range e.Header {
-		h[k] = v
-	}
+	maps.Copy(h, e.Header)
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)+1))
 	w.WriteHeader(e.Code)

@@ -1,6 +1,7 @@
 package goapi_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -109,7 +110,7 @@ func golden(t *testing.T, name string, got []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(got) != string(want) {
+	if !bytes.Equal(got, want) {
 		t.Errorf("%s = %s, want %s", name, got, want)
 	}
 }

@@ -85,7 +85,7 @@ func TestGuard(t *testing.T) {
 			if strings.Contains(w.Body.String(), secret) {
 				t.Errorf("the answer shows the token: %s", w.Body)
 			}
-			if w.Code == 401 && w.Header().Get("Www-Authenticate") == "" {
+			if w.Code == 401 && w.Header().Get("WWW-Authenticate") == "" {
 				t.Error("401 without WWW-Authenticate")
 			}
 		})

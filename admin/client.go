@@ -53,13 +53,15 @@ func NewClient(address, token string) *Client {
 // Services returns the services that the gateway sees.
 func (c *Client) Services(ctx context.Context) ([]Service, error) {
 	var services []Service
-	return services, c.do(ctx, http.MethodGet, "/services", nil, &services)
+	err := c.do(ctx, http.MethodGet, "/services", nil, &services)
+	return services, err
 }
 
 // Routes returns the routing table.
 func (c *Client) Routes(ctx context.Context) (*Routes, error) {
-	var routes Routes
-	return &routes, c.do(ctx, http.MethodGet, "/routes", nil, &routes)
+	routes := new(Routes)
+	err := c.do(ctx, http.MethodGet, "/routes", nil, routes)
+	return routes, err
 }
 
 // Call calls a method of a service with a JSON request, and returns the JSON
@@ -74,7 +76,8 @@ func (c *Client) Call(ctx context.Context, service, endpoint string, request jso
 		Request  json.RawMessage `json:"request"`
 	}{service, endpoint, request}
 	var reply json.RawMessage
-	return reply, c.do(ctx, http.MethodPost, "/rpc", body, &reply)
+	err := c.do(ctx, http.MethodPost, "/rpc", body, &reply)
+	return reply, err
 }
 
 // Register implements registry.Writer through the gateway's registry.

@@ -111,6 +111,6 @@ func (s *Server) Run(ctx context.Context, h http.Handler) error {
 			s.opts.Logger.Debug("close", slog.Any("error", err))
 		}
 	}
-	<-served
+	_ = <-served // http.ErrServerClosed
 	return nil
 }

@@ -56,7 +56,7 @@ func Registries(opts *Options) map[string]OpenFunc[registry.Registry] {
 
 func openMemory(_ context.Context, u *url.URL) (registry.Registry, error) {
 	if u.Host != "" || u.Opaque != "" || u.RawQuery != "" || strings.Trim(u.Path, "/") != "" {
-		return nil, errors.New("a memory registry takes no address and no parameters: write memory:")
+		return nil, errors.New("a memory registry takes no address and no parameters: write memory: and no more")
 	}
 	return new(registry.Memory), nil
 }

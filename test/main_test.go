@@ -9,7 +9,7 @@ import (
 )
 
 // goapi is the path of the command under test.
-var goapi string //nolint:gochecknoglobals // built once for all tests
+var goapi string
 
 // nodeEnv makes this test binary a node of a service instead; see node_test.go.
 const nodeEnv = "GOAPI_TEST_NODE"

@@ -84,6 +84,7 @@ type addReply struct {
 	Sum int64 `json:"sum"`
 }
 
+//nolint:revive // grpc-go has the context second
 func add(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 	var req addRequest
 	if err := decode(&req); err != nil {

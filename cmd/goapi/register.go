@@ -107,7 +107,10 @@ func (r *registration) service() (*registry.Service, error) {
 		}
 		s.Endpoints = append(s.Endpoints, e)
 	}
-	return s, s.Validate()
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // announcement is a service that is kept announced.
