@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -52,8 +53,8 @@ type reconnector interface {
 
 // Announce keeps s announced in reg until ctx is done; then it withdraws s and
 // returns nil. A registry that is away is tried again, at first at once, later
-// every 5 s. It returns an error only for a service that no registry takes: a
-// *registry.FieldError.
+// every 5 s. It returns an error only for a service that the registry will
+// never take: a *registry.FieldError or registry.ErrTooLarge.
 func Announce(ctx context.Context, reg registry.Writer, s *registry.Service, opts *AnnounceOptions) error {
 	if err := s.Validate(); err != nil {
 		return fmt.Errorf("announce %s: %w", s.Name, err)
@@ -64,7 +65,10 @@ func Announce(ctx context.Context, reg registry.Writer, s *registry.Service, opt
 		again = r.Reconnected(ctx)
 	}
 	for {
-		wait := a.announce(ctx)
+		wait, err := a.announce(ctx)
+		if err != nil {
+			return fmt.Errorf("announce %s: %w", s.Name, err)
+		}
 		select {
 		case <-ctx.Done():
 			a.withdraw()
@@ -81,36 +85,35 @@ type announcer struct {
 	service *registry.Service
 	opts    AnnounceOptions
 
-	failures int
-	written  bool // something may be there to withdraw
+	failures int // in a row
 }
 
-// announce writes once, and returns when to write again.
-func (a *announcer) announce(ctx context.Context) time.Duration {
+// announce writes once, and returns when to write again, or why never.
+func (a *announcer) announce(ctx context.Context) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	a.written = true
 	err := a.reg.Register(ctx, a.service, a.opts.TTL)
 	if err == nil {
 		if a.failures > 0 {
 			a.opts.Logger.Info("announced again", slog.String("service", a.service.Name))
 		}
 		a.failures = 0
-		return a.opts.TTL / 3
+		return a.opts.TTL / 3, nil
+	}
+	var field *registry.FieldError
+	if errors.As(err, &field) || errors.Is(err, registry.ErrTooLarge) {
+		return 0, err
 	}
 	if ctx.Err() == nil || a.failures == 0 {
 		a.opts.Logger.Warn("the service is not announced", slog.String("service", a.service.Name), slog.Any("error", err))
 	}
 	wait := min(minWait<<min(a.failures, 10), maxWait)
 	a.failures++
-	return wait
+	return wait, nil
 }
 
 // withdraw removes what was announced. If the registry is away, the TTL does.
 func (a *announcer) withdraw() {
-	if !a.written {
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
 	if err := a.reg.Deregister(ctx, a.service); err != nil {

@@ -1,0 +1,178 @@
+package service_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/service"
+)
+
+// ledger is a registry that writes down when it is written to.
+type ledger struct {
+	start   time.Time
+	entries []string
+	err     error // of Register
+	again   chan struct{}
+}
+
+func newLedger() *ledger { return &ledger{start: time.Now(), again: make(chan struct{}, 1)} }
+
+func (l *ledger) note(what string) {
+	l.entries = append(l.entries, what+" "+time.Since(l.start).String())
+}
+
+func (l *ledger) Register(_ context.Context, _ *registry.Service, ttl time.Duration) error {
+	if l.err != nil {
+		l.note("fail")
+		return l.err
+	}
+	l.note("register for " + ttl.String() + " at")
+	return nil
+}
+
+func (l *ledger) Deregister(context.Context, *registry.Service) error {
+	l.note("deregister")
+	return nil
+}
+
+func (l *ledger) Reconnected(context.Context) <-chan struct{} { return l.again }
+
+func (l *ledger) compare(t *testing.T, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(want, l.entries); diff != "" {
+		t.Errorf("the registry saw (-want +got):\n%s", diff)
+	}
+	l.entries = nil
+}
+
+func greeter() *registry.Service {
+	return &registry.Service{Name: "greeter", Version: "latest", Nodes: []*registry.Node{{ID: "greeter-1", Address: "127.0.0.1:9000"}}}
+}
+
+// announce runs Announce until the returned function is called.
+func announce(t *testing.T, reg registry.Writer, opts *service.AnnounceOptions) (stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- service.Announce(ctx, reg, greeter(), opts) }()
+	return func() error {
+		cancel()
+		return <-done
+	}
+}
+
+func TestAnnounceRenews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger()
+		stop := announce(t, l, nil)
+		time.Sleep(25 * time.Second)
+		synctest.Wait()
+		l.compare(t, "register for 30s at 0s", "register for 30s at 10s", "register for 30s at 20s")
+		if err := stop(); err != nil {
+			t.Errorf("Announce = %v, want nil", err)
+		}
+		l.compare(t, "deregister 25s")
+	})
+}
+
+func TestAnnounceTriesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger()
+		l.err = registry.ErrUnavailable
+		stop := announce(t, l, &service.AnnounceOptions{TTL: 6 * time.Second})
+		time.Sleep(time.Second)
+		synctest.Wait()
+		l.compare(t, "fail 0s", "fail 100ms", "fail 300ms", "fail 700ms")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := len(l.entries); got < 10 || got > 20 {
+			t.Errorf("the registry saw %d tries in a minute, want one each 5 s", got)
+		}
+		l.err, l.entries = nil, nil
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if len(l.entries) == 0 {
+			t.Error("the registry saw nothing when it was back")
+		}
+		if err := stop(); err != nil {
+			t.Errorf("Announce = %v, want nil", err)
+		}
+	})
+}
+
+func TestAnnounceAfterReconnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger()
+		stop := announce(t, l, nil)
+		time.Sleep(time.Second)
+		l.again <- struct{}{}
+		synctest.Wait()
+		l.compare(t, "register for 30s at 0s", "register for 30s at 1s")
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		l.compare(t, "register for 30s at 11s")
+		if err := stop(); err != nil {
+			t.Errorf("Announce = %v, want nil", err)
+		}
+	})
+}
+
+func TestAnnounceRefused(t *testing.T) {
+	tests := []struct {
+		name    string
+		service *registry.Service
+		err     error
+		field   string
+	}{
+		{"invalid", &registry.Service{Name: "greeter"}, nil, "nodes"},
+		{"refused", greeter(), &registry.FieldError{Field: "version", Reason: "it is"}, "version"},
+		{"too large", greeter(), registry.ErrTooLarge, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLedger()
+			l.err = tt.err
+			err := service.Announce(t.Context(), l, tt.service, nil)
+			var field *registry.FieldError
+			if errors.As(err, &field) != (tt.field != "") || field != nil && field.Field != tt.field {
+				t.Errorf("Announce = %v, want a FieldError of %q", err, tt.field)
+			}
+			if tt.err != nil && !errors.Is(err, tt.err) {
+				t.Errorf("Announce = %v, want %v", err, tt.err)
+			}
+		})
+	}
+}
+
+// hanging is a registry that answers when it is given up.
+type hanging struct{ ledger }
+
+func (h *hanging) Register(ctx context.Context, _ *registry.Service, _ time.Duration) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (h *hanging) Deregister(ctx context.Context, _ *registry.Service) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestAnnounceBoundsWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		stop := announce(t, new(hanging), nil)
+		time.Sleep(time.Minute)
+		if err := stop(); err != nil {
+			t.Errorf("Announce = %v, want nil", err)
+		}
+		if got := time.Since(start); got > time.Minute+5*time.Second {
+			t.Errorf("Announce ended after %v, want at most 5 s after a minute", got)
+		}
+	})
+}
