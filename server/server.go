@@ -4,6 +4,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -111,6 +112,8 @@ func (s *Server) Run(ctx context.Context, h http.Handler) error {
 			s.opts.Logger.Debug("close", slog.Any("error", err))
 		}
 	}
-	_ = <-served // http.ErrServerClosed
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("server: %s: %w", s.Addr(), err)
+	}
 	return nil
 }
