@@ -34,12 +34,11 @@ type Conn struct {
 	release func()
 }
 
-// shared is a connection and how often it is open. It is nil while the first
-// who wants it connects.
+// shared is a connection and how often it is open.
 type shared struct {
-	conn  *natsgo.Conn
+	conn  *natsgo.Conn // nil while the first who wants it connects
 	uses  int
-	ready chan struct{} // closed when conn is there
+	ready chan struct{} // closed when conn is there, or cannot be
 }
 
 // Open returns the connection that u names, and connects if there is none yet.

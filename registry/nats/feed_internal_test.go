@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 	"time"
@@ -37,7 +38,7 @@ func TestFeedRead(t *testing.T) {
 			if errors.Is(err, errGap) != tt.wantGap || (err != nil) != (tt.wantErr || tt.wantGap) {
 				t.Fatalf("read() error = %v, want a gap: %v, any: %v", err, tt.wantGap, tt.wantErr)
 			}
-			if got.key != tt.want.key || string(got.value) != string(tt.want.value) || got.removed != tt.want.removed {
+			if got.key != tt.want.key || !bytes.Equal(got.value, tt.want.value) || got.removed != tt.want.removed {
 				t.Errorf("read() = %+v, want %+v", got, tt.want)
 			}
 			if tt.want.key != "" && (f.pending != 1 || f.keys[tt.want.key] == tt.want.removed) {
