@@ -3,6 +3,7 @@ package service_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,40 +16,57 @@ import (
 
 // ledger is a registry that writes down when it is written to.
 type ledger struct {
-	start   time.Time
+	start time.Time
+	again chan struct{}
+
+	mu      sync.Mutex
 	entries []string
 	err     error // of Register
-	again   chan struct{}
 }
 
 func newLedger() *ledger { return &ledger{start: time.Now(), again: make(chan struct{}, 1)} }
 
-func (l *ledger) note(what string) {
-	l.entries = append(l.entries, what+" "+time.Since(l.start).String())
-}
-
 func (l *ledger) Register(_ context.Context, _ *registry.Service, ttl time.Duration) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	what := "register for " + ttl.String() + " at "
 	if l.err != nil {
-		l.note("fail")
-		return l.err
+		what = "fail "
 	}
-	l.note("register for " + ttl.String() + " at")
-	return nil
+	l.entries = append(l.entries, what+time.Since(l.start).String())
+	return l.err
 }
 
 func (l *ledger) Deregister(context.Context, *registry.Service) error {
-	l.note("deregister")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entries = append(l.entries, "deregister "+time.Since(l.start).String())
 	return nil
 }
 
 func (l *ledger) Reconnected(context.Context) <-chan struct{} { return l.again }
 
+// take returns what was written down since it was last called.
+func (l *ledger) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	entries := l.entries
+	l.entries = nil
+	return entries
+}
+
+// fail makes Register fail, or work again.
+func (l *ledger) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = err
+}
+
 func (l *ledger) compare(t *testing.T, want ...string) {
 	t.Helper()
-	if diff := cmp.Diff(want, l.entries); diff != "" {
+	if diff := cmp.Diff(want, l.take()); diff != "" {
 		t.Errorf("the registry saw (-want +got):\n%s", diff)
 	}
-	l.entries = nil
 }
 
 func greeter() *registry.Service {
@@ -84,20 +102,20 @@ func TestAnnounceRenews(t *testing.T) {
 func TestAnnounceTriesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger()
-		l.err = registry.ErrUnavailable
+		l.fail(registry.ErrUnavailable)
 		stop := announce(t, l, &service.AnnounceOptions{TTL: 6 * time.Second})
 		time.Sleep(time.Second)
 		synctest.Wait()
 		l.compare(t, "fail 0s", "fail 100ms", "fail 300ms", "fail 700ms")
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if got := len(l.entries); got < 10 || got > 20 {
+		if got := len(l.take()); got < 10 || got > 20 {
 			t.Errorf("the registry saw %d tries in a minute, want one each 5 s", got)
 		}
-		l.err, l.entries = nil, nil
+		l.fail(nil)
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		if len(l.entries) == 0 {
+		if len(l.take()) == 0 {
 			t.Error("the registry saw nothing when it was back")
 		}
 		if err := stop(); err != nil {
@@ -137,7 +155,7 @@ func TestAnnounceRefused(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			l := newLedger()
-			l.err = tt.err
+			l.fail(tt.err)
 			err := service.Announce(t.Context(), l, tt.service, nil)
 			var field *registry.FieldError
 			if errors.As(err, &field) != (tt.field != "") || field != nil && field.Field != tt.field {
@@ -151,14 +169,14 @@ func TestAnnounceRefused(t *testing.T) {
 }
 
 // hanging is a registry that answers when it is given up.
-type hanging struct{ ledger }
+type hanging struct{}
 
-func (h *hanging) Register(ctx context.Context, _ *registry.Service, _ time.Duration) error {
+func (hanging) Register(ctx context.Context, _ *registry.Service, _ time.Duration) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
 
-func (h *hanging) Deregister(ctx context.Context, _ *registry.Service) error {
+func (hanging) Deregister(ctx context.Context, _ *registry.Service) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
@@ -166,7 +184,7 @@ func (h *hanging) Deregister(ctx context.Context, _ *registry.Service) error {
 func TestAnnounceBoundsWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		stop := announce(t, new(hanging), nil)
+		stop := announce(t, hanging{}, nil)
 		time.Sleep(time.Minute)
 		if err := stop(); err != nil {
 			t.Errorf("Announce = %v, want nil", err)
