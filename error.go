@@ -88,8 +88,6 @@ func asError(err error) *Error {
 		return NewError(http.StatusNotFound, "no route for this request", err)
 	case errors.Is(err, upstream.ErrNoNodes):
 		return NewError(http.StatusServiceUnavailable, "no node of the service can serve", err)
-	case errors.Is(err, registry.ErrNotFound):
-		return NewError(http.StatusNotFound, "no such service", err)
 	case errors.As(err, &tooLong):
 		return NewError(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", tooLong.Limit), err)
 	case errors.Is(err, context.DeadlineExceeded):
@@ -100,7 +98,29 @@ func asError(err error) *Error {
 	if errors.As(err, &node) {
 		return NewError(http.StatusBadGateway, "service "+node.Service+" could not be reached", err)
 	}
+	if e := ofRegistry(err); e != nil {
+		return e
+	}
 	return NewError(http.StatusInternalServerError, "the gateway failed; its log says why", err)
+}
+
+// ofRegistry returns an error of package registry as clients may see it, or nil.
+func ofRegistry(err error) *Error {
+	var field *registry.FieldError
+	switch {
+	case errors.As(err, &field):
+		return NewError(http.StatusBadRequest, field.Field+": "+field.Reason, err)
+	case errors.Is(err, registry.ErrNotFound):
+		return NewError(http.StatusNotFound, "no such service", err)
+	case errors.Is(err, registry.ErrTooLarge):
+		return NewError(http.StatusRequestEntityTooLarge,
+			"the registry cannot hold a record this large: announce less metadata or fewer endpoints", err)
+	case errors.Is(err, registry.ErrUnavailable), errors.Is(err, registry.ErrClosed):
+		e := NewError(http.StatusServiceUnavailable, "the registry cannot be reached", err)
+		e.Header = http.Header{"Retry-After": {"1"}}
+		return e
+	}
+	return nil
 }
 
 // StatusClientClosedRequest is the status in logs of a request whose client

@@ -255,18 +255,9 @@ func badJSON(err error) error {
 	return goapi.NewError(http.StatusBadRequest, detail, err)
 }
 
-// registryError returns the error that answers what a registry returned.
+// registryError says whose deadline it was; all else, goapi.Status knows.
 func registryError(err error) error {
-	var field *registry.FieldError
-	switch {
-	case errors.As(err, &field):
-		return goapi.NewError(http.StatusBadRequest, field.Field+": "+field.Reason, err)
-	case errors.Is(err, registry.ErrTooLarge):
-		return goapi.NewError(http.StatusRequestEntityTooLarge,
-			"the registry cannot hold a record this large: announce less metadata or fewer endpoints", err)
-	case errors.Is(err, registry.ErrUnavailable), errors.Is(err, registry.ErrClosed):
-		return unavailable("the registry cannot be reached", err)
-	case errors.Is(err, context.DeadlineExceeded):
+	if errors.Is(err, context.DeadlineExceeded) {
 		return goapi.NewError(http.StatusGatewayTimeout, "the registry did not answer in time", err)
 	}
 	return err
