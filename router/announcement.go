@@ -51,7 +51,7 @@ func (c *claim) waitsFor(holder *claim) Report {
 	}
 	return Report{
 		Kind: Conflict, Service: c.route.Service, Endpoint: e.Name, Pattern: printable(c.pattern.text, 200),
-		Reason: fmt.Sprintf("%s has %s already", by, c.wanted()),
+		Reason: fmt.Sprintf("%s has %s already", by, holder.wanted()),
 	}
 }
 

@@ -13,17 +13,17 @@ import (
 // a path.
 const maxExpression = 2000
 
+// maxStem bounds what is compared to find the expressions for a path.
+const maxStem = 64 // bytes
+
 // expression is a regular expression that is matched with a path as it was
 // received.
 type expression struct {
 	re     *regexp.Regexp
-	text   string // as announced
 	prefix string // every match starts with it
+	stem   string // the start of the segment after the literal ones
 	named  bool   // it has named groups
 }
-
-// String returns the expression as announced.
-func (e *expression) String() string { return e.text }
 
 // parseExpression reads a regular expression that starts with "^" and ends with
 // "$".
@@ -48,8 +48,10 @@ func parseExpression(text string) (*pattern, error) {
 	if groups > maxVariables {
 		return nil, fmt.Errorf("it has more than %d named groups", maxVariables)
 	}
-	e := &expression{re: re, text: text, prefix: literalStart(tree.Simplify()), named: groups > 0}
-	return &pattern{text: text, segments: literalSegments(e.prefix), expr: e}, nil
+	prefix := literalStart(tree.Simplify())
+	segments, stem := literalSegments(prefix)
+	e := &expression{re: re, prefix: prefix, stem: stem, named: groups > 0}
+	return &pattern{text: text, segments: segments, expr: e}, nil
 }
 
 // anchored returns the expression so that it has to match all of a path, even
@@ -73,26 +75,21 @@ func literalStart(re *syntax.Regexp) string {
 }
 
 // literalSegments returns the whole segments that a prefix of paths consists
-// of. The last one may go on and does not count.
-func literalSegments(prefix string) []segment {
+// of, and the start of the segment after them.
+func literalSegments(prefix string) (segments []segment, stem string) {
 	rest, ok := strings.CutPrefix(prefix, "/")
 	if !ok {
-		return nil
+		return nil, ""
 	}
-	var segments []segment
-	for len(segments) < maxSegments {
+	for {
 		raw, after, whole := strings.Cut(rest, "/")
-		if !whole {
-			break
-		}
 		text, err := unescape(raw)
-		if err != nil {
-			break // no path has it
+		if !whole || err != nil || len(segments) == maxSegments {
+			return segments, raw[:min(len(raw), maxStem)]
 		}
 		segments = append(segments, segment{kind: literal, text: text})
 		rest = after
 	}
-	return segments
 }
 
 // expressionSize returns about how many instructions an expression compiles

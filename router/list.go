@@ -30,25 +30,22 @@ type Listing struct {
 func (t *Table) Routes() []Listing {
 	list := []Listing{}
 	for _, s := range t.services.all() {
-		first := len(list)
 		for _, c := range s.claims {
-			if t.trie(c.host).find(t.hasher, &c.pattern, c.method) != c {
-				continue
-			}
-			l := c.listing()
-			i := slices.IndexFunc(list[first:], func(o Listing) bool { return o.compare(l) == 0 && slices.Equal(o.Nodes, l.Nodes) })
-			if i < 0 {
-				list = append(list, l)
-			} else {
-				list[first+i].Methods = append(list[first+i].Methods, l.Methods...)
+			if t.trie(c.host).find(t.hasher, &c.pattern, c.method) == c {
+				list = append(list, c.listing())
 			}
 		}
 	}
+	slices.SortFunc(list, func(l, m Listing) int { return cmp.Or(l.compare(m), slices.Compare(l.Methods, m.Methods)) })
+	merged := list[:0]
 	for _, l := range list {
-		slices.Sort(l.Methods)
+		if last := len(merged) - 1; last >= 0 && merged[last].compare(l) == 0 {
+			merged[last].Methods = append(merged[last].Methods, l.Methods...)
+		} else {
+			merged = append(merged, l)
+		}
 	}
-	slices.SortFunc(list, Listing.compare)
-	return list
+	return merged
 }
 
 // Services returns what the latest table was made of: every version of every
@@ -72,7 +69,7 @@ func (t *Table) Reports() []Report {
 func (c *claim) listing() Listing {
 	l := Listing{
 		Service: c.route.Service, Endpoint: c.route.Endpoint.Name, Handler: c.route.Endpoint.Handler,
-		Host: c.host, Path: c.pattern.text,
+		Host: c.host, Path: c.pattern.text, Nodes: []string{},
 	}
 	if strings.HasPrefix(c.host, ".") {
 		l.Host = "*" + c.host
@@ -87,7 +84,7 @@ func (c *claim) listing() Listing {
 	return l
 }
 
-// compare orders listings; the methods and nodes do not matter.
+// compare orders listings; the methods do not matter.
 func (l Listing) compare(m Listing) int {
 	return cmp.Or(
 		strings.Compare(l.Service, m.Service),
@@ -95,5 +92,6 @@ func (l Listing) compare(m Listing) int {
 		strings.Compare(l.Host, m.Host),
 		strings.Compare(l.Path, m.Path),
 		strings.Compare(l.Handler, m.Handler),
+		slices.Compare(l.Nodes, m.Nodes),
 	)
 }

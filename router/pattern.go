@@ -13,6 +13,15 @@ const (
 	maxVariables = 32
 )
 
+// place says where at the end of its trunk a pattern stands.
+type place byte
+
+const (
+	atEnd        place = iota // the pattern ends there
+	atRest                    // it goes on with "**"
+	atExpression              // it is a regular expression
+)
+
 // kind says what a segment of a template matches.
 type kind byte
 
@@ -65,13 +74,23 @@ func parsePattern(text string) (*pattern, error) {
 	return parseTemplate(text)
 }
 
-// trunk returns the segments that lead to the pattern's place in the trie, and
-// whether "**" follows them.
-func (p *pattern) trunk() (segments []segment, more bool) {
-	if n := len(p.segments); n > 0 && p.segments[n-1].kind == rest {
-		return p.segments[:n-1], true
+// trunk returns the segments that lead to the pattern's place in the trie.
+func (p *pattern) trunk() []segment {
+	if p.place() == atRest {
+		return p.segments[:len(p.segments)-1]
 	}
-	return p.segments, false
+	return p.segments
+}
+
+// place says where at the end of its trunk the pattern stands.
+func (p *pattern) place() place {
+	switch n := len(p.segments); {
+	case p.expr != nil:
+		return atExpression
+	case n > 0 && p.segments[n-1].kind == rest:
+		return atRest
+	}
+	return atEnd
 }
 
 // compare orders patterns of one trunk and kind, the more specific first: one

@@ -123,28 +123,37 @@ func (s *search) tail(n *node, rest string) *claim {
 	if c := s.pick(n.tail.rests, ""); c != nil {
 		return c
 	}
-	for exprs := n.tail.exprs; len(exprs) > 0; {
-		same := 1
-		for same < len(exprs) && exprs[same].pattern.text == exprs[0].pattern.text {
-			same++
-		}
-		if s.matches(exprs[0].pattern.expr) {
-			if c := s.pick(exprs[:same], ""); c != nil {
-				return c
+	return s.expression(n.tail, rest)
+}
+
+// expression returns the claim of a regular expression. Those come first that
+// start with more of the next segment.
+func (s *search) expression(t *tail, rest string) *claim {
+	if t.exprs.isEmpty() {
+		return nil
+	}
+	next, _, _ := strings.Cut(rest, "/")
+	for i := min(len(next), t.longest); i >= 0 && s.spend(1); i-- {
+		for claims := t.exprs.get(s.table.hasher, next[:i]); len(claims) > 0; {
+			same := 1 // claims of one expression
+			for same < len(claims) && claims[same].pattern.text == claims[0].pattern.text {
+				same++
 			}
+			if s.matches(claims[0].pattern.expr) {
+				if c := s.pick(claims[:same], ""); c != nil {
+					return c
+				}
+			}
+			claims = claims[same:]
 		}
-		exprs = exprs[same:]
 	}
 	return nil
 }
 
 // matches says whether the path matches an expression.
 func (s *search) matches(e *expression) bool {
-	if !strings.HasPrefix(s.path, e.prefix) {
-		s.spend(1)
-		return false
-	}
-	return s.spend(8+len(s.path)/16) && e.re.MatchString(s.path)
+	return s.spend(1) && strings.HasPrefix(s.path, e.prefix) &&
+		s.spend(8+len(s.path)/16) && e.re.MatchString(s.path)
 }
 
 // pick returns the claim for the method, of those of one place that have the

@@ -19,13 +19,16 @@ type node struct {
 // tail is the rarer part of a node.
 type tail struct {
 	rests []*claim // the pattern goes on with "**"
-	exprs []*claim // regular expressions whose literal segments end here
+	// exprs are regular expressions whose literal segments end here, by what
+	// the next segment of a path has to start with. Stems are not longer than
+	// longest.
+	exprs   dict[[]*claim]
+	longest int
 }
 
 // find returns the claim of a pattern's shape and a method, or nil.
 func (n *node) find(h hasher, p *pattern, method string) *claim {
-	trunk, more := p.trunk()
-	for _, s := range trunk {
+	for _, s := range p.trunk() {
 		if n == nil {
 			return nil
 		}
@@ -34,9 +37,9 @@ func (n *node) find(h hasher, p *pattern, method string) *claim {
 	if n == nil {
 		return nil
 	}
-	list := *n.place(p, more)
-	if i, found := position(list, p, method); found {
-		return list[i]
+	claims := n.claims(h, p)
+	if i, found := position(claims, p, method); found {
+		return claims[i]
 	}
 	return nil
 }
@@ -44,18 +47,17 @@ func (n *node) find(h hasher, p *pattern, method string) *claim {
 // put returns n, which may be nil, with c, or with nothing if c is nil, as the
 // claim of a pattern's shape and a method. It is nil when nothing is left.
 func (n *node) put(h hasher, p *pattern, method string, c *claim) *node {
-	trunk, more := p.trunk()
-	return n.edit(h, trunk, func(n *node) {
-		list := n.place(p, more)
-		i, found := position(*list, p, method)
-		to := i
+	return n.edit(h, p.trunk(), func(n *node) {
+		claims := n.claims(h, p)
+		i, found := position(claims, p, method)
+		after := claims[i:]
 		if found {
-			to++
+			after = after[1:]
 		}
 		if c == nil {
-			*list = slices.Concat((*list)[:i], (*list)[to:])
+			n.setClaims(h, p, slices.Concat(claims[:i], after))
 		} else {
-			*list = slices.Concat((*list)[:i], []*claim{c}, (*list)[to:])
+			n.setClaims(h, p, slices.Concat(claims[:i], []*claim{c}, after))
 		}
 	})
 }
@@ -69,11 +71,7 @@ func (n *node) edit(h hasher, segments []segment, change func(*node)) *node {
 	}
 	switch {
 	case len(segments) == 0:
-		e.tail = e.tail.clone()
 		change(&e)
-		if e.tail.isEmpty() {
-			e.tail = nil
-		}
 	case segments[0].kind == one:
 		e.variable = e.variable.edit(h, segments[1:], change)
 	default:
@@ -98,29 +96,45 @@ func (n *node) next(h hasher, s segment) *node {
 	return n.literals.get(h, s.text)
 }
 
-// place returns the list that a pattern is in whose trunk leads to n.
-func (n *node) place(p *pattern, more bool) *[]*claim {
+// claims returns the claims that stand where those of p do, whose trunk leads
+// to n.
+func (n *node) claims(h hasher, p *pattern) []*claim {
 	switch {
-	case p.expr == nil && !more:
-		return &n.ends
+	case p.place() == atEnd:
+		return n.ends
 	case n.tail == nil:
-		return new([]*claim) // to read
-	case more:
-		return &n.tail.rests
+		return nil
+	case p.place() == atRest:
+		return n.tail.rests
 	}
-	return &n.tail.exprs
+	return n.tail.exprs.get(h, p.expr.stem)
 }
 
-// clone returns a copy of t, which may be nil.
-func (t *tail) clone() *tail {
-	if t == nil {
-		return new(tail)
+// setClaims replaces what claims returns. It is called on a node that nobody
+// has yet.
+func (n *node) setClaims(h hasher, p *pattern, claims []*claim) {
+	if p.place() == atEnd {
+		n.ends = claims
+		return
 	}
-	c := *t
-	return &c
+	var t tail
+	if n.tail != nil {
+		t = *n.tail
+	}
+	switch {
+	case p.place() == atRest:
+		t.rests = claims
+	case len(claims) == 0:
+		t.exprs = t.exprs.remove(h, p.expr.stem)
+	default:
+		t.exprs = t.exprs.set(h, p.expr.stem, claims)
+		t.longest = max(t.longest, len(p.expr.stem))
+	}
+	n.tail = &t
+	if len(t.rests) == 0 && t.exprs.isEmpty() {
+		n.tail = nil
+	}
 }
-
-func (t *tail) isEmpty() bool { return len(t.rests) == 0 && len(t.exprs) == 0 }
 
 // position returns where the claim of a pattern's shape and a method is in a
 // list, or would be. What is more specific comes first.

@@ -1,0 +1,183 @@
+package router_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/router"
+)
+
+func TestLeftOut(t *testing.T) {
+	tests := []struct {
+		name, endpoint, want string // want is part of the reason; "" is no report
+	}{
+		{"good", "path=/a", ""},
+		{"no path", "name=A.B", ""},
+		{"rpc without a path", "handler=rpc", ""},
+		{"empty values", "handler=;path=;host=;method=", ""},
+		{"subscriber", "subscriber=true;path=/a/[", ""},
+		{"no handler", "path=/a;handler=", "it has a path but no handler; the gateway has rpc, http"},
+		{"no path for the handler", "handler=http", "a handler but no path"},
+		{"unknown handler", "path=/a;handler=meta", `the gateway has no handler "meta", only rpc, http`},
+		{"handler of mounts", "path=/a;handler=registry", "serves mounts only"},
+		{"other handler of mounts", "path=/a;handler=broker", "serves mounts only"},
+		{"bad template", "path=/a/{", `has no "}"`},
+		{"one bad template", "path=/b,/a/{", `has no "}"`},
+		{"half expression", "path=^/a", `does not end with "$"`},
+		{"host that is an expression", "path=/a;host=^foo$", `the host "^foo$" is not a name`},
+		{"wildcard within", "path=/a;host=a.*.example.com", "is not a name"},
+		{"bad method", "path=/a;method=*", "is not a method; for any, announce none"},
+		{"CONNECT", "path=/a;method=connect", "CONNECT is never routed"},
+		{"no name", "name=;path=/a", "no name"},
+		{"control characters in the name", "name=a\nb;path=/a", "not printable"},
+		{"long name", "name=" + strings.Repeat("a", 300) + ";path=/a", "too long"},
+		{"megabytes", "path=/a;x=" + strings.Repeat("x", 2<<20), "its metadata has 2097"},
+		{"combinations", "path=" + strings.Repeat("/a,", 120) + "/b;host=" + strings.Repeat("a,", 120) + "b", "combinations of path, host and method"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			table, reports := newTable(nil).Next([]*registry.Service{
+				service("other", "path=/other"), service("s", tt.endpoint, "name=Z;path=/z"),
+			})
+			for _, path := range []string{"/other", "/z"} {
+				if _, err := table.Route(get(path)); err != nil {
+					t.Errorf("Route(%s) error = %v: a neighbour is hurt", path, err)
+				}
+			}
+			if !slices.Equal(reports, table.Reports()) {
+				t.Errorf("Next returns %v, Reports %v", reports, table.Reports())
+			}
+			if tt.want == "" {
+				if len(reports) > 0 {
+					t.Fatalf("reports = %v, want none", reports)
+				}
+				return
+			}
+			if len(reports) != 1 || reports[0].Service != "s" || reports[0].Kind != router.LeftOut ||
+				!strings.Contains(reports[0].Reason, tt.want) {
+				t.Fatalf("reports = %v, want one of s: %s", reports, tt.want)
+			}
+			if n := len(reports[0].Error()); n > 1000 || strings.Contains(reports[0].Error(), "\n") {
+				t.Errorf("the report has %d bytes, or several lines", n)
+			}
+		})
+	}
+}
+
+func TestBadNodes(t *testing.T) {
+	s := service("s", "path=/a")
+	s.Nodes = []*registry.Node{
+		nil,
+		{ID: "good", Address: "127.0.0.1:80"},
+		{ID: "good", Address: "127.0.0.1:81"},
+		{ID: "six", Address: "[::1]:80"},
+		{ID: "name", Address: "host-1.example.com:80"},
+		{ID: "broker", Address: "127.0.0.1:82", Metadata: map[string]string{"broker": "http"}},
+		{ID: "", Address: "127.0.0.1:80"},
+		{ID: "none"},
+		{ID: "portless", Address: "127.0.0.1"},
+		{ID: "zero", Address: "127.0.0.1:0"},
+		{ID: "big", Address: "127.0.0.1:65536"},
+		{ID: "hostless", Address: ":80"},
+		{ID: "url", Address: "http://x:80"},
+		{ID: "userinfo", Address: "a@b:80"},
+	}
+	table, reports := newTable(nil).Next([]*registry.Service{s})
+	rt, err := table.Route(get("/a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := nodeIDs(rt.Upstream); got != "good name six" {
+		t.Errorf("nodes %q, want good name six", got)
+	}
+	var got []string
+	for _, r := range reports {
+		got = append(got, r.Node+": "+r.Reason)
+	}
+	want := []string{
+		": it has no id", "big: its address", "good: another node has the same id", "hostless: its address", "none: it has no address",
+		"portless: its address", "url: its address", "userinfo: its address", "zero: its address",
+	}
+	if !slices.EqualFunc(got, want, strings.HasPrefix) {
+		t.Errorf("reports =\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	all := *s
+	all.Nodes = s.Nodes[5:6]
+	table, reports = table.Next([]*registry.Service{&all})
+	if _, err := table.Route(get("/a")); err == nil || len(reports) != 0 {
+		t.Errorf("with nothing but a subscription, Route error = %v, reports %v", err, reports)
+	}
+}
+
+func TestBadServices(t *testing.T) {
+	table, reports := newTable(nil).Next([]*registry.Service{
+		service("", "path=/a"),
+		service("a\x00b", "path=/b"),
+		service(strings.Repeat("x", 300), "path=/c"),
+		service("good", "path=/d"),
+	})
+	if len(reports) != 3 {
+		t.Errorf("reports = %v, want 3", reports)
+	}
+	for _, path := range []string{"/a", "/b", "/c"} {
+		if rt, err := table.Route(get(path)); err == nil {
+			t.Errorf("Route(%s) = %v, want none", path, rt)
+		}
+	}
+	if table, reports = table.Next(nil); len(reports) != 0 || len(table.Reports()) != 0 {
+		t.Errorf("without services, reports = %v, %v", reports, table.Reports())
+	}
+}
+
+// TestTooMuch: what is beyond the bounds is left out; a few lines say so.
+func TestTooMuch(t *testing.T) {
+	var many, exprs, bad []string
+	for i := range 10_050 {
+		many = append(many, fmt.Sprintf("name=E%d;path=/e%d", i, i))
+	}
+	for i := range 300 {
+		exprs = append(exprs, fmt.Sprintf("name=X%d;path=^/x%d$", i, i))
+		bad = append(bad, fmt.Sprintf("name=B%d;path=/b%d/{", i, i))
+	}
+	second := service("many", many[10_000:]...)
+	second.Nodes[0].ID = "many-2"
+	table, reports := newTable(nil).Next([]*registry.Service{
+		service("bad", bad...), service("exprs", exprs...), service("many", many...), second, service("z", "path=/z"),
+	})
+	var got []string
+	for _, r := range reports {
+		if r.Endpoint == "" || r.Service == "many" {
+			got = append(got, r.Service+": "+r.Reason)
+		}
+	}
+	want := []string{
+		"bad: 200 more are left out or wait",
+		"many: 50 endpoints beyond the first 10000",
+		"many: more than 10000 patterns in all its versions",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("reports = %q, want %q", got, want)
+	}
+	if n := len(reports); n != 101+44+2 {
+		t.Errorf("there are %d reports, want 147", n)
+	}
+	for path, ok := range map[string]bool{"/e9999": true, "/e10000": false, "/x255": true, "/x256": false, "/z": true} {
+		if _, err := table.Route(get(path)); (err == nil) != ok {
+			t.Errorf("Route(%s) error = %v, want found: %v", path, err, ok)
+		}
+	}
+}
+
+func TestStatic(t *testing.T) {
+	table, err := router.Static([]*registry.Service{nil, service("s", "path=/a", "name=Bad;path=/{"), service("t", "path=/a")}, nil)
+	if err == nil || !strings.Contains(err.Error(), "router: service s, endpoint Bad, path /{: left-out: ") ||
+		!strings.Contains(err.Error(), "router: service t, endpoint Endpoint, path /a: conflict: service s has any method /a already") {
+		t.Errorf("Static error = %v, want both reports", err)
+	}
+	if got := pattern(table.Route(get("/a"))); got != "/a" {
+		t.Errorf("Route(/a) = %s: the rest is not served", got)
+	}
+}

@@ -1,0 +1,203 @@
+package router_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/resolver"
+	"github.com/goapi-dev/goapi/router"
+)
+
+// first is a resolver that reads /service/Method, first as a call.
+func first(r *http.Request) ([]resolver.Target, error) {
+	name, method, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	switch name {
+	case "":
+		return nil, resolver.ErrNoTarget
+	case "fail":
+		return nil, errors.New("secret of the resolver")
+	}
+	return []resolver.Target{
+		{Service: name, Method: method, Kind: resolver.RPC},
+		{Service: name, Method: r.Method, Kind: resolver.Proxy},
+	}, nil
+}
+
+// protocol gives the first node of a service a protocol.
+func protocol(p string, s *registry.Service) *registry.Service {
+	s.Nodes[0].Metadata = map[string]string{"protocol": p}
+	return s
+}
+
+func resolvable() []*registry.Service {
+	broker := service("micro.http.broker")
+	broker.Nodes[0].Metadata = map[string]string{"broker": "http", "topic": "x"}
+	mixed := protocol("grpc", service("mixed", "name=A.B"))
+	mixed.Nodes = append(nodes("mixed-0"), mixed.Nodes...)
+	return []*registry.Service{
+		protocol("mucp", service("rpc", "name=Greeter.Hello;description=x", "name=Greeter.Routed;path=/routed;method=POST",
+			"name=Greeter.Event;subscriber=true;topic=x", "name=/pattern")),
+		protocol("grpc", service("quiet")),
+		protocol("http", service("web")),
+		service("plain", "name=/greeter"),
+		mixed, broker,
+		protocol("mucp", &registry.Service{Name: "empty", Nodes: []*registry.Node{{ID: "x", Address: "nowhere"}}}),
+	}
+}
+
+func TestResolve(t *testing.T) {
+	tests := []struct {
+		name, handler, path string
+		want                string // handler, endpoint and nodes; or part of the error
+	}{
+		{"announced method", "auto", "/rpc/Greeter.Hello", "rpc Greeter.Hello rpc-1"},
+		{"announced method with a route", "auto", "/rpc/Greeter.Routed", "rpc Greeter.Routed rpc-1"},
+		{"method that is not announced", "auto", "/rpc/Greeter.Other", "404 service rpc has no method Greeter.Other"},
+		{"subscriber", "auto", "/rpc/Greeter.Event", "404 service rpc has no method Greeter.Event"},
+		{"name that is a URL pattern", "auto", "/rpc//pattern", "404 service rpc has no method"},
+		{"nothing announced", "auto", "/quiet/Any.Thing", "rpc Any.Thing quiet-1"},
+		{"protocol http", "auto", "/web/x", "http web web-1"},
+		{"no protocol", "auto", "/plain/x", "http plain plain-1"},
+		{"one node is called", "auto", "/mixed/A.B", "rpc A.B mixed-0 mixed-1"},
+		{"subscriptions only", "auto", "/micro.http.broker/x", "404 no route for GET /micro.http.broker/x, and no service micro.http.broker"},
+		{"no usable node", "auto", "/empty/A.B", "http empty "},
+		{"no service", "auto", "/none/x", "404 no route for GET /none/x, and no service none"},
+		{"nothing named", "auto", "/", "404 no route for GET /"},
+		{"failing resolver", "auto", "/fail/x", "400 no service can be named for GET /fail/x"},
+		{"control characters in a name", "auto", "/a\x7f/x", "400 the path is refused"},
+
+		{"rpc: any service", "rpc", "/web/A.B", "rpc A.B web-1"},
+		{"rpc: not announced", "rpc", "/rpc/Other", "404 service rpc has no method Other"},
+		{"http: any service", "http", "/rpc/x", "http rpc rpc-1"},
+		{"other: announced", "api", "/rpc/Greeter.Hello", "api Greeter.Hello rpc-1"},
+		{"other: not announced", "api", "/rpc/Other", "api Other rpc-1"},
+		{"other: web", "api", "/web/x", "api x web-1"},
+		{"other: no service", "api", "/none/x", "404 no route"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			table, _ := newTable(&router.Options{Resolver: first, Handler: tt.handler}).Next(resolvable())
+			r := get("/")
+			r.URL.Path = tt.path
+			rt, err := table.Route(r)
+			if err != nil {
+				var e *goapi.Error
+				if !errors.As(err, &e) {
+					t.Fatalf("Route(%s) error = %v, want a *goapi.Error", tt.path, err)
+				}
+				got := http.StatusText(e.Code)
+				if e.Code == 404 {
+					got = "404 " + e.Detail
+				} else if e.Code == 400 {
+					got = "400 " + e.Detail
+				}
+				if !strings.HasPrefix(got, tt.want) || strings.Contains(e.Detail, "secret") {
+					t.Errorf("Route(%s) error = %q, want %q", tt.path, got, tt.want)
+				}
+				if e.Code == 404 && !errors.Is(err, goapi.ErrNoRoute) {
+					t.Errorf("Route(%s) error = %v, want ErrNoRoute in it", tt.path, err)
+				}
+				return
+			}
+			if got := rt.Endpoint.Handler + " " + rt.Endpoint.Name + " " + nodeIDs(rt.Upstream); got != tt.want {
+				t.Errorf("Route(%s) = %q, want %q", tt.path, got, tt.want)
+			}
+			if rt.Pattern != "" {
+				t.Errorf("Route(%s) has the pattern %q, want none", tt.path, rt.Pattern)
+			}
+		})
+	}
+}
+
+// TestResolveOrder: the first service that exists and fits wins, and routes
+// come before any.
+func TestResolveOrder(t *testing.T) {
+	services := []*registry.Service{
+		protocol("mucp", service("foo.bar", "name=Baz.Cat")),
+		service("foo"),
+		service("routed", "path=/foo/routed"),
+		protocol("mucp", service("called", "name=A.B")),
+	}
+	table := static(t, &router.Options{Resolver: resolver.Micro}, services...)
+	for path, want := range map[string]string{
+		"/foo/bar/baz/cat":   "foo.bar",
+		"/foo/bar/baz/dog":   "404 service foo.bar has no method Baz.Dog",
+		"/foo/other/baz/cat": "foo",
+		"/foo":               "foo",
+		"/foo/routed":        "routed",
+		"/called/A/B":        "called",
+		"/x/y/z/w":           "404 no route for GET /x/y/z/w, and no service x.y or x",
+		"/called/a/b/c/d":    "404 no route for GET /called/a/b/c/d, and no service called.a.b; service called is not reached like that",
+	} {
+		rt, err := table.Route(get(path))
+		got := ""
+		var e *goapi.Error
+		if errors.As(err, &e) {
+			got = "404 " + e.Detail
+		} else {
+			got = rt.Service
+		}
+		if got != want {
+			t.Errorf("Route(%s) = %s, want %s", path, got, want)
+		}
+	}
+}
+
+// TestResolveSeesPreflight: a preflight is resolved as what it asks for.
+func TestResolveSeesPreflight(t *testing.T) {
+	var seen string
+	table := static(t, &router.Options{Resolver: func(r *http.Request) ([]resolver.Target, error) {
+		seen = r.Method
+		return nil, resolver.ErrNoTarget
+	}})
+	r := get("/a")
+	r.Method = http.MethodOptions
+	r.Header.Set("Origin", "https://example.com")
+	r.Header.Set("Access-Control-Request-Method", "PUT")
+	if _, err := table.Route(r); !errors.Is(err, goapi.ErrNoRoute) || seen != "PUT" || r.Method != http.MethodOptions {
+		t.Errorf("Route error = %v, the resolver saw %s, the request is %s", err, seen, r.Method)
+	}
+}
+
+// TestResolvedNodes: a method is called on the nodes that announce it, however
+// they route it.
+func TestResolvedNodes(t *testing.T) {
+	old := protocol("mucp", service("s", "name=A.B;path=/old", "name=A.Gone"))
+	next := protocol("mucp", service("s", "name=A.B;path=/new", "name=A.New"))
+	old.Nodes[0].ID, next.Nodes[0].ID = "old", "new"
+	pol := &goapi.Policy{MaxBody: 1}
+	table, _ := newTable(&router.Options{
+		Resolver: first, Policy: func(string, *goapi.Endpoint) *goapi.Policy { return pol },
+	}).Next([]*registry.Service{old, next})
+	for path, want := range map[string]string{"/s/A.B": "new old", "/s/A.Gone": "old", "/s/A.New": "new", "/old": "old"} {
+		rt, err := table.Route(get(path))
+		if err != nil {
+			t.Fatalf("Route(%s) error = %v", path, err)
+		}
+		if got := nodeIDs(rt.Upstream); got != want || rt.Policy != pol {
+			t.Errorf("Route(%s) has nodes %q and policy %v, want %q and %v", path, got, rt.Policy, want, pol)
+		}
+	}
+	before, _ := table.Route(get("/s/A.New"))
+	table, _ = table.Next([]*registry.Service{next})
+	after, err := table.Route(get("/s/A.New"))
+	if err != nil || nodeIDs(after.Upstream) != "new" {
+		t.Errorf("Route(/s/A.New) = %v, %v (was %v)", after, err, before)
+	}
+}
+
+// TestProtocolChange: what resolves changes with the protocol of the nodes.
+func TestProtocolChange(t *testing.T) {
+	table, _ := newTable(&router.Options{Resolver: first}).Next([]*registry.Service{service("s")})
+	for _, tt := range []struct{ protocol, want string }{{"mucp", "rpc"}, {"http", "http"}, {"grpc", "rpc"}} {
+		table, _ = table.Next([]*registry.Service{protocol(tt.protocol, service("s"))})
+		rt, err := table.Route(get("/s/A.B"))
+		if err != nil || rt.Endpoint.Handler != tt.want {
+			t.Errorf("with protocol %s, Route = %v, %v, want handler %s", tt.protocol, rt, err, tt.want)
+		}
+	}
+}
