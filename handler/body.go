@@ -163,10 +163,13 @@ func (b *body) release(w http.ResponseWriter) {
 		return
 	}
 	b.over.Store(true)
+	if b.from.ProtoMajor == 1 {
+		// The rest of the body may never come. Besides, a server that is told
+		// of full duplex cannot go on to the next request behind a body that
+		// its handler left: it reads the connection twice at a time.
+		w.Header().Set("Connection", "close")
+	}
 	if !b.mu.TryLock() { // a read waits for the client
-		if b.from.ProtoMajor == 1 {
-			w.Header().Set("Connection", "close") // what is cut off here ends the connection
-		}
 		_ = b.rc.SetReadDeadline(time.Unix(1, 0))
 		b.mu.Lock()
 	}

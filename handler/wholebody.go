@@ -26,16 +26,15 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	if r.ContentLength == 0 || r.Body == nil {
 		return nil, nil
 	}
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(bodyTime)) // a writer that has none bounds its client itself
+	// The server takes the deadline back at the end of the body. A writer that
+	// has none bounds its client itself.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 	var buf bytes.Buffer
 	buf.Grow(int(min(max(r.ContentLength, 0), maxPrealloc)) + bytes.MinRead)
 	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
 	var tooLong *http.MaxBytesError
 	switch {
 	case err == nil:
-		// The server goes on reading, to see whether the client leaves.
-		_ = rc.SetReadDeadline(time.Time{})
 		return buf.Bytes(), nil
 	case errors.As(err, &tooLong):
 		return nil, err
