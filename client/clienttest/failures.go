@@ -18,17 +18,15 @@ import (
 // soon is long enough for a call to arrive, and short for a test.
 const soon = 50 * time.Millisecond
 
-// hang is a Service that answers when the caller is gone, or the test.
-func (e *env) hang() (s Service, arrived chan struct{}) {
-	arrived = make(chan struct{}, 1)
-	return func(ctx context.Context, _ *Call) ([]byte, error) {
+// hang returns a Service that answers nothing until it is let go, whatever its
+// deadline: services are like that.
+func hang() (s Service, arrived chan struct{}, letGo func()) {
+	arrived, gone := make(chan struct{}, 1), make(chan struct{})
+	return func(context.Context, *Call) ([]byte, error) {
 		arrived <- struct{}{}
-		select {
-		case <-ctx.Done():
-		case <-e.Context().Done():
-		}
-		return nil, ctx.Err()
-	}, arrived
+		<-gone
+		return nil, errors.New("too late")
+	}, arrived, func() { close(gone) }
 }
 
 func deadlineTravels(e *env) error {
@@ -52,7 +50,8 @@ func deadlineTravels(e *env) error {
 }
 
 func deadlineIs504(e *env) error {
-	s, _ := e.hang()
+	s, _, letGo := hang()
+	defer letGo()
 	n := e.Serve(e.TB, nil, s)
 	ctx, cancel := context.WithTimeout(e.Context(), soon)
 	defer cancel()
@@ -63,7 +62,8 @@ func deadlineIs504(e *env) error {
 }
 
 func noDeadlineIsBounded(e *env) error {
-	s, _ := e.hang()
+	s, _, letGo := hang()
+	defer letGo()
 	n := e.Serve(e.TB, nil, s)
 	c := e.Caller(e.TB, &client.Options{Timeout: soon})
 	if _, err := c.Call(e.Context(), n, request()); !isStatus(err, http.StatusGatewayTimeout) {
@@ -73,7 +73,8 @@ func noDeadlineIsBounded(e *env) error {
 }
 
 func cancelReturnsContextError(e *env) error {
-	s, arrived := e.hang()
+	s, arrived, letGo := hang()
+	defer letGo()
 	n := e.Serve(e.TB, nil, s)
 	ctx, cancel := context.WithCancel(e.Context())
 	defer cancel()
