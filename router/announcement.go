@@ -18,7 +18,7 @@ import (
 
 const (
 	maxEndpoints   = 10_000   // of an announcement; and as many claims
-	maxExpressions = 256      // of an announcement
+	maxExpressions = 256      // of a service
 	maxMetadata    = 64 << 10 // of an endpoint, in bytes
 	maxName        = 255      // of a service, in bytes
 )
@@ -73,12 +73,21 @@ func (c *claim) slot() string {
 type reader struct {
 	handlers []string
 	patterns map[string]*pattern // that were parsed before, by text
+	exprs    map[string]struct{} // that were met
+}
+
+// reader returns a reader that has parsed the patterns of some claims before.
+func (l *lineage) reader(before []*claim) *reader {
+	r := &reader{handlers: l.opts.Handlers, patterns: make(map[string]*pattern, len(before)), exprs: make(map[string]struct{})}
+	for _, c := range before {
+		r.patterns[c.pattern.text] = &c.pattern
+	}
+	return r
 }
 
 // read returns what s says. Reports have no service yet.
 func (r *reader) read(s *registry.Service) *announcement {
 	a := &announcement{keys: make(map[string]struct{}, len(s.Endpoints))}
-	exprs := 0
 	for i, e := range s.Endpoints {
 		if i == maxEndpoints {
 			a.leaveOut(nil, fmt.Sprintf("%d endpoints beyond the first %d", len(s.Endpoints)-i, i))
@@ -95,24 +104,12 @@ func (r *reader) read(s *registry.Service) *announcement {
 		if isMethod(d) {
 			a.addMethod(d)
 		}
-		claims, err := r.claims(d)
+		claims, err := r.claims(d, maxEndpoints-len(a.claims))
 		if err != nil {
 			a.leaveOut(d, err.Error())
 			continue
 		}
-		for _, c := range claims {
-			if c.pattern.expr != nil {
-				exprs++
-			}
-		}
-		switch {
-		case exprs > maxExpressions:
-			a.leaveOut(d, fmt.Sprintf("the service has more than %d regular expressions", maxExpressions))
-		case len(a.claims)+len(claims) > maxEndpoints:
-			a.leaveOut(d, fmt.Sprintf("the service has more than %d patterns, counted for each host and method", maxEndpoints))
-		default:
-			a.add(claims)
-		}
+		a.add(claims)
 	}
 	return a
 }
@@ -173,9 +170,10 @@ func isMethod(e *goapi.Endpoint) bool {
 	return false
 }
 
-// claims returns a claim for each path, host and method of an endpoint. An
-// endpoint without a path has none, if it can be called by its name.
-func (r *reader) claims(e *goapi.Endpoint) ([]*claim, error) {
+// claims returns a claim for each path, host and method of an endpoint, for as
+// many as there is room for. An endpoint without a path has none, if it can be
+// called by its name.
+func (r *reader) claims(e *goapi.Endpoint, room int) ([]*claim, error) {
 	if err := r.checkHandler(e); err != nil {
 		return nil, err
 	}
@@ -190,8 +188,8 @@ func (r *reader) claims(e *goapi.Endpoint) ([]*claim, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(e.Path)*len(hosts)*len(methods) > maxEndpoints {
-		return nil, fmt.Errorf("it has more than %d combinations of path, host and method", maxEndpoints)
+	if len(e.Path)*len(hosts)*len(methods) > room {
+		return nil, fmt.Errorf("the service has more than %d patterns, counted for each host and method", maxEndpoints)
 	}
 	var claims []*claim
 	for _, path := range e.Path {
@@ -228,6 +226,12 @@ func (r *reader) checkHandler(e *goapi.Endpoint) error {
 
 // pattern parses a path, unless that was done before.
 func (r *reader) pattern(text string) (*pattern, error) {
+	if strings.HasPrefix(text, "^") {
+		if _, met := r.exprs[text]; !met && len(r.exprs) == maxExpressions {
+			return nil, fmt.Errorf("the service has more than %d regular expressions", maxExpressions)
+		}
+		r.exprs[text] = struct{}{}
+	}
 	if p := r.patterns[text]; p != nil {
 		return p, nil
 	}

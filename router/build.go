@@ -88,11 +88,7 @@ func (b *builder) findMembers(announced []*registry.Service) {
 // read reads the announcements. Patterns that were parsed before are not parsed
 // again.
 func (b *builder) read() {
-	patterns := make(map[string]*pattern, len(b.old.claims))
-	for _, c := range b.old.claims {
-		patterns[c.pattern.text] = &c.pattern
-	}
-	r := &reader{handlers: b.opts.Handlers, patterns: patterns}
+	r := b.reader(b.old.claims)
 	b.announcements = make(map[*registry.Service]*announcement, len(b.members))
 	for _, s := range b.members {
 		a := r.read(s)
@@ -252,7 +248,7 @@ func (l *lineage) holds(key string) func(*registry.Service) bool {
 func (l *lineage) announces(s *registry.Service, key string) bool {
 	a := l.announcements[s]
 	if a == nil { // asked out of turn: right, though slow
-		a = (&reader{handlers: l.opts.Handlers, patterns: make(map[string]*pattern)}).read(s)
+		a = l.reader(nil).read(s)
 	}
 	_, ok := a.keys[key]
 	return ok

@@ -11,7 +11,7 @@ import (
 // maxExpression bounds the size of a regular expression: about as many
 // instructions, each of which costs memory for good and time for each byte of
 // a path.
-const maxExpression = 2000
+const maxExpression = 1000
 
 // maxStem bounds what is compared to find the expressions for a path.
 const maxStem = 64 // bytes

@@ -62,7 +62,6 @@ func splitHost(s string) (name, port string, err error) {
 	if len(s) > maxHost {
 		return "", "", errHost
 	}
-	name = s
 	if strings.HasPrefix(s, "[") {
 		i := strings.IndexByte(s, ']')
 		if i < 0 {
@@ -77,9 +76,7 @@ func splitHost(s string) (name, port string, err error) {
 		}
 		port = strings.TrimPrefix(port, ":")
 	} else {
-		if i := strings.IndexByte(s, ':'); i >= 0 {
-			name, port = s[:i], s[i+1:]
-		}
+		name, port, _ = strings.Cut(s, ":")
 		if !isHostname(name) {
 			return "", "", errHost
 		}

@@ -41,7 +41,7 @@ type segment struct {
 // end. It reaches to the end of the path when toEnd is set, less the verb.
 type variable struct {
 	name       string
-	start, end int16
+	start, end int
 	toEnd      bool
 }
 
@@ -136,7 +136,7 @@ func (p *pattern) String() string {
 	vars := p.variables
 	for i, s := range p.segments {
 		b.WriteByte('/')
-		if len(vars) > 0 && int(vars[0].start) == i {
+		if len(vars) > 0 && vars[0].start == i {
 			b.WriteString("{" + vars[0].name + "=")
 		}
 		switch s.kind {
@@ -147,7 +147,7 @@ func (p *pattern) String() string {
 		case rest:
 			b.WriteString("**")
 		}
-		if len(vars) > 0 && int(vars[0].end) == i+1 {
+		if len(vars) > 0 && vars[0].end == i+1 {
 			b.WriteByte('}')
 			vars = vars[1:]
 		}

@@ -202,9 +202,9 @@ func checkTemplate(t *testing.T, p *pattern) {
 		path += "/" + raw
 		for j, v := range p.variables {
 			switch {
-			case int(v.start) == i:
+			case v.start == i:
 				want[j] = text
-			case int(v.start) < i && i < int(v.end):
+			case v.start < i && i < v.end:
 				want[j] += "/" + text
 			}
 		}

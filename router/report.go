@@ -35,10 +35,10 @@ type Report struct {
 	Reason string `json:"reason"`
 }
 
-// Error implements error: the report in one line.
-func (r Report) Error() string {
+// String returns the report in one line.
+func (r Report) String() string {
 	var b strings.Builder
-	b.WriteString("router: service " + r.Service)
+	b.WriteString("service " + r.Service)
 	if r.Endpoint != "" {
 		b.WriteString(", endpoint " + r.Endpoint)
 	}

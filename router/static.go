@@ -16,7 +16,7 @@ func Static(services []*registry.Service, opts *Options) (*Table, error) {
 	t, reports := NewTable(upstream.NewPools(nil), opts).Next(services)
 	errs := make([]error, len(reports))
 	for i, r := range reports {
-		errs[i] = r
+		errs[i] = errors.New("router: " + r.String())
 	}
 	return t, errors.Join(errs...)
 }

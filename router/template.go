@@ -91,13 +91,13 @@ func (p *templateParser) parseVariable() error {
 	if len(p.variables) == maxVariables {
 		return fmt.Errorf("it has more than %d variables", maxVariables)
 	}
-	v := variable{name: name, start: int16(len(p.segments))}
+	v := variable{name: name, start: len(p.segments)}
 	for text := range strings.SplitSeq(segments, "/") {
 		if err := p.addSegment(text); err != nil {
 			return err
 		}
 	}
-	v.end = int16(len(p.segments))
+	v.end = len(p.segments)
 	p.rest = after
 	if !strings.HasPrefix(after, "/") {
 		p.rest, v.toEnd = "", true

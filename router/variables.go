@@ -17,11 +17,11 @@ func (p *pattern) setVariables(r *http.Request, path string) {
 	}
 	at, i := 0, 0 // the slash before segment i
 	for _, v := range p.variables {
-		at = skip(path, at, int(v.start)-i)
-		i = int(v.end)
+		at = skip(path, at, v.start-i)
+		i = v.end
 		end := len(path)
 		if !v.toEnd {
-			end = skip(path, at, i-int(v.start))
+			end = skip(path, at, i-v.start)
 		}
 		r.SetPathValue(v.name, decodeOrKeep(strings.TrimPrefix(path[at:end], "/")))
 		at = end

@@ -1,0 +1,383 @@
+package router_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/router"
+)
+
+func TestOrder(t *testing.T) {
+	tests := []struct {
+		name, request string
+		paths         []string // the first one is to win
+	}{
+		{"literal before variable", "/a/b", []string{"/a/b", "/a/{x}", "/*/b"}},
+		{"literal in front before one at the end", "/a/b", []string{"/a/{x}", "/{x}/b"}},
+		{"variable before rest", "/a/b", []string{"/a/{x}", "/a/**"}},
+		{"rest before expression", "/a/b", []string{"/a/**", "^/a/.*$"}},
+		{"expression with a literal segment before a variable", "/a/b", []string{"^/a/.*$", "/{x}/{y}"}},
+		{"expression without one after a variable", "/a/b", []string{"/{x}/{y}", "^/a.*$"}},
+		{"longer literal start of expressions", "/a/bcd", []string{"^/a/bc.*$", "^/a/b.*$", "^/a/.*$", "^.*$"}},
+		{"end before an empty rest", "/a", []string{"/a", "/a/**"}},
+		{"empty rest before a variable", "/a", []string{"/a/**", "/{x}"}},
+		{"verb before none", "/a/b:v", []string{"/a/{x}:v", "/a/{x}"}},
+		{"literal before a verb", "/a/b:v", []string{"/a/b:v", "/a/{x}:v"}},
+		{"rest with a verb", "/a/b/c:v", []string{"/a/**:v", "/a/**"}},
+		{"back from a dead end", "/a/b/c", []string{"/{x}/b/c", "/a/b/d", "/a/{y}/e", "/**"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			paths := slices.Clone(tt.paths)
+			for range 2 { // the order of announcements does not matter
+				var services []*registry.Service
+				for i, p := range paths {
+					services = append(services, service(fmt.Sprint("s", i), "path="+p))
+				}
+				table := static(t, nil, services...)
+				if got := pattern(table.Route(get(tt.request))); got != tt.paths[0] {
+					t.Errorf("Route(%s) of %v = %s, want %s", tt.request, paths, got, tt.paths[0])
+				}
+				slices.Reverse(paths)
+			}
+		})
+	}
+}
+
+func TestPaths(t *testing.T) {
+	tests := []struct {
+		path, request, want string // want is the variables, or an error
+	}{
+		{"/a/{x}", "/a/b", "x=b"},
+		{"/a/{x}", "/a/", "no route"},
+		{"/a/{x}", "/a", "no route"},
+		{"/a/{x}", "/a/b/", "no route"},
+		{"/a/{x}", "/a/b%2Fc", "x=b/c"},
+		{"/a/{x}", "/a/b%252Fc", "x=b%2Fc"},
+		{"/a/{x}", "/a/%e4%b8%96", "x=世"},
+		{"/a/{x}", "/a/b:v", "x=b:v"},
+		{"/a/{x}:v", "/a/b:v", "x=b"},
+		{"/a/{x}:v", "/a/b%3Av", "no route"},
+		{"/a/{x}:v", "/a/b:c:v", "x=b:c"},
+		{"/a/{x}:v", "/a/:v", "no route"},
+		{"/a/b", "/a/b:", "no route"},
+		{"/a/b", "/a/b/", "no route"},
+		{"/a/b/", "/a/b", "no route"},
+		{"/a/b", "//a/b", "no route"},
+		{"/a/b", "/a//b", "no route"},
+		{"/a//b", "/a//b", ""},
+		{"/a/b", "/a/%62", ""},
+		{"/a b", "/a%20b", "left-out"},
+		{"/a%20b", "/a%20b", ""},
+		{"/a%2Fb", "/a/b", "no route"},
+		{"/caf\u00e9", "/caf%C3%A9", ""},
+		{"/a/{x=**}", "/a/b//c%2Fd/", "x=b//c/d/"},
+		{"/a/{x=**}", "/a/", "x="},
+		{"/a/{x=**}", "/a", "x="},
+		{"/a/{x=**}:v", "/a/b/c:v", "x=b/c"},
+		{"/{x=a/*}/{y}", "/a/b/c", "x=a/b y=c"},
+		{"/{x=a/*/c}/{y=**}", "/a/b/c/d/e", "x=a/b/c y=d/e"},
+		{"/{a.b}/{a.c}", "/1/2", "a.b=1 a.c=2"},
+		{"/*/{x}", "/a/b", "x=b"},
+		{"/", "/", ""},
+		{"/**", "/", ""},
+		{"^/a/(?P<x>[^/]+)/(?P<y>.*)$", "/a/b%2Fc/d/e", "x=b/c y=d/e"},
+		{"^/a/(?P<x>%6)(?P<y>2)$", "/a/%62", "x=%6 y=2"},
+		{"^/a|/b$", "/b", ""},
+		{"^/a|/b$", "/x/b", "no route"},
+		{"^/a%20b/c$", "/a%20b/c", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.path+" "+tt.request, func(t *testing.T) {
+			table, err := router.Static([]*registry.Service{service("s", "path="+tt.path)}, nil)
+			r := get(tt.request)
+			if err == nil {
+				_, err = table.Route(r)
+			}
+			if err != nil {
+				if tt.want == "" || !strings.Contains(err.Error(), tt.want) {
+					t.Fatalf("error = %v, want %q", err, tt.want)
+				}
+				return
+			}
+			var got []string
+			for _, name := range []string{"x", "y", "a.b", "a.c"} {
+				if v := r.PathValue(name); v != "" || strings.Contains(tt.want, name+"=") {
+					got = append(got, name+"="+v)
+				}
+			}
+			if s := strings.Join(got, " "); s != tt.want {
+				t.Errorf("variables %q, want %q", s, tt.want)
+			}
+		})
+	}
+}
+
+func TestRefused(t *testing.T) {
+	table := static(t, nil, service("s", "path=/**"))
+	tests := []struct {
+		name string
+		edit func(*http.Request)
+		want int
+	}{
+		{"a path", target("/a/b"), 200},
+		{"dots that are no segments", target("/a/...;/.b/b."), 200},
+		{"dot", target("/a/./b"), 400},
+		{"dot dot", target("/a/../b"), 400},
+		{"dot dot at the end", target("/a/.."), 400},
+		{"escaped dot", target("/a/%2e/b"), 400},
+		{"escaped dot dot", target("/a/%2E%2e/b"), 400},
+		{"twice escaped dot dot", target("/a/%252e%252e/b"), 200},
+		{"dot dot within escaped slashes", target("/a%2F..%2Fb"), 400},
+		{"dot dot within backslashes", target(`/a\..\b`), 400},
+		{"dot dot within escaped backslashes", target("/a%5C..%5cb"), 400},
+		{"backslash", target("/a%5Cb"), 200},
+		{"NUL", target("/a%00b"), 400},
+		{"line feed", target("/a%0d%0aX:%20y"), 400},
+		{"DEL", target("/a%7f"), 400},
+		{"no path", func(r *http.Request) { r.URL.Path = "" }, 200},
+		{"relative", func(r *http.Request) { r.URL.Path = "a/b" }, 400},
+		{"opaque", func(r *http.Request) { r.URL.Path, r.URL.Opaque = "", "a:b" }, 400},
+		{"control", func(r *http.Request) { r.URL.Path = "/a\x00" }, 400},
+		{"star", func(r *http.Request) { r.Method, r.URL.Path = "OPTIONS", "*" }, 404},
+		{"CONNECT", func(r *http.Request) { r.Method, r.URL.Path = "CONNECT", "" }, 405},
+		{"host", host("api.example.com"), 200},
+		{"host and port", host("api.example.com:8080"), 200},
+		{"host and empty port", host("api.example.com:"), 200},
+		{"no host", host(""), 200},
+		{"IPv4", host("127.0.0.1:8080"), 200},
+		{"IPv6", host("[::1]:8080"), 200},
+		{"IPv6 without a port", host("[2001:db8::1]"), 200},
+		{"user", host("user@example.com"), 400},
+		{"slash", host("example.com/x"), 400},
+		{"bad port", host("example.com:http"), 400},
+		{"two ports", host("example.com:80:80"), 400},
+		{"bare IPv6", host("::1"), 400},
+		{"open bracket", host("[::1"), 400},
+		{"no IPv6", host("[abc]"), 400},
+		{"IPv4 in brackets", host("[127.0.0.1]"), 400},
+		{"zone", host("[fe80::1%25eth0]"), 400},
+		{"after the bracket", host("[::1]example.com"), 400},
+		{"port only", host(":80"), 400},
+		{"dot in front", host(".example.com"), 400},
+		{"long", host(strings.Repeat("a.", 200)), 400},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := httptest.NewRequest("GET", "http://example.com/a", nil)
+			tt.edit(r)
+			_, err := table.Route(r)
+			got := 200
+			if err != nil {
+				got = goapi.Status(err)
+			}
+			if got != tt.want {
+				t.Errorf("Route = %d (%v), want %d", got, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestHosts(t *testing.T) {
+	table := static(t, nil,
+		service("any", "path=/a"),
+		service("exact", "path=/a;host=Example.COM."),
+		service("port", "path=/a;host=example.com:8080"),
+		service("wildcard", "path=/a;host=*.example.com"),
+		service("wildcardport", "path=/a;host=*.example.com:8080"),
+		service("longer", "path=/a;host=*.b.example.com"),
+		service("six", "path=/a;host=[::1]"),
+		service("one", "path=/one;host=*.example.com"),
+	)
+	tests := []struct{ host, path, want string }{
+		{"other.test", "/a", "any"},
+		{"", "/a", "any"},
+		{"example.com", "/a", "exact"},
+		{"EXAMPLE.com", "/a", "exact"},
+		{"example.com.", "/a", "exact"},
+		{"example.com:443", "/a", "exact"},
+		{"example.com:8080", "/a", "port"},
+		{"Example.com.:8080", "/a", "port"},
+		{"a.example.com", "/a", "wildcard"},
+		{"a.example.com:8080", "/a", "wildcardport"},
+		{"x.a.example.com", "/a", "wildcard"},
+		{"b.example.com", "/a", "wildcard"},
+		{"a.b.example.com:1", "/a", "longer"},
+		{"notexample.com", "/a", "any"},
+		{"[::1]:80", "/a", "six"},
+		{"a.b.example.com", "/one", "one"},
+		{"example.com", "/one", "no route"},
+	}
+	for _, tt := range tests {
+		r := get(tt.path)
+		r.Host = tt.host
+		rt, err := table.Route(r)
+		got := fmt.Sprint(err)
+		if rt != nil {
+			got = rt.Service
+		}
+		if !strings.Contains(got, tt.want) {
+			t.Errorf("Route(%s%s) = %s, want %s", tt.host, tt.path, got, tt.want)
+		}
+	}
+}
+
+func TestMethods(t *testing.T) {
+	table := static(t, nil,
+		service("s", "name=Get;path=/a;method=get", "name=Post;path=/a;method=POST,PUT", "name=Rest;path=/**;method=DELETE",
+			"name=Head;path=/head;method=HEAD", "name=GetHead;path=/head;method=GET",
+			"name=Any;path=/any", "name=AnyPost;path=/any;method=POST", "name=Options;path=/options;method=OPTIONS,GET",
+			"name=Purge;path=/purge;method=PURGE"),
+	)
+	tests := []struct{ method, path, want string }{
+		{"GET", "/a", "Get"},
+		{"HEAD", "/a", "Get"},
+		{"PUT", "/a", "Post"},
+		{"DELETE", "/a", "Rest"},
+		{"PATCH", "/a", "405 DELETE, GET, HEAD, POST, PUT"},
+		{"get", "/a", "405 DELETE, GET, HEAD, POST, PUT"},
+		{"OPTIONS", "/a", "405 DELETE, GET, HEAD, POST, PUT"},
+		{"GET", "/b", "405 DELETE"},
+		{"HEAD", "/head", "Head"},
+		{"GET", "/head", "GetHead"},
+		{"POST", "/any", "AnyPost"},
+		{"GET", "/any", "Any"},
+		{"HEAD", "/any", "Any"},
+		{"OPTIONS", "/any", "Any"},
+		{"OPTIONS", "/options", "Options"},
+		{"PURGE", "/purge", "Purge"},
+	}
+	for _, tt := range tests {
+		r := get(tt.path)
+		r.Method = tt.method
+		if got := endpoint(table.Route(r)); got != tt.want {
+			t.Errorf("Route(%s %s) = %s, want %s", tt.method, tt.path, got, tt.want)
+		}
+	}
+}
+
+func TestPreflight(t *testing.T) {
+	table := static(t, nil, service("s",
+		"name=Get;path=/a;method=GET", "name=Any;path=/**", "name=Own;path=/own;method=OPTIONS", "name=Post;path=/own;method=POST"))
+	tests := []struct{ path, asked, want string }{
+		{"/a", "GET", "Get"},
+		{"/a", "PUT", "Any"},
+		{"/a", "", "Any"},
+		{"/own", "POST", "Own"},
+		{"/b", "DELETE", "Any"},
+	}
+	for _, tt := range tests {
+		r := get(tt.path)
+		r.Method = http.MethodOptions
+		r.Header.Set("Origin", "https://example.com")
+		if tt.asked != "" {
+			r.Header.Set("Access-Control-Request-Method", tt.asked)
+		}
+		if got := endpoint(table.Route(r)); got != tt.want {
+			t.Errorf("Route(preflight of %s %s) = %s, want %s", tt.asked, tt.path, got, tt.want)
+		}
+	}
+}
+
+// TestManyAlike: patterns that make a search try very many ways end in an error,
+// and soon.
+func TestManyAlike(t *testing.T) {
+	var services []*registry.Service
+	for _, first := range []string{"/a", "/*"} {
+		s := service("s" + first)
+		for i := range 1 << 13 {
+			path := first
+			for bit := range 13 {
+				path += "/" + []string{"a", "*"}[i>>bit&1]
+			}
+			s.Endpoints = append(s.Endpoints, announced(fmt.Sprintf("name=E%d;path=%s/end", i, path)))
+		}
+		services = append(services, s)
+	}
+	table := static(t, nil, append(services, service("z", "path=/z"))...)
+	if got := pattern(table.Route(get(strings.Repeat("/a", 14) + "/end"))); got != strings.Repeat("/a", 14)+"/end" {
+		t.Errorf("Route = %s, want the literal", got)
+	}
+	_, err := table.Route(get(strings.Repeat("/a", 14) + "/other"))
+	if !errors.Is(err, goapi.ErrNoRoute) || !strings.Contains(err.Error(), "too many patterns are alike") {
+		t.Errorf("Route error = %v, want that too many patterns are alike", err)
+	}
+	if got := pattern(table.Route(get("/z"))); got != "/z" {
+		t.Errorf("Route(/z) = %s: another service is hidden", got)
+	}
+}
+
+// TestExpressionsElsewhere: expressions that start otherwise cost nothing.
+func TestExpressionsElsewhere(t *testing.T) {
+	var services []*registry.Service
+	for i := range 2000 {
+		services = append(services, service(fmt.Sprint("s", i), fmt.Sprintf("path=^/svc%d(/.*)?$", i)))
+	}
+	table := static(t, nil, append(services, service("long", "path=^/"+strings.Repeat("x", 100)+"y*$"))...)
+	for path, want := range map[string]string{
+		"/svc7":                               "^/svc7(/.*)?$",
+		"/svc1999/a/b":                        "^/svc1999(/.*)?$",
+		"/" + strings.Repeat("x", 100) + "yy": "^/" + strings.Repeat("x", 100) + "y*$",
+	} {
+		if got := pattern(table.Route(get(path))); got != want {
+			t.Errorf("Route(%s) = %s, want %s", path, got, want)
+		}
+	}
+	if _, err := table.Route(get("/" + strings.Repeat("x", 8000))); !errors.Is(err, goapi.ErrNoRoute) {
+		t.Errorf("Route error = %v, want ErrNoRoute", err)
+	}
+}
+
+func TestRouteAllocations(t *testing.T) {
+	table := static(t, nil, service("s", "path=/a/b", "name=V;path=/c/{x}/{y}"))
+	r := get("/a/b")
+	if n := testing.AllocsPerRun(100, func() { _, _ = table.Route(r) }); n != 0 {
+		t.Errorf("a literal path allocates %v times, want 0", n)
+	}
+	r = get("/c/1/2")
+	empty := *r
+	if n := testing.AllocsPerRun(100, func() { *r = empty; _, _ = table.Route(r) }); n > 2 {
+		t.Errorf("a path with variables allocates %v times, want at most 2", n)
+	}
+}
+
+func FuzzRoute(f *testing.F) {
+	f.Add("GET", "example.com", "/a/b%2Fc", "")
+	f.Add("OPTIONS", "x.test:80", "/s/Call.It", "GET")
+	f.Add("POST", "[::1]", "//a:v", "")
+	f.Add("CONNECT", "user@host", "*", "")
+	f.Add("HEAD", "", "/%zz/..", "")
+	table, _ := router.Static([]*registry.Service{
+		service("s", "path=/a/{x},/a/{y=**}:v,/**,^/b/.*c$;method=GET,POST;host=*,*.test", "name=Call.It"),
+		service("t", "path=/a/*/c;handler=http"),
+	}, &router.Options{Resolver: first})
+	f.Fuzz(func(t *testing.T, method, host, path, asked string) {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Method, r.Host, r.URL.Path = method, host, path
+		if asked != "" {
+			r.Header.Set("Origin", "x")
+			r.Header.Set("Access-Control-Request-Method", asked)
+		}
+		rt, err := table.Route(r)
+		if (rt == nil) == (err == nil) {
+			t.Fatalf("Route(%q %q %q) = %v, %v: want exactly one", method, host, path, rt, err)
+		}
+		if err == nil {
+			return
+		}
+		if code := goapi.Status(err); code < 400 || code >= 500 {
+			t.Fatalf("Route(%q %q %q) error = %v, status %d: want 4xx", method, host, path, err, code)
+		}
+		var e *goapi.Error
+		if errors.As(err, &e) && (len(e.Detail) > 1000 || strings.ContainsFunc(e.Detail, func(r rune) bool { return r < ' ' || r == 0x7f })) {
+			t.Fatalf("Route(%q %q %q) detail = %q", method, host, path, e.Detail)
+		}
+	})
+}
