@@ -2,6 +2,8 @@ package test
 
 import (
 	"bufio"
+	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,13 +12,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/service"
 )
 
-// A node is a process of its own that serves HTTP. It writes a line for every
-// request it has read, so that a test knows what reached it even if the node
-// did not live to answer.
+// A node is a process of its own that serves HTTP and RPC. It writes a line for
+// every request it has read, so that a test knows what reached it even if the
+// node did not live to answer.
 type node struct {
 	id, address string
 
@@ -24,8 +28,12 @@ type node struct {
 	done chan struct{} // closed when its output has ended
 
 	mu   sync.Mutex
-	seen []string // "METHOD ID"
+	seen []string // what was requested
 }
+
+// work is how long a node takes for a request: long enough that it has some in
+// hand when it is killed.
+const work = 15 * time.Millisecond
 
 // serveNode is the node's process.
 func serveNode(id string) error {
@@ -42,11 +50,25 @@ func serveNode(id string) error {
 		return err
 	}
 	write("listening " + l.Addr().String())
-	return http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := service.New("node", nil)
+	s.Handle("Node.Echo", service.Method(func(_ context.Context, req *echo) (*echo, error) {
+		write(req.Request)
+		time.Sleep(work)
+		return &echo{Request: req.Request, Node: id}, nil
+	}), nil)
+	s.HandleHTTP(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // an error shows in the answer that does not come
-		write(r.Method + " " + r.Header.Get("X-Request"))
-		fmt.Fprintf(w, "%s %s", id, r.Header.Get("X-Request"))
+		write(strings.TrimPrefix(r.URL.Path, "/web/"))
+		time.Sleep(work)
+		_ = json.NewEncoder(w).Encode(echo{Request: strings.TrimPrefix(r.URL.Path, "/web/"), Node: id})
 	}))
+	return http.Serve(l, s)
+}
+
+// echo is what nodes read and answer.
+type echo struct {
+	Request string `json:"request"`
+	Node    string `json:"node"`
 }
 
 // startNode starts a node and kills it when the test ends.
@@ -97,12 +119,15 @@ func (n *node) requests() []string {
 	return append([]string(nil), n.seen...)
 }
 
-// announced returns the nodes as one service whose routes are /NAME/**.
+// announced returns the nodes as one service whose routes are /NAME/**, over
+// HTTP.
 func announced(name string, nodes ...*node) *registry.Service {
-	s := &registry.Service{Name: name, Version: "latest", Endpoints: []*registry.Endpoint{{
-		Name:     "Web",
-		Metadata: map[string]string{"endpoint": "Web", "handler": "http", "path": "/" + name + "/**"},
-	}}}
+	return announcedAs(name, "Web", map[string]string{"handler": "http", "path": "/" + name + "/**"}, nodes)
+}
+
+// announcedAs returns the nodes as one service with one endpoint.
+func announcedAs(name, endpoint string, metadata map[string]string, nodes []*node) *registry.Service {
+	s := &registry.Service{Name: name, Version: "latest", Endpoints: []*registry.Endpoint{{Name: endpoint, Metadata: metadata}}}
 	for _, n := range nodes {
 		s.Nodes = append(s.Nodes, &registry.Node{ID: n.id, Address: n.address})
 	}
