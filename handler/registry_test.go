@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -313,16 +314,19 @@ func TestRegistryStreamEnds(t *testing.T) {
 	})
 	t.Run("with a client that reads nothing", func(t *testing.T) {
 		reg := new(registry.Memory)
-		s := &registry.Service{Name: "a", Nodes: []*registry.Node{{ID: "a", Address: "10.0.0.1:80", Metadata: map[string]string{"a": strings.Repeat("a", 16<<20)}}}}
+		s := &registry.Service{Name: "a", Nodes: []*registry.Node{{ID: "a", Address: "10.0.0.1:80", Metadata: map[string]string{"a": strings.Repeat("a", 6<<20)}}}}
 		if err := reg.Register(t.Context(), s, 0); err != nil {
 			t.Fatal(err)
 		}
-		ended := make(chan string)
+		ended := make(chan string, 1)
 		h := handler.Registry(reg, &handler.RegistryOptions{Heartbeat: 100 * time.Millisecond})
 		c := dial(t, listen(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			h.ServeHTTP(w, r)
 			ended <- "by the handler"
 		})))
+		if tcp, ok := c.(*net.TCPConn); !ok || tcp.SetReadBuffer(4<<10) != nil {
+			t.Fatal("the connection has no buffer to make small")
+		}
 		send(t, c, "GET / HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n")
 		receive(t, ended)
 	})
