@@ -34,9 +34,9 @@ type announcement struct {
 // A claim is what a service wants to be routed to it: requests for one pattern,
 // one host or any, and one method or any.
 type claim struct {
+	route   *goapi.Route
 	method  string // "" is any
 	pattern pattern
-	route   *goapi.Route
 	host    string // "" is any; ".example.com" is a wildcard
 	// key is equal for claims of nodes that may serve each other's requests.
 	key string
@@ -96,9 +96,13 @@ func (r *reader) read(s *registry.Service) *announcement {
 		if e == nil || e.Metadata["subscriber"] == "true" {
 			continue
 		}
+		if size := metadataSize(e); size > maxMetadata {
+			a.leaveOut(&goapi.Endpoint{Name: e.Name}, fmt.Sprintf("its metadata has %d bytes, more than %d", size, maxMetadata))
+			continue
+		}
 		d := goapi.DecodeEndpoint(e)
-		if reason := suspect(d); reason != "" {
-			a.leaveOut(d, reason)
+		if d.Name == "" || d.Name != printable(d.Name, maxName) {
+			a.leaveOut(d, "its name is empty, too long or not printable")
 			continue
 		}
 		if isMethod(d) {
@@ -143,21 +147,13 @@ func (a *announcement) leaveOut(e *goapi.Endpoint, reason string) {
 	a.reports = append(a.reports, r)
 }
 
-// suspect says why nothing of an endpoint is used, if so.
-func suspect(e *goapi.Endpoint) string {
+// metadataSize returns the bytes of an endpoint's metadata.
+func metadataSize(e *registry.Endpoint) int {
 	size := 0
 	for k, v := range e.Metadata {
 		size += len(k) + len(v)
 	}
-	switch {
-	case size > maxMetadata:
-		return fmt.Sprintf("its metadata has %d bytes, more than %d", size, maxMetadata)
-	case e.Name == "":
-		return "it has no name"
-	case e.Name != printable(e.Name, maxName):
-		return "its name is too long, or not printable"
-	}
-	return ""
+	return size
 }
 
 // isMethod says whether an endpoint can be called by RPC. What has a URL

@@ -31,7 +31,7 @@ func TestLeftOut(t *testing.T) {
 		{"wildcard within", "path=/a;host=a.*.example.com", "is not a name"},
 		{"bad method", "path=/a;method=*", "is not a method; for any, announce none"},
 		{"CONNECT", "path=/a;method=connect", "CONNECT is never routed"},
-		{"no name", "name=;path=/a", "no name"},
+		{"no name", "name=;path=/a", "its name is empty"},
 		{"control characters in the name", "name=a\nb;path=/a", "not printable"},
 		{"long name", "name=" + strings.Repeat("a", 300) + ";path=/a", "too long"},
 		{"megabytes", "path=/a;x=" + strings.Repeat("x", 2<<20), "its metadata has 2097"},

@@ -103,7 +103,15 @@ func (s *search) end(n *node, verb string) *claim {
 	if n == nil || !s.spend(1) {
 		return nil
 	}
-	if c := s.pick(n.ends, verb); c != nil || n.tail == nil {
+	if n.end != nil {
+		if c := s.pick([]*claim{n.end}, verb); c != nil {
+			return c
+		}
+	}
+	if n.tail == nil {
+		return nil
+	}
+	if c := s.pick(n.tail.ends, verb); c != nil {
 		return c
 	}
 	return s.pick(n.tail.rests, verb) // "**" matches nothing, too

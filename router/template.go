@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"unicode/utf8"
+	"unique"
 )
 
 // parseTemplate reads a template as of google.api.http:
@@ -149,6 +150,7 @@ func (p *templateParser) addSegment(text string) error {
 		if s.text, err = readLiteral(text); err != nil {
 			return err
 		}
+		s.text = unique.Make(s.text).Value() // many services have the same segments
 	}
 	p.segments = append(p.segments, s)
 	return nil

@@ -9,19 +9,22 @@ import (
 // A node is a place in a trie of patterns: what the segments on the way to it
 // have matched. Tries do not change: edit returns a new one, which shares with
 // the old one all but the way to what changed.
+//
+// It has the size of a cache line: a search waits for memory most of its time.
 type node struct {
 	literals dict[*node] // by the text of the next segment
 	variable *node       // the next segment is "*"
-	ends     []*claim    // patterns that end here
-	tail     *tail       // patterns that match all that follows; nil is none
+	end      *claim      // of the pattern that ends here; nil if there is none, or more than one
+	tail     *tail       // the rarer parts; nil is none
 }
 
 // tail is the rarer part of a node.
 type tail struct {
-	rests []*claim // the pattern goes on with "**"
-	// exprs are regular expressions whose literal segments end here, by what
-	// the next segment of a path has to start with. Stems are not longer than
-	// longest.
+	ends  []*claim // of the patterns that end here, if there are several
+	rests []*claim // of those that go on with "**"
+	// exprs are of the regular expressions whose literal segments end here, by
+	// what the next segment of a path has to start with. Stems are not longer
+	// than longest.
 	exprs   dict[[]*claim]
 	longest int
 }
@@ -82,7 +85,7 @@ func (n *node) edit(h hasher, segments []segment, change func(*node)) *node {
 			e.literals = e.literals.remove(h, text)
 		}
 	}
-	if e.literals.isEmpty() && e.variable == nil && len(e.ends) == 0 && e.tail == nil {
+	if e.literals.isEmpty() && e.variable == nil && e.end == nil && e.tail == nil {
 		return nil
 	}
 	return &e
@@ -99,12 +102,15 @@ func (n *node) next(h hasher, s segment) *node {
 // claims returns the claims that stand where those of p do, whose trunk leads
 // to n.
 func (n *node) claims(h hasher, p *pattern) []*claim {
+	at := p.place()
 	switch {
-	case p.place() == atEnd:
-		return n.ends
+	case at == atEnd && n.end != nil:
+		return []*claim{n.end}
 	case n.tail == nil:
 		return nil
-	case p.place() == atRest:
+	case at == atEnd:
+		return n.tail.ends
+	case at == atRest:
 		return n.tail.rests
 	}
 	return n.tail.exprs.get(h, p.expr.stem)
@@ -113,16 +119,16 @@ func (n *node) claims(h hasher, p *pattern) []*claim {
 // setClaims replaces what claims returns. It is called on a node that nobody
 // has yet.
 func (n *node) setClaims(h hasher, p *pattern, claims []*claim) {
-	if p.place() == atEnd {
-		n.ends = claims
-		return
-	}
 	var t tail
 	if n.tail != nil {
 		t = *n.tail
 	}
-	switch {
-	case p.place() == atRest:
+	switch at := p.place(); {
+	case at == atEnd && len(claims) == 1:
+		n.end, t.ends = claims[0], nil
+	case at == atEnd:
+		n.end, t.ends = nil, claims
+	case at == atRest:
 		t.rests = claims
 	case len(claims) == 0:
 		t.exprs = t.exprs.remove(h, p.expr.stem)
@@ -131,7 +137,7 @@ func (n *node) setClaims(h hasher, p *pattern, claims []*claim) {
 		t.longest = max(t.longest, len(p.expr.stem))
 	}
 	n.tail = &t
-	if len(t.rests) == 0 && t.exprs.isEmpty() {
+	if len(t.ends) == 0 && len(t.rests) == 0 && t.exprs.isEmpty() {
 		n.tail = nil
 	}
 }
