@@ -100,8 +100,8 @@ func (f *forwarding) copyBody(resp *http.Response) error {
 			return clientGone(err)
 		}
 	}
-	buf := f.buffers.Get().(*[copySize]byte)
-	defer f.buffers.Put(buf)
+	buf := f.buffers.get()
+	defer f.buffers.put(buf)
 	var armed time.Time
 	for {
 		n, err := resp.Body.Read(buf[:])
@@ -116,7 +116,7 @@ func (f *forwarding) copyBody(resp *http.Response) error {
 				return clientGone(werr)
 			}
 		}
-		if err == io.EOF { //nolint:errorlint // an io.Reader returns it as it is
+		if err == io.EOF {
 			return nil
 		}
 		if err != nil {

@@ -98,7 +98,7 @@ func (b *body) next(p []byte) (int, error) {
 	default:
 		b.kept = append(b.kept, p[:n]...)
 	}
-	if err == io.EOF { //nolint:errorlint // an io.Reader returns it as it is, and others that wrap it mean something else
+	if err == io.EOF {
 		b.finish()
 	}
 	if err != nil {

@@ -135,7 +135,8 @@ func (h *registryHandler) stream(w http.ResponseWriter, r *http.Request, s strea
 			}
 		}()
 	}
-	if err = h.follow(ctx, watcher, s, name); ctx.Err() != nil {
+	err = h.follow(ctx, watcher, s, name)
+	if ctx.Err() != nil {
 		return nil // the client went away, or the gateway does
 	}
 	return err

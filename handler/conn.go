@@ -23,8 +23,20 @@ const (
 	idleGrain = 8
 )
 
+// buffers are what bodies are copied with. The zero value is ready for use.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) get() *[copySize]byte {
+	if buf, ok := b.pool.Get().(*[copySize]byte); ok {
+		return buf
+	}
+	return new([copySize]byte)
+}
+
+func (b *buffers) put(buf *[copySize]byte) { b.pool.Put(buf) }
+
 // newTransport returns a transport to services, which speaks HTTP/1.1.
-func newTransport(o *HTTPOptions, buffers *sync.Pool) *http.Transport {
+func newTransport(o *HTTPOptions, buffers *buffers) *http.Transport {
 	dial := o.DialContext
 	if dial == nil {
 		dial = (&net.Dialer{ControlContext: (*upstream.Guard)(nil).Control}).DialContext
@@ -56,7 +68,7 @@ type conn struct {
 	net.Conn
 
 	idle    time.Duration
-	buffers *sync.Pool
+	buffers *buffers
 	writes  atomic.Int64 // that have begun, less those that wrote nothing
 	armed   atomic.Int64 // when the deadlines were moved, in Unix nanoseconds
 }
@@ -81,8 +93,8 @@ func (c *conn) Write(p []byte) (int, error) {
 // ReadFrom implements io.ReaderFrom, which is what copies bodies of known
 // length to the service, each piece as it comes.
 func (c *conn) ReadFrom(r io.Reader) (int64, error) {
-	buf := c.buffers.Get().(*[copySize]byte)
-	defer c.buffers.Put(buf)
+	buf := c.buffers.get()
+	defer c.buffers.put(buf)
 	return io.CopyBuffer(struct{ io.Writer }{c}, r, buf[:])
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/textproto"
+	"slices"
 	"strings"
 
 	"github.com/goapi-dev/goapi"
@@ -60,21 +61,22 @@ func requestHeader(r *http.Request, trusted []netip.Prefix) (http.Header, error)
 // hold are net/http's to check; this is about readers who disagree on which part
 // of it is the host.
 func validHost(host string) bool {
-	port := ""
-	if end := strings.IndexByte(host, ']'); end >= 0 {
-		port = host[end+1:]
-		address, ok := strings.CutPrefix(host[:end], "[")
-		ip, err := netip.ParseAddr(address)
-		if !ok || err != nil || !ip.Is6() || ip.Zone() != "" {
-			return false
-		}
-	} else if strings.IndexByte(host, '[') >= 0 {
-		return false
-	} else if colon := strings.IndexByte(host, ':'); colon >= 0 {
-		port = host[colon:]
+	if !strings.ContainsAny(host, "[]") {
+		_, port, _ := strings.Cut(host, ":")
+		return isDigits(port)
 	}
-	return port == "" || port[0] == ':' && strings.Trim(port[1:], "0123456789") == ""
+	address, port, closed := strings.Cut(host, "]")
+	address, ok := strings.CutPrefix(address, "[")
+	ip, err := netip.ParseAddr(address)
+	if !ok || !closed || err != nil || !ip.Is6() || ip.Zone() != "" {
+		return false
+	}
+	port, ok = strings.CutPrefix(port, ":")
+	return (ok || port == "") && isDigits(port)
 }
+
+// isDigits says that s holds nothing but digits.
+func isDigits(s string) bool { return strings.Trim(s, "0123456789") == "" }
 
 // reserved says that a request's header never travels as the client sent it.
 // Names are in canonical form, as net/http reads them.
@@ -176,7 +178,7 @@ func via(r *http.Request) string {
 func keepOrigin(out http.Header, r *http.Request, values []string) {
 	peer, host, proto := values[0], values[2], values[3]
 	if list := r.Header["X-Forwarded-For"]; len(list) > 0 {
-		values[0] = strings.Join(append(list[:len(list):len(list)], peer), ", ")
+		values[0] = strings.Join(append(slices.Clip(list), peer), ", ")
 	}
 	for i, name := range []string{1: "X-Real-Ip", 2: "X-Forwarded-Host", 3: "X-Forwarded-Proto"} {
 		if v := r.Header[name]; i > 0 && len(v) > 0 {
@@ -185,7 +187,7 @@ func keepOrigin(out http.Header, r *http.Request, values []string) {
 	}
 	if list := r.Header["Forwarded"]; len(list) > 0 {
 		hop := fmt.Sprintf("for=%s;host=%q;proto=%s", forwardedNode(peer), host, proto)
-		out["Forwarded"] = []string{strings.Join(append(list[:len(list):len(list)], hop), ", ")}
+		out["Forwarded"] = []string{strings.Join(append(slices.Clip(list), hop), ", ")}
 	}
 	for name, v := range r.Header {
 		if strings.HasPrefix(name, "X-Forwarded-") && strings.IndexByte(name, '_') < 0 {
@@ -245,7 +247,7 @@ func copyAnswerHeader(dst, src http.Header) (bad string) {
 			return name
 		}
 		if have := dst[name]; have != nil {
-			values = append(have[:len(have):len(have)], values...)
+			values = append(slices.Clip(have), values...)
 		}
 		dst[name] = values
 	}

@@ -29,6 +29,8 @@ func TestValidHost(t *testing.T) {
 		{"[::1]]", false},
 		{"[[::1]]", false},
 		{"[", false},
+		{"[::1", false},
+		{"::1]", false},
 		{"]", false},
 		{"a[", false},
 		{"::1", false},

@@ -79,11 +79,7 @@ func (o *HTTPOptions) orDefault() HTTPOptions {
 // The handler is an io.Closer; Close closes the connections that are idle.
 func HTTP(opts *HTTPOptions) http.Handler {
 	o := opts.orDefault()
-	p := &proxy{
-		trusted: o.TrustedProxies,
-		idle:    o.Idle,
-		buffers: sync.Pool{New: func() any { return new([copySize]byte) }},
-	}
+	p := &proxy{trusted: o.TrustedProxies, idle: o.Idle}
 	p.transport = newTransport(&o, &p.buffers)
 	p.serve = p.forward
 	return p
@@ -93,7 +89,7 @@ func HTTP(opts *HTTPOptions) http.Handler {
 type proxy struct {
 	trusted   []netip.Prefix
 	idle      time.Duration
-	buffers   sync.Pool // of *[copySize]byte
+	buffers   buffers
 	transport *http.Transport
 	serve     goapi.HandlerFunc
 }

@@ -22,7 +22,7 @@ import (
 // BenchmarkHTTP guards what a forwarded request costs the gateway, from its
 // server to the connection to the node, beside BenchmarkReverseProxy.
 func BenchmarkHTTP(b *testing.B) {
-	benchmarkProxy(b, func(b *testing.B, service string) http.Handler {
+	benchmarkProxy(b, func(service string) http.Handler {
 		h := handler.HTTP(nil)
 		rt := &goapi.Route{
 			Service:  "bench",
@@ -35,7 +35,7 @@ func BenchmarkHTTP(b *testing.B) {
 
 // BenchmarkReverseProxy is the bare proxy of the standard library.
 func BenchmarkReverseProxy(b *testing.B) {
-	benchmarkProxy(b, func(b *testing.B, service string) http.Handler {
+	benchmarkProxy(b, func(service string) http.Handler {
 		rp := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: service})
 		rp.Transport = &http.Transport{MaxIdleConnsPerHost: 1 << 10}
 		rp.ErrorLog = log.New(io.Discard, "", 0)
@@ -48,7 +48,7 @@ type always struct{ rt *goapi.Route }
 
 func (a always) Route(*http.Request) (*goapi.Route, error) { return a.rt, nil }
 
-func benchmarkProxy(b *testing.B, proxy func(*testing.B, string) http.Handler) {
+func benchmarkProxy(b *testing.B, proxy func(string) http.Handler) {
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		size, _ := strconv.Atoi(r.URL.RawQuery)
@@ -56,7 +56,7 @@ func benchmarkProxy(b *testing.B, proxy func(*testing.B, string) http.Handler) {
 		_, _ = w.Write(make([]byte, size))
 	}))
 	defer service.Close()
-	front := httptest.NewServer(proxy(b, strings.TrimPrefix(service.URL, "http://")))
+	front := httptest.NewServer(proxy(strings.TrimPrefix(service.URL, "http://")))
 	defer front.Close()
 
 	for _, bm := range []struct {

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -180,11 +181,12 @@ func TestHTTPTellsTheExchange(t *testing.T) {
 }
 
 func TestHTTPSecureNodes(t *testing.T) {
-	service := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	service := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, r.Host, r.TLS.ServerName, r.Proto)
 	}))
+	service.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	service.StartTLS()
 	t.Cleanup(service.Close)
-	service.Config.ErrorLog = nil
 	roots := x509.NewCertPool()
 	roots.AddCert(service.Certificate())
 	for _, tt := range []struct {
@@ -202,7 +204,7 @@ func TestHTTPSecureNodes(t *testing.T) {
 			node := &registry.Node{ID: "n", Address: service.Listener.Addr().String(), Metadata: tt.meta}
 			set := upstream.NewPools(nil).Update("test", []*registry.Service{{Name: "test", Nodes: []*registry.Node{node}}}).All()
 			rt := &goapi.Route{Service: "test", Endpoint: new(goapi.Endpoint), Upstream: set}
-			gw := serveRoute(t, rt, &handler.HTTPOptions{TLS: &tls.Config{RootCAs: tt.roots}}) //nolint:gosec // of the default version
+			gw := serveRoute(t, rt, &handler.HTTPOptions{TLS: &tls.Config{RootCAs: tt.roots}})
 			got := exchange(t, gw, "POST / HTTP/1.1\r\nHost: public.test\r\nContent-Length: 1\r\n\r\na")
 			if status := finalStatus(got); status != tt.want {
 				t.Errorf("answer = %q, want %d", got, tt.want)

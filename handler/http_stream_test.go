@@ -289,8 +289,10 @@ func TestHTTPIsSlow(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			service := rawService(t, func(c net.Conn, r *bufio.Reader) {
-				_, _ = io.WriteString(c, tt.answer)
-				_, _ = io.Copy(io.Discard, r)
+				if _, err := http.ReadRequest(r); err == nil {
+					_, _ = io.WriteString(c, tt.answer)
+					_, _ = io.Copy(io.Discard, r)
+				}
 			})
 			rt := &goapi.Route{
 				Service: "test", Endpoint: new(goapi.Endpoint), Upstream: upstream.Static(service),

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -162,7 +163,7 @@ func TestHTTPForwardsHeader(t *testing.T) {
 			_, got, _ = strings.Cut(got, "\r\n\r\n") // what the service has seen is the body
 			lines := strings.Split(got, "\r\n")
 			for _, want := range tt.want {
-				if !hasLine(lines, want) {
+				if !slices.Contains(lines, want) {
 					t.Errorf("the service has seen\n%s\nwant a line %q", got, want)
 				}
 			}
@@ -542,13 +543,4 @@ func finalStatus(got string) int {
 			return resp.StatusCode
 		}
 	}
-}
-
-func hasLine(lines []string, want string) bool {
-	for _, line := range lines {
-		if line == want {
-			return true
-		}
-	}
-	return false
 }

@@ -172,7 +172,7 @@ func TestRegistryFails(t *testing.T) {
 type follower func() (string, error)
 
 // followers are the ways to follow changes.
-var followers = map[string]func(t *testing.T, url string) follower{ //nolint:gochecknoglobals // a table of two tests
+var followers = map[string]func(t *testing.T, url string) follower{
 	"events":    followEvents,
 	"WebSocket": followWebSocket,
 }
@@ -209,7 +209,7 @@ func followWebSocket(t *testing.T, url string) follower {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	t.Cleanup(cancel)
-	c, _, err := websocket.Dial(ctx, url, nil) //nolint:bodyclose // there is none
+	c, _, err := websocket.Dial(ctx, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +332,7 @@ func TestRegistryStreamEnds(t *testing.T) {
 	})
 	t.Run("with a client that says something", func(t *testing.T) {
 		url := "http://" + listen(t, handler.Registry(new(registry.Memory), nil))
-		c, _, err := websocket.Dial(t.Context(), url, nil) //nolint:bodyclose // there is none
+		c, _, err := websocket.Dial(t.Context(), url, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
