@@ -111,6 +111,7 @@ func TestLiveWithoutContact(t *testing.T) {
 			t.Errorf("Status = %+v, Age = %v, want contact", got, live.Age())
 		}
 
+		synctest.Wait()
 		for text, want := range map[string]int{
 			"registry lost": 2, "registry found": 2, "first table": 1, "not routed": 1,
 		} {

@@ -17,10 +17,7 @@ import (
 func (t *Table) Route(r *http.Request) (*goapi.Route, error) {
 	switch {
 	case r.Method == http.MethodConnect:
-		return nil, &goapi.Error{
-			Code: http.StatusMethodNotAllowed, ID: "goapi", Detail: "CONNECT is refused: this is no tunnel",
-			Header: http.Header{"Allow": {""}},
-		}
+		return nil, notAllowed("CONNECT is refused: this is no tunnel", "")
 	case r.URL.Path == "*":
 		return nil, goapi.NewError(http.StatusNotFound, "no route for the gateway as a whole (*)", goapi.ErrNoRoute)
 	}
@@ -42,7 +39,8 @@ func (t *Table) Route(r *http.Request) (*goapi.Route, error) {
 		c.pattern.setVariables(r, path)
 		return c.route, nil
 	case s.missed:
-		return nil, s.notAllowed(r, h)
+		allow := s.allowed(h)
+		return nil, notAllowed(fmt.Sprintf("no route for %s; its methods are %s", what(r, path), allow), allow)
 	}
 	return t.resolve(r, &s)
 }
@@ -69,9 +67,8 @@ func preflight(r *http.Request) string {
 	return r.Header.Get("Access-Control-Request-Method")
 }
 
-// notAllowed returns the error for a path that is routed, but for other
-// methods.
-func (s *search) notAllowed(r *http.Request, h host) error {
+// allowed returns the methods that the path is routed for.
+func (s *search) allowed(h host) string {
 	var methods []string
 	again := search{table: s.table, path: s.path, work: maxWork, others: &methods}
 	again.claim(h)
@@ -79,12 +76,14 @@ func (s *search) notAllowed(r *http.Request, h host) error {
 		methods = append(methods, http.MethodHead)
 	}
 	slices.Sort(methods)
-	allow := strings.Join(slices.Compact(methods), ", ")
-	return &goapi.Error{
-		Code: http.StatusMethodNotAllowed, ID: "goapi",
-		Detail: fmt.Sprintf("no route for %s; its methods are %s", what(r, s.path), allow),
-		Header: http.Header{"Allow": {allow}},
-	}
+	return strings.Join(slices.Compact(methods), ", ")
+}
+
+// notAllowed returns the error for a method, with those that are.
+func notAllowed(detail, allow string) error {
+	err := goapi.NewError(http.StatusMethodNotAllowed, detail, nil)
+	err.Header = http.Header{"Allow": {allow}}
+	return err
 }
 
 // what returns method and path of a request as an answer may show them.

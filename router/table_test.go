@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/goapi-dev/goapi"
@@ -123,9 +125,50 @@ func TestOnlyNodes(t *testing.T) {
 	if err != nil || rt2.Endpoint.Description != "other" || rt2.Upstream != rt.Upstream {
 		t.Errorf("Route(/a) = %v, %v, want the new description and the same Set", rt2, err)
 	}
+	valued := clone(changed)
+	valued.Endpoints[0].Request = &registry.Value{Name: "Req", Values: []*registry.Value{{Name: "id", Type: "string"}}}
+	withValues, _ := next.Next([]*registry.Service{valued})
+	again, _ := withValues.Next([]*registry.Service{clone(valued)})
+	if withValues == next || again != withValues {
+		t.Errorf("tables %p, with values %p, with equal values %p: want the last two to be the same", next, withValues, again)
+	}
 	if rt3, err := next.Route(get("/s/Call")); err != nil || rt3.Endpoint.Name != "Call" {
 		t.Errorf("Route(/s/Call) = %v, %v, want the method", rt3, err)
 	}
+}
+
+// TestTablesWhileRouting is for the race detector: a table may be used while
+// the next one is made.
+func TestTablesWhileRouting(*testing.T) {
+	var table atomic.Pointer[router.Table]
+	table.Store(newTable(&router.Options{Resolver: first}))
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	for range 2 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				for _, path := range []string{"/a", "/b/1", "/s/Call"} {
+					_, _ = table.Load().Route(get(path))
+				}
+				table.Load().Routes()
+				table.Load().Reports()
+				table.Load().Services()
+			}
+		})
+	}
+	for i := range 50 {
+		s := protocol("mucp", service("s", "path=/a", fmt.Sprintf("name=E%d;path=/b/{x%d}", i%5, i%3)))
+		s.Nodes[0].ID = fmt.Sprint(i % 7)
+		next, _ := table.Load().Next([]*registry.Service{s, service("t", "path=/a,/{")})
+		table.Store(next)
+	}
+	close(done)
+	wg.Wait()
 }
 
 func TestRoutes(t *testing.T) {
