@@ -174,7 +174,7 @@ func (s *Service) announceEndpoint(e *goapi.Endpoint, routed bool) {
 }
 
 func (s *Service) failf(format string, args ...any) {
-	s.err = errors.Join(s.err, fmt.Errorf("service "+s.name+": "+format, args...))
+	s.err = errors.Join(s.err, fmt.Errorf("service %s: %w", s.name, fmt.Errorf(format, args...)))
 }
 
 // Run serves and announces until ctx is done; then it withdraws the service,
