@@ -92,7 +92,7 @@ func (p *templateParser) parseVariable() error {
 	if len(p.variables) == maxVariables {
 		return fmt.Errorf("it has more than %d variables", maxVariables)
 	}
-	v := variable{name: name, start: len(p.segments)}
+	v := variable{name: unique.Make(name).Value(), start: len(p.segments)}
 	for text := range strings.SplitSeq(segments, "/") {
 		if err := p.addSegment(text); err != nil {
 			return err
