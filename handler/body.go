@@ -163,17 +163,14 @@ func (b *body) release(w http.ResponseWriter) {
 		return
 	}
 	b.over.Store(true)
-	if b.from.ProtoMajor == 1 {
-		// The rest of the body may never come. Besides, a server that is told
-		// of full duplex cannot go on to the next request behind a body that
-		// its handler left: it reads the connection twice at a time.
-		w.Header().Set("Connection", "close")
-	}
 	if !b.mu.TryLock() { // a read waits for the client
 		_ = b.rc.SetReadDeadline(time.Unix(1, 0))
 		b.mu.Lock()
 	}
 	defer b.mu.Unlock()
+	if !b.armed.IsZero() && b.from.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close") // a read that failed has ended the connection for its server
+	}
 	_ = b.rc.SetReadDeadline(time.Now().Add(lateBody))
 }
 

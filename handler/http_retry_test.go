@@ -159,6 +159,21 @@ func TestHTTPReplaysBody(t *testing.T) {
 	}
 }
 
+// TestHTTPHoldsNothingAgainstOthers has a node break off within a body that is
+// not kept: the others, which never got the request, are well.
+func TestHTTPHoldsNothingAgainstOthers(t *testing.T) {
+	var b breaker
+	rt := &goapi.Route{Service: "test", Endpoint: new(goapi.Endpoint), Upstream: upstream.Static(b.start(t), b.start(t), b.start(t))}
+	exchange(t, serveRoute(t, rt, nil), "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"+strings.Repeat("a", 100000))
+	failures := 0
+	for _, st := range rt.Upstream.Nodes() {
+		failures += st.Failures
+	}
+	if failures != 1 {
+		t.Errorf("%d failures are held against nodes, want 1", failures)
+	}
+}
+
 func TestHTTPTellsTheExchange(t *testing.T) {
 	b := breaker{answers: 1}
 	live := b.start(t)

@@ -10,10 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/goapi-dev/goapi"
-	"github.com/goapi-dev/goapi/handler"
-	"github.com/goapi-dev/goapi/upstream"
 )
 
 const okHead = "HTTP/1.1 200 OK\r\n"
@@ -202,8 +198,8 @@ func TestHTTPExpectContinue(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			service := rawService(t, func(c net.Conn, r *bufio.Reader) {
 				req, err := http.ReadRequest(r)
-				if err != nil || req.Header.Get("Expect") != "100-continue" {
-					return
+				if err != nil || req.Header.Get("Expect") != "100-continue" || !req.Close {
+					return // without Connection: close, the client could be told to go on behind a refusal
 				}
 				_, _ = io.WriteString(c, tt.first)
 				body, err := io.ReadAll(req.Body)
@@ -265,49 +261,6 @@ func TestHTTPClientGoes(t *testing.T) {
 			c.Close()
 			if got := receive(t, ended); got != "without a whole body" {
 				t.Errorf("the connection to the service ended %s", got)
-			}
-		})
-	}
-}
-
-// TestHTTPIsSlow has every way to make no progress.
-func TestHTTPIsSlow(t *testing.T) {
-	const brief = 100 * time.Millisecond
-	tests := []struct {
-		name, request, answer string
-		timeout, idle         time.Duration
-		status                int // 0: the answer breaks off
-	}{
-		{"service before its answer", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "", brief, 0, 504},
-		{"service within its head", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\nX-A", brief, 0, 504},
-		{"service within its answer", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", okHead + "Content-Length: 9\r\n\r\nabc", 0, brief, 0},
-		{"client, with a body of known length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc", "", brief, 0, 408},
-		{"client, with a body in chunks", "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "", brief, 0, 408},
-		{"client, by its idle time", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc", "", 0, brief, 408},
-		{"client, with its first byte", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n", "", brief, 0, 408},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			service := rawService(t, func(c net.Conn, r *bufio.Reader) {
-				if _, err := http.ReadRequest(r); err == nil {
-					_, _ = io.WriteString(c, tt.answer)
-					_, _ = io.Copy(io.Discard, r)
-				}
-			})
-			rt := &goapi.Route{
-				Service: "test", Endpoint: new(goapi.Endpoint), Upstream: upstream.Static(service),
-				Policy: &goapi.Policy{Upstream: upstream.Policy{Tries: 1, TryTimeout: tt.timeout}},
-			}
-			gw := serveRoute(t, rt, &handler.HTTPOptions{Idle: tt.idle})
-			got := exchange(t, gw, tt.request)
-			if tt.status == 0 {
-				if whole(got, "GET") {
-					t.Errorf("answer = %q, want one that breaks off", got)
-				}
-				return
-			}
-			if status := finalStatus(got); status != tt.status {
-				t.Errorf("answer = %q, want %d", got, tt.status)
 			}
 		})
 	}

@@ -1,0 +1,85 @@
+package handler
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/goapi-dev/goapi/upstream"
+)
+
+// TestBodyReaders has a second attempt begin while the first still waits for
+// the client: what comes is the second one's.
+func TestBodyReaders(t *testing.T) {
+	client, wire := io.Pipe()
+	r := &http.Request{Body: client, ContentLength: 6, ProtoMajor: 1}
+	b := newBody(r, http.NewResponseController(httptest.NewRecorder()), 0, true)
+	open := func() *bodyReader {
+		out := new(http.Request)
+		b.open(out, new(upstream.Try))
+		rd, ok := out.Body.(*bodyReader)
+		if !ok {
+			t.Fatalf("body = %T, want a bodyReader", out.Body)
+		}
+		return rd
+	}
+	first := open()
+	late := make(chan error)
+	go func() {
+		_, err := io.ReadAll(first)
+		late <- err
+	}()
+	wire.Write([]byte("abc")) //nolint:errcheck // of a pipe: when it was read
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second := open()
+	go func() {
+		wire.Write([]byte("def")) //nolint:errcheck // as above
+		wire.Close()
+	}()
+	got, err := io.ReadAll(second)
+	if string(got) != "abcdef" || err != nil {
+		t.Errorf("second reader = %q, %v, want abcdef", got, err)
+	}
+	if err := <-late; !errors.Is(err, errDetached) {
+		t.Errorf("first reader = %v, want errDetached", err)
+	}
+	third, err := io.ReadAll(open())
+	if string(third) != "abcdef" || err != nil {
+		t.Errorf("third reader = %q, %v, want abcdef again", third, err)
+	}
+}
+
+// TestBodyKeeps has bodies around what is kept.
+func TestBodyKeeps(t *testing.T) {
+	tests := []struct {
+		name string
+		size int64
+		keep bool
+		lost bool
+	}{
+		{"nothing was read", 0, true, false},
+		{"nothing was read, and nothing is kept", 0, false, false},
+		{"all is kept", maxReplay, true, false},
+		{"one byte too many", maxReplay + 1, true, true},
+		{"not to be kept", 1, false, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := &http.Request{Body: io.NopCloser(strings.NewReader(strings.Repeat("a", maxReplay*2))), ContentLength: -1, ProtoMajor: 1}
+			b := newBody(r, http.NewResponseController(httptest.NewRecorder()), 0, tt.keep)
+			out := new(http.Request)
+			b.open(out, new(upstream.Try))
+			if _, err := io.CopyN(io.Discard, struct{ io.Reader }{out.Body}, tt.size); err != nil {
+				t.Fatal(err)
+			}
+			if got := b.lost.Load(); got != tt.lost {
+				t.Errorf("lost = %v, want %v", got, tt.lost)
+			}
+		})
+	}
+}
