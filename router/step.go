@@ -12,6 +12,7 @@ type step struct {
 	services []*registry.Service
 	changed  bool
 	slots    map[string]*claimed // that services want or give up in this step
+	order    []*claimed          // the slots; what a service has is made side by side in memory
 	ranks    map[string]int      // where services are in the list; made when needed
 
 	before, now []Report // of what changes
@@ -25,6 +26,7 @@ type contest struct {
 
 // claimed is a slot in a step.
 type claimed struct {
+	key    string
 	was    contest
 	claims []*claim // now; one for each service
 }
@@ -65,7 +67,7 @@ func (s *step) slot(c *claim) *claimed {
 	if slot := s.slots[key]; slot != nil {
 		return slot
 	}
-	slot := new(claimed)
+	slot := &claimed{key: key}
 	if was := s.table.contests.get(s.table.hasher, key); was != nil {
 		slot.was = *was
 		slot.claims = append(slot.claims, was.waiting...)
@@ -76,13 +78,14 @@ func (s *step) slot(c *claim) *claimed {
 		slot.claims = append(slot.claims, slot.was.holder)
 	}
 	s.slots[key] = slot
+	s.order = append(s.order, slot)
 	return slot
 }
 
 // settle decides who has the slots.
 func (s *step) settle() {
 	t := &s.table
-	for key, slot := range s.slots {
+	for _, slot := range s.order {
 		now := s.decide(slot)
 		if was := slot.was.holder; now.holder != was {
 			c := now.holder
@@ -92,9 +95,9 @@ func (s *step) settle() {
 			t.setTrie(c.host, t.trie(c.host).put(t.hasher, &c.pattern, c.method, now.holder))
 		}
 		if len(now.waiting) > 0 {
-			t.contests = t.contests.set(t.hasher, key, &now)
+			t.contests = t.contests.set(t.hasher, slot.key, &now)
 		} else if len(slot.was.waiting) > 0 {
-			t.contests = t.contests.remove(t.hasher, key)
+			t.contests = t.contests.remove(t.hasher, slot.key)
 		}
 		s.before = append(s.before, slot.was.reports()...)
 		s.now = append(s.now, now.reports()...)
