@@ -64,7 +64,11 @@ func (f *forwarding) answer(try *upstream.Try, resp *http.Response) error {
 	if f.body != nil && !f.body.ended.Load() {
 		f.body.extend(f.idle)
 		if f.r.ProtoMajor == 1 {
-			h["Connection"] = []string{"close"} // the rest of the body may never be read
+			// The rest of the body may never be read. This also lets body and
+			// answer stream at once: net/http reads the body of a connection that
+			// is to be used again before it writes. EnableFullDuplex, which would
+			// do so, makes it panic when a body that nobody read is short.
+			h["Connection"] = []string{"close"}
 		}
 	}
 	var trailer []string

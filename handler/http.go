@@ -212,7 +212,6 @@ func (f *forwarding) takeBody(keep bool) error {
 		}
 		f.expect = true
 	}
-	_ = f.rc.EnableFullDuplex() // a writer that cannot streams one way after the other
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -211,6 +212,9 @@ func TestHTTPRefuses(t *testing.T) {
 			if want := fmt.Sprintf("HTTP/1.1 %d ", tt.want); !strings.HasPrefix(got, want) {
 				t.Errorf("answer = %q, want %q", got, want)
 			}
+			if closes := strings.Contains(got, "\r\nConnection: close\r\n"); tt.name == "CONNECT" && !closes {
+				t.Errorf("answer = %q, want the connection to end", got)
+			}
 			if n := service.whole(); n != 0 {
 				t.Errorf("the service has seen %d whole requests, want 0", n)
 			}
@@ -368,9 +372,21 @@ func httpHandler(t testing.TB, opts *handler.HTTPOptions) http.Handler {
 // listen returns the address of a server of h.
 func listen(t testing.TB, h http.Handler) string {
 	t.Helper()
-	srv := httptest.NewServer(h)
+	srv := httptest.NewUnstartedServer(h)
+	srv.Config.ErrorLog = slog.NewLogLogger(slog.NewTextHandler(noPanic{t}, nil), slog.LevelError)
+	srv.Start()
 	t.Cleanup(srv.Close)
 	return srv.Listener.Addr().String()
+}
+
+// noPanic is a log of a server in which there must be no panic.
+type noPanic struct{ t testing.TB }
+
+func (n noPanic) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("panic")) {
+		n.t.Errorf("the server logged %s", p)
+	}
+	return len(p), nil
 }
 
 // echo is a service that answers with the head that it has seen.

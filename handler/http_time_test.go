@@ -225,10 +225,15 @@ func TestHTTPBreaksOffWhileClientIsSilent(t *testing.T) {
 			_, _ = http.ReadRequest(r)
 		})
 		send(t, c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
+		go func() {
+			time.Sleep(30*time.Second + 500*time.Millisecond) // when the gateway has given up
+			_, _ = io.WriteString(c, "defghi")
+		}()
 		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
+		_, _ = io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()
 		if resp.StatusCode < 400 || !resp.Close {
 			t.Errorf("answer = %d, close %v, want an error and the end of the connection", resp.StatusCode, resp.Close)

@@ -107,7 +107,7 @@ func TestRegistryRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			reg := new(registry.Memory)
+			reg := new(lax)
 			w := ask(handler.Registry(reg, nil), tt.method, tt.query, tt.kind, tt.body)
 			var e struct{ Detail string }
 			if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || w.Code != tt.status || !strings.Contains(e.Detail, tt.want) && tt.status != 405 {
@@ -116,11 +116,28 @@ func TestRegistryRefuses(t *testing.T) {
 			if tt.status == 405 && w.Header().Get("Allow") != tt.want {
 				t.Errorf("Allow = %q, want %q", w.Header().Get("Allow"), tt.want)
 			}
-			if all, err := reg.List(context.Background()); err != nil || len(all) != 0 {
-				t.Errorf("List() = %v, %v, want nothing", all, err)
+			if reg.changes != 0 {
+				t.Error("the registry was changed")
 			}
 		})
 	}
+}
+
+// lax is a registry that takes anything.
+type lax struct {
+	registry.Memory
+
+	changes int
+}
+
+func (l *lax) Register(context.Context, *registry.Service, time.Duration) error {
+	l.changes++
+	return nil
+}
+
+func (l *lax) Deregister(context.Context, *registry.Service) error {
+	l.changes++
+	return nil
 }
 
 // failing is a registry that fails.
