@@ -130,7 +130,9 @@ func (b *body) extend(limit time.Duration) {
 
 // finish takes over the trailer.
 func (b *body) finish() {
-	b.tail = make(http.Header, len(b.from.Trailer))
+	if b.from.Trailer != nil {
+		b.tail = make(http.Header, len(b.from.Trailer))
+	}
 	for name, values := range b.from.Trailer {
 		if !forbiddenTrailer(name) {
 			b.tail[name] = values

@@ -7,9 +7,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/upstream"
 )
 
 const okHead = "HTTP/1.1 200 OK\r\n"
@@ -149,6 +153,46 @@ func TestHTTPPassesTrailersOn(t *testing.T) {
 	}
 	if resp.Trailer.Get("X-Sum") != "1" || resp.Trailer.Get("X-More") != "2" || strings.Contains(got, "Set-Cookie") {
 		t.Errorf("answer = %q, want X-Sum and X-More in its trailer", got)
+	}
+}
+
+// TestHTTPForHTTP2 has a client that speaks HTTP/2, with a body that waits for
+// its answer, and trailers.
+func TestHTTPForHTTP2(t *testing.T) {
+	service := rawService(t, func(c net.Conn, r *bufio.Reader) {
+		req, err := http.ReadRequest(r)
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(c, okHead+"Trailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n")
+		body, err := io.ReadAll(req.Body)
+		if err == nil {
+			fmt.Fprintf(c, "%x\r\n%s\r\n0\r\nX-Sum: %s\r\n\r\n", len(body), body, req.Trailer.Get("X-T"))
+		}
+	})
+	rt := &goapi.Route{Service: "test", Endpoint: new(goapi.Endpoint), Upstream: upstream.Static(service)}
+	srv := httptest.NewUnstartedServer(goapi.With(rt, httpHandler(t, nil)))
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	body, feed := io.Pipe()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Trailer = http.Header{"X-T": {"v"}}
+	resp, err := srv.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.WriteString(feed, "abc"); err != nil {
+		t.Fatal(err)
+	}
+	feed.Close()
+	got, err := io.ReadAll(resp.Body)
+	if err != nil || string(got) != "abc" || resp.ProtoMajor != 2 || resp.Trailer.Get("X-Sum") != "v" {
+		t.Errorf("answer = %s %q, %v, trailer %v, want abc over HTTP/2, and X-Sum: v", resp.Proto, got, err, resp.Trailer)
 	}
 }
 
