@@ -107,10 +107,12 @@ func (s *Server) Run(ctx context.Context, h http.Handler) error {
 	if err := s.http.Shutdown(drain); err != nil {
 		s.opts.Logger.Warn("requests cut off: they outlasted the drain time",
 			slog.String("address", s.Addr().String()), slog.Duration("drain", s.opts.Drain))
-		cut()
+		// First the connections: a handler that returns because its context
+		// ends must not look as if it had answered.
 		if err := s.http.Close(); err != nil {
 			s.opts.Logger.Debug("close", slog.Any("error", err))
 		}
+		cut()
 	}
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("server: %s: %w", s.Addr(), err)

@@ -17,4 +17,9 @@ gateway=$!
   python3 examples/python/hello.py "${service##*:}" &
 register=$!
 
-curl --silent --show-error --fail --retry 40 --retry-delay 1 --retry-all-errors --max-time 60 "http://$address/hello/john"
+# The service is reached when its announcement is; a gateway or service that did
+# not start says why itself.
+until curl --silent --fail --max-time 5 "http://$address/hello/john"; do
+  kill -0 "$gateway" && kill -0 "$register" || exit 1
+  sleep 0.1
+done
