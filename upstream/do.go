@@ -11,8 +11,9 @@ import (
 // Do serves a request: it picks a node, calls attempt, and when that fails,
 // tries again on another node what is safe to try again. Attempt is not called
 // twice at a time. Its context is the try's: it ends when attempt returns, when
-// the request's does, and when the policy's TryTimeout has passed without an
-// answer (its cause is then a context.DeadlineExceeded).
+// the request's does, and when the policy's TryTimeout, or what is left of its
+// Timeout, has passed without an answer (its cause is then a
+// context.DeadlineExceeded).
 //
 // What decides on an attempt that returns an error, in this order:
 //
@@ -28,7 +29,7 @@ import (
 //     requests, and ten.
 //   - Sent, and it is not: final.
 //
-// When tries, nodes or budget are used up, Do returns a [*NodeError] that wraps
+// When tries, nodes, budget or the policy's Timeout are used up, Do returns a [*NodeError] that wraps
 // the error of the last attempt. [ErrNoNodes] means that the Set is empty. Nil
 // means that an attempt returned nil, which counts as Answered.
 func (s *Set) Do(ctx context.Context, c Call, attempt func(context.Context, *Try) error) error {
@@ -39,6 +40,7 @@ func (s *Set) Do(ctx context.Context, c Call, attempt func(context.Context, *Try
 	pol := c.Policy.orDefault()
 	now := s.pool.pools.now()
 	s.pool.budget.deposit(now)
+	end := now + pol.Timeout
 	var (
 		room  [4]*node
 		tried = room[:0]
@@ -51,7 +53,7 @@ func (s *Set) Do(ctx context.Context, c Call, attempt func(context.Context, *Try
 		}
 		n.inFlight.Add(1) // at once: others pick at the same time
 		tried = append(tried, n)
-		t := &Try{Node: n.announced.Load(), N: len(tried), pool: s.pool, node: n, picked: now, timeout: pol.TryTimeout}
+		t := &Try{Node: n.announced.Load(), N: len(tried), pool: s.pool, node: n, picked: now, timeout: min(pol.TryTimeout, end-now)}
 		err := t.run(ctx, probe, attempt)
 		if err == nil {
 			return nil
@@ -62,7 +64,7 @@ func (s *Set) Do(ctx context.Context, c Call, attempt func(context.Context, *Try
 			return err
 		}
 		safe := !failed.Sent || c.Idempotent
-		if !safe || t.N == pol.Tries || failed.Sent && !s.pool.budget.withdraw(now) {
+		if !safe || t.N == pol.Tries || now >= end || failed.Sent && !s.pool.budget.withdraw(now) {
 			return failed
 		}
 		last, nodes = failed, s.list()

@@ -100,8 +100,8 @@ func (p *Pool) All() *Set { return &p.all }
 // Set returns the nodes whose announcement satisfies holds, and keeps it so
 // with every Update. A key stands for one condition: while some announcement
 // satisfies it, the same key returns the same Set, and holds is not looked at
-// again. When an Update finds none that does, the pool forgets the Set, which
-// stays empty.
+// again. When an Update finds none that does, the pool forgets the Set. The Set
+// keeps the nodes that it had last, for requests that were routed to it before.
 //
 // Holds is kept and must not change its mind about a service.
 func (p *Pool) Set(key string, holds func(*registry.Service) bool) *Set {
@@ -123,6 +123,10 @@ func (p *Pool) Set(key string, holds func(*registry.Service) bool) *Set {
 func (p *Pool) update(services []*registry.Service) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if len(services) == 0 {
+		p.announced, p.sets = nil, nil // the Sets keep their nodes
+		return
+	}
 	old := p.all.list()
 	known := make(map[string]*node, len(old))
 	for _, n := range old {
@@ -168,7 +172,7 @@ func keep(known *node, rn *registry.Node) *node {
 }
 
 // refresh brings a Set to what is announced. It says whether any announcement
-// holds the Set's condition.
+// holds the Set's condition; if not, the Set stays as it is.
 func (p *Pool) refresh(s *Set) bool {
 	held := make([]*announcement, 0, 8)
 	size := 0
@@ -178,16 +182,19 @@ func (p *Pool) refresh(s *Set) bool {
 			size += len(a.nodes)
 		}
 	}
+	if len(held) == 0 {
+		return false
+	}
 	if len(held) == len(p.announced) { // nearly always: nothing of its own
 		s.nodes.Store(p.all.nodes.Load())
-		return len(held) > 0
+		return true
 	}
 	nodes := make([]*node, 0, size)
 	for _, a := range held {
 		nodes = append(nodes, a.nodes...)
 	}
 	s.nodes.Store(&nodes)
-	return len(held) > 0
+	return true
 }
 
 // Static returns a Set of fixed addresses, each host:port, in Pools of its own.

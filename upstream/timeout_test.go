@@ -38,7 +38,11 @@ func TestTryTimeout(t *testing.T) {
 		{name: "before anything was sent", attempt: func(ctx context.Context, _ *upstream.Try) error {
 			<-ctx.Done()
 			return ctx.Err()
-		}, took: 90 * time.Second, timeout: true},
+		}, took: 30 * time.Second, timeout: true},
+		{
+			name: "of all tries", policy: &upstream.Policy{TryTimeout: 2 * time.Second, Timeout: 3 * time.Second}, attempt: hang,
+			call: upstream.Call{Idempotent: true}, took: 3 * time.Second, timeout: true,
+		},
 		{name: "hidden by the attempt", attempt: func(ctx context.Context, try *upstream.Try) error {
 			_ = hang(ctx, try)
 			return errRefused

@@ -20,8 +20,8 @@ package upstream
 import "time"
 
 const (
-	defaultTries      = 3
-	defaultTryTimeout = 30 * time.Second
+	defaultTries   = 3
+	defaultTimeout = 30 * time.Second
 )
 
 // A Policy says how the nodes of a route are tried. A nil *Policy, and a zero
@@ -32,6 +32,9 @@ type Policy struct {
 	// TryTimeout bounds the time from picking a node to Try.Answered.
 	// Default: 30 s.
 	TryTimeout time.Duration
+	// Timeout bounds that time for all tries together: no try begins later, and
+	// none gets more than what is left. Default: 30 s.
+	Timeout time.Duration
 }
 
 // orDefault returns p with every zero field at its default; p may be nil.
@@ -44,7 +47,10 @@ func (p *Policy) orDefault() Policy {
 		d.Tries = defaultTries
 	}
 	if d.TryTimeout <= 0 {
-		d.TryTimeout = defaultTryTimeout
+		d.TryTimeout = defaultTimeout
+	}
+	if d.Timeout <= 0 {
+		d.Timeout = defaultTimeout
 	}
 	return d
 }
