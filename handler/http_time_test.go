@@ -123,7 +123,7 @@ func TestHTTPStandsStill(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := servePipes(t, upstream.Policy{TryTimeout: tt.timeout}, func(c net.Conn, r *bufio.Reader) {
+				c := servePipes(t, upstream.Policy{TryTimeout: tt.timeout, Timeout: tt.timeout * 3}, func(c net.Conn, r *bufio.Reader) {
 					if _, err := http.ReadRequest(r); err == nil {
 						go func() { _, _ = io.WriteString(c, tt.answer) }()
 						_, _ = io.Copy(io.Discard, r)

@@ -20,6 +20,9 @@ type Options struct {
 	// IdleTimeout bounds the time a connection waits for its next request.
 	// Default: 2 min.
 	IdleTimeout time.Duration
+	// WriteTimeout bounds the time in which a client takes nothing of what is
+	// written to it. Default: 5 min.
+	WriteTimeout time.Duration
 	// MaxHeader bounds the header block of a request, in bytes. Default: 64 KiB.
 	MaxHeader int
 	// Drain bounds the time that requests in flight get when Run ends.
@@ -34,16 +37,19 @@ func (o *Options) orDefault() Options {
 	if o != nil {
 		d = *o
 	}
-	if d.HeaderTimeout == 0 {
+	if d.HeaderTimeout <= 0 {
 		d.HeaderTimeout = 10 * time.Second
 	}
-	if d.IdleTimeout == 0 {
+	if d.IdleTimeout <= 0 {
 		d.IdleTimeout = 2 * time.Minute
 	}
-	if d.MaxHeader == 0 {
+	if d.WriteTimeout <= 0 {
+		d.WriteTimeout = 5 * time.Minute
+	}
+	if d.MaxHeader <= 0 {
 		d.MaxHeader = 64 << 10
 	}
-	if d.Drain == 0 {
+	if d.Drain <= 0 {
 		d.Drain = 30 * time.Second
 	}
 	if d.Logger == nil {
@@ -70,7 +76,7 @@ func Listen(ctx context.Context, address string, opts *Options) (*Server, error)
 	o := opts.orDefault()
 	return &Server{
 		opts:     o,
-		listener: l,
+		listener: &listener{Listener: l, timeout: o.WriteTimeout},
 		http: &http.Server{
 			ReadHeaderTimeout: o.HeaderTimeout,
 			IdleTimeout:       o.IdleTimeout,

@@ -1,0 +1,67 @@
+package server_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goapi-dev/goapi/server"
+)
+
+// TestClientThatDoesNotRead asks for more than the sockets hold, and reads
+// nothing: the handler must not wait for ever.
+func TestClientThatDoesNotRead(t *testing.T) {
+	answer := []byte(strings.Repeat("x", 32<<20))
+	failed := make(chan error, 1)
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, err := w.Write(answer)
+		failed <- err
+	})
+	s, _, _ := start(t, h, &server.Options{WriteTimeout: 100 * time.Millisecond})
+	conn := dial(t, s.Addr().String())
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	select {
+	case err := <-failed:
+		if err == nil {
+			t.Error("Write to a client that does not read = nil, want a timeout")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("Write still waits for a client that does not read")
+	}
+}
+
+// TestClientThatReadsSlowly takes longer for an answer than the timeout, but is
+// never idle for so long.
+func TestClientThatReadsSlowly(t *testing.T) {
+	const timeout = 400 * time.Millisecond
+	done := make(chan error, 1)
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, err := w.Write([]byte(strings.Repeat("x", 32<<20)))
+		done <- err
+	})
+	s, _, _ := start(t, h, &server.Options{WriteTimeout: timeout})
+	conn := dial(t, s.Addr().String())
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	tick := time.NewTicker(timeout / 16)
+	defer tick.Stop()
+	buf := make([]byte, 1<<20)
+	for began := time.Now(); time.Since(began) < 2*timeout; {
+		<-tick.C
+		if _, err := conn.Read(buf); err != nil {
+			t.Fatalf("Read = %v, want the answer to go on", err)
+		}
+	}
+	go func() { // ends with the answer, or with the connection when the test fails
+		for {
+			if _, err := conn.Read(buf); err != nil {
+				return
+			}
+		}
+	}()
+	if err := <-done; err != nil {
+		t.Errorf("Write to a client that reads slowly = %v", err)
+	}
+	_ = conn.Close() // the reader above ends
+}
