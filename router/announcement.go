@@ -310,7 +310,10 @@ func sameValue(a, b *registry.Value) bool {
 }
 
 // isBroker says whether a node only takes messages for go-micro's HTTP broker.
-func isBroker(n *registry.Node) bool { return n.Metadata["broker"] == "http" }
+// A node that can be called names the broker, too, but it has a protocol.
+func isBroker(n *registry.Node) bool {
+	return n.Metadata["broker"] == "http" && n.Metadata["protocol"] == ""
+}
 
 // isCalled says whether a node is called by RPC.
 func isCalled(n *registry.Node) bool {

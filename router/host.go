@@ -89,7 +89,7 @@ func splitHost(s string) (name, port string, err error) {
 
 // isHostname says whether s may be a name or an IPv4 address.
 func isHostname(s string) bool {
-	if s == "" || s[0] == '.' {
+	if s == "" || s[0] == '.' || strings.Contains(s, "..") {
 		return false
 	}
 	for i := range len(s) {

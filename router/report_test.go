@@ -75,7 +75,8 @@ func TestBadNodes(t *testing.T) {
 		{ID: "good", Address: "127.0.0.1:81"},
 		{ID: "six", Address: "[::1]:80"},
 		{ID: "name", Address: "host-1.example.com:80"},
-		{ID: "broker", Address: "127.0.0.1:82", Metadata: map[string]string{"broker": "http"}},
+		{ID: "broker", Address: "127.0.0.1:82", Metadata: map[string]string{"broker": "http", "topic": "x"}},
+		{ID: "service", Address: "127.0.0.1:82", Metadata: map[string]string{"broker": "http", "protocol": "mucp"}},
 		{ID: "", Address: "127.0.0.1:80"},
 		{ID: "none"},
 		{ID: "portless", Address: "127.0.0.1"},
@@ -90,8 +91,8 @@ func TestBadNodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := nodeIDs(rt.Upstream); got != "good name six" {
-		t.Errorf("nodes %q, want good name six", got)
+	if got := nodeIDs(rt.Upstream); got != "good name service six" {
+		t.Errorf("nodes %q, want good name service six", got)
 	}
 	var got []string
 	for _, r := range reports {

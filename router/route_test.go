@@ -167,6 +167,7 @@ func TestRefused(t *testing.T) {
 		{"after the bracket", host("[::1]example.com"), 400},
 		{"port only", host(":80"), 400},
 		{"dot in front", host(".example.com"), 400},
+		{"two dots at the end", host("example.com.."), 400},
 		{"long", host(strings.Repeat("a.", 200)), 400},
 	}
 	for _, tt := range tests {

@@ -57,6 +57,68 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
+// TestConflictIsOfASlot: only what two services both want is in conflict.
+func TestConflictIsOfASlot(t *testing.T) {
+	table, reports := newTable(nil).Next([]*registry.Service{
+		service("a", "name=A;path=/x,/only;method=GET,PUT;host=a.test"),
+		service("b", "name=B;path=/x;method=GET,POST;host=a.test,b.test"),
+		service("c", "name=C;path=/x"),
+	})
+	tests := []struct{ method, host, path, want string }{
+		{"GET", "a.test", "/x", "A"},
+		{"PUT", "a.test", "/x", "A"},
+		{"POST", "a.test", "/x", "B"},
+		{"GET", "b.test", "/x", "B"},
+		{"PATCH", "a.test", "/x", "C"},
+		{"GET", "c.test", "/x", "C"},
+		{"GET", "a.test", "/only", "A"},
+	}
+	for _, tt := range tests {
+		r := get(tt.path)
+		r.Method, r.Host = tt.method, tt.host
+		if got := endpoint(table.Route(r)); got != tt.want {
+			t.Errorf("Route(%s %s%s) = %s, want %s", tt.method, tt.host, tt.path, got, tt.want)
+		}
+	}
+	if len(reports) != 1 || reports[0].Service != "b" || !strings.HasSuffix(reports[0].Reason, "service a has GET a.test/x already") {
+		t.Errorf("reports = %v, want one: b waits for GET a.test/x", reports)
+	}
+}
+
+// TestEarlierRegistry: lists of several registries one after the other, with
+// the same names.
+func TestEarlierRegistry(t *testing.T) {
+	registered := func(id string, s *registry.Service) *registry.Service {
+		s.Nodes[0].ID = id
+		return s
+	}
+	z1 := registered("z1", service("z", "name=Z;path=/z", "name=Same;path=/same"))
+	a2 := registered("a2", service("a", "name=A;path=/z"))
+	z2 := registered("z2", service("z", "name=Z2;path=/z", "name=Same;path=/same"))
+	table, _ := newTable(nil).Next([]*registry.Service{z1, a2, z2})
+	check := func(step, name, same string) {
+		t.Helper()
+		if got := endpoint(table.Route(get("/z"))); got != name {
+			t.Errorf("%s: %s has /z, want %s", step, got, name)
+		}
+		if rt, err := table.Route(get("/same")); err != nil || nodeIDs(rt.Upstream) != same {
+			t.Errorf("%s: /same = %v, %v, want the nodes %s", step, rt, err, same)
+		}
+	}
+	check("at first", "Z", "z1 z2")
+	z3 := registered("z3", service("z", "name=Z2;path=/z", "name=Same;path=/same"))
+	table, _ = table.Next([]*registry.Service{z1, a2, z3})
+	check("other nodes in the later one", "Z", "z1 z3")
+	table, _ = table.Next([]*registry.Service{a2, z3})
+	check("gone from the earlier one", "Z2", "z3")
+	table, _ = table.Next([]*registry.Service{z1, a2, z3})
+	check("back in the earlier one", "Z2", "z1 z3")
+	table, _ = table.Next([]*registry.Service{a2})
+	if got := endpoint(table.Route(get("/z"))); got != "A" {
+		t.Errorf("gone from both: %s has /z, want A", got)
+	}
+}
+
 // TestRollingDeploy: nodes that announce other things serve what they announce,
 // and nothing else.
 func TestRollingDeploy(t *testing.T) {
