@@ -149,6 +149,9 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 		body = []byte("{}")
 	}
 	h := w.Header()
+	for _, name := range []string{"Content-Encoding", "Etag", "Last-Modified", "Cache-Control", "Trailer"} {
+		delete(h, name) // of the answer that did not come
+	}
 	maps.Copy(h, e.Header)
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)+1))

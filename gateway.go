@@ -16,7 +16,8 @@ type Gateway struct {
 	// Handlers are those that endpoints may name.
 	Handlers map[string]http.Handler
 	// Wrap, if set, lays a route's policy around its handler: the inner ring.
-	// It is called once for a route, not for a request.
+	// It is called once for a route, not for a request, as long as no other
+	// Gateway serves the routes of the same Router.
 	Wrap func(*Route, http.Handler) http.Handler
 	// Logger gets what clients are not told: the causes of errors by the
 	// gateway or a service (5xx), and answers that broke off. Nil is silent.

@@ -62,7 +62,7 @@ func TestGuard(t *testing.T) {
 		{"through a proxy, X-Forwarded-For", "GET", "/routes", "127.0.0.1", authorized(header{"X-Forwarded-For": "1.2.3.4"}), 403},
 		{"write as text", "POST", "/registry", "127.0.0.1", authorized(header{"Content-Type": "text/plain"}), 415},
 		{"write as a form", "POST", "/registry", "127.0.0.1", authorized(header{"Content-Type": "application/x-www-form-urlencoded"}), 415},
-		{"write without a type", "DELETE", "/registry", "127.0.0.1", authorized(nil), 415},
+		{"write without a type", "POST", "/registry", "127.0.0.1", authorized(nil), 415},
 		{"write as JSON", "POST", "/registry", "127.0.0.1", authorized(header{"Content-Type": "application/json; charset=utf-8"}), 400},
 		{"a call as a form", "POST", "/rpc", "127.0.0.1", authorized(header{"Content-Type": "application/x-www-form-urlencoded"}), 400},
 		{"unknown path", "GET", "/nosuch", "127.0.0.1", authorized(nil), 404},

@@ -126,6 +126,9 @@ func (b *body) arm(now time.Time) {
 func (b *body) extend(limit time.Duration) {
 	b.limit.Store(int64(limit))
 	_ = b.rc.SetReadDeadline(time.Now().Add(limit))
+	if b.ended.Load() { // meanwhile: no body waits, and the server reads on for the client's end
+		_ = b.rc.SetReadDeadline(time.Time{})
+	}
 }
 
 // finish takes over the trailer.

@@ -55,6 +55,7 @@ func newTransport(o *HTTPOptions, buffers *buffers) *http.Transport {
 		TLSClientConfig:        o.TLS.Clone(),
 		TLSHandshakeTimeout:    connectTimeout,
 		DisableCompression:     true, // an encoding is between client and service
+		MaxIdleConns:           1 << 12,
 		MaxIdleConnsPerHost:    1 << 10,
 		IdleConnTimeout:        idleConn,
 		ExpectContinueTimeout:  continueWait,

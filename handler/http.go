@@ -230,7 +230,7 @@ func (f *forwarding) patience() time.Duration {
 func (f *forwarding) attempt(ctx context.Context, try *upstream.Try) error {
 	if f.last != nil && f.body != nil && f.body.lost.Load() {
 		try.Blameless() // the one before failed, and the request cannot be sent again
-		return f.last
+		return goapi.NewError(http.StatusBadGateway, "service "+f.ex.Route.Service+" broke off before it answered", f.last)
 	}
 	f.ex.Node, f.ex.Attempts = try.Node.ID, try.N
 	out := f.request(ctx, try.Node)

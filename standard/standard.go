@@ -67,7 +67,7 @@ func Open[T any](ctx context.Context, known map[string]OpenFunc[T], rawURL strin
 	var none T
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Scheme == "" {
-		return none, fmt.Errorf("%q is no URL of the form SCHEME:…; known schemes: %s", withoutUser(rawURL), schemes(known))
+		return none, fmt.Errorf("%q is no URL of the form SCHEME:…; known schemes: %s", Redact(rawURL), schemes(known))
 	}
 	open, ok := known[u.Scheme]
 	if !ok {
@@ -96,8 +96,11 @@ func schemes[T any](known map[string]OpenFunc[T]) string {
 	return strings.Join(names, ", ")
 }
 
-// withoutUser drops what may be a password from something that is no URL.
-func withoutUser(s string) string {
+// Redact returns a URL as logs may show it: without user and password.
+func Redact(s string) string {
+	if u, err := url.Parse(s); err == nil && u.Scheme != "" {
+		return nats.Redact(u)
+	}
 	if i := strings.LastIndexByte(s, '@'); i >= 0 {
 		return "…" + s[i:]
 	}

@@ -111,6 +111,8 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		{"run --registry nosuch://x", "known schemes: embedded:"},
 		{"run --registry nats://user:secret@127.0.0.1:1?nosuch=1", "nosuch"},
 		{"run --registry memory:?x=1", "takes no address and no parameters"},
+		{"run --drain 0s", "want a time above 0"},
+		{"demo --admin 0.0.0.0:0", "for this machine only"},
 		{"run --log-level loud", "want debug, info, warn or error"},
 		{"run --log-format xml", "want text or json"},
 		{"run --admin 0.0.0.0:0", "--admin-token-file"},
@@ -145,6 +147,24 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 			}
 			checkFailure(t, args, tt.want)
 		})
+	}
+}
+
+// TestSecretsStayOutOfTheLog follows two registries, of which one needs a
+// password and is lost.
+func TestSecretsStayOutOfTheLog(t *testing.T) {
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("s3cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bus := startGateway(t, "--nats", "127.0.0.1:0", "--nats-token-file", token)
+	p := startGateway(t, "--registry", "memory:", "--registry", "nats://s3cret@"+bus.nats)
+	bus.kill()
+	p.await(func() bool { return strings.Contains(p.logged(), bus.nats) }, "word of the lost registry")
+	for _, log := range []string{p.logged(), bus.logged()} {
+		if strings.Contains(log, "s3cret") {
+			t.Errorf("the log shows the token:\n%s", log)
+		}
 	}
 }
 

@@ -71,8 +71,8 @@ func (c *config) check() error {
 	if !slices.Contains([]string{"auto", "rpc", "http"}, c.handler) {
 		return fmt.Errorf("--handler %q: want auto, rpc or http", c.handler)
 	}
-	if c.drain < 0 {
-		return fmt.Errorf("--drain %s: want a time of 0 or more", c.drain)
+	if c.drain <= 0 {
+		return fmt.Errorf("--drain %s: want a time above 0, such as 30s", c.drain)
 	}
 	listeners := []struct{ flag, address, token string }{
 		{"address", c.address, "none"},

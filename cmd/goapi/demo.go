@@ -45,6 +45,11 @@ It prints curl lines to paste. Ctrl-C ends all of it.`,
 }
 
 func demo(ctx context.Context, c config, w world) (err error) {
+	for flag, address := range map[string]string{"admin": c.admin, "nats": c.nats} {
+		if address != natsOff && !loopback(address) {
+			return fmt.Errorf("--%s %s: the demo is for this machine only; listen on 127.0.0.1", flag, address)
+		}
+	}
 	if c.data, err = os.MkdirTemp("", "goapi-demo-"); err != nil {
 		return fmt.Errorf("temporary directory: %w", err)
 	}

@@ -8,15 +8,20 @@ import (
 	"os"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
 // flagsFromEnv sets each flag that was not given from GOAPI_ and its name:
 // --log-level from GOAPI_LOG_LEVEL. Repeated values are split at white space.
-func flagsFromEnv(flags *pflag.FlagSet, env func(string) (string, bool)) error {
+// Commands that talk to a gateway take only where it is: their other flags may
+// have the names of the gateway's.
+func flagsFromEnv(cmd *cobra.Command, env func(string) (string, bool)) error {
+	flags := cmd.Flags()
+	server := cmd.Name() == "run" || cmd.Name() == "demo"
 	var errs []error
 	flags.VisitAll(func(f *pflag.Flag) {
-		if f.Changed || f.Name == "help" {
+		if f.Changed || f.Name == "help" || !server && !strings.HasPrefix(f.Name, "admin") {
 			return
 		}
 		name := "GOAPI_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))

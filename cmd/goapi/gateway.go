@@ -160,7 +160,7 @@ func (g *gateway) openRegistries(ctx context.Context) (registry.Registry, error)
 		}
 		g.onClose(func() error { return standard.Close(reg) })
 		opened = append(opened, reg)
-		members = append(members, registry.Member{Name: url, Reader: reg})
+		members = append(members, registry.Member{Name: standard.Redact(url), Reader: reg})
 	}
 	if len(opened) == 1 {
 		return opened[0], nil

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,6 +17,9 @@ import (
 	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/service"
 )
+
+// commandTime is what a command gets to end by itself.
+const commandTime = 10 * time.Second
 
 // registration is what goapi register was asked to announce.
 type registration struct {
@@ -132,8 +134,7 @@ func (a *announcement) runWith(ctx context.Context, args []string, w world) erro
 	// The command outlives ctx: it is stopped when the service is withdrawn.
 	cmd := exec.Command(args[0], args[1:]...) //nolint:gosec,noctx // running it is what the user asked for; see above
 	cmd.Stdout, cmd.Stderr = w.out, w.err
-	// A Ctrl-C in the terminal is for us; the command gets its signal after the withdrawal.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	detach(cmd) // a Ctrl-C in the terminal is for us; the command is stopped after the withdrawal
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", args[0], err)
 	}
@@ -146,9 +147,9 @@ func (a *announcement) runWith(ctx context.Context, args []string, w world) erro
 	}()
 
 	err := a.waitAndRun(announced)
-	stop := time.AfterFunc(10*time.Second, func() { kill(cmd, syscall.SIGKILL) })
-	defer stop.Stop()
-	kill(cmd, syscall.SIGTERM)
+	late := time.AfterFunc(commandTime, func() { kill(cmd) })
+	defer late.Stop()
+	terminate(cmd)
 	status := <-exited
 
 	var exit *exec.ExitError
@@ -181,9 +182,4 @@ func (a *announcement) waitAndRun(ctx context.Context) error {
 		case <-time.After(wait):
 		}
 	}
-}
-
-// kill signals the command's process group.
-func kill(cmd *exec.Cmd, sig syscall.Signal) {
-	_ = syscall.Kill(-cmd.Process.Pid, sig) // it may have ended by itself
 }
