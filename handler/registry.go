@@ -239,20 +239,21 @@ func (h *registryHandler) readService(w http.ResponseWriter, r *http.Request) (*
 	return s, nil
 }
 
-// badJSON says where a body is not the JSON of a service.
+// badJSON says where a body is not the JSON of a service: a *registry.FieldError
+// does so by itself.
 func badJSON(err error) error {
 	var (
+		field  *registry.FieldError
 		syntax *json.SyntaxError
-		kind   *json.UnmarshalTypeError
 	)
-	detail := "the body is not a service in JSON"
 	switch {
+	case errors.As(err, &field):
+		return field
 	case errors.As(err, &syntax):
-		detail = fmt.Sprintf("the body is not JSON: byte %d does not belong there", syntax.Offset)
-	case errors.As(err, &kind) && kind.Field != "":
-		detail = fmt.Sprintf("%s: it cannot be a JSON %s", kind.Field, kind.Value)
+		return goapi.NewError(http.StatusBadRequest,
+			fmt.Sprintf("the body is not JSON: byte %d does not belong there", syntax.Offset), err)
 	}
-	return goapi.NewError(http.StatusBadRequest, detail, err)
+	return goapi.NewError(http.StatusBadRequest, "the body is not a service in JSON", err)
 }
 
 // registryError says whose deadline it was; all else, goapi.Status knows.

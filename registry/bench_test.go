@@ -3,6 +3,7 @@ package registry_test
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/goapi-dev/goapi/registry"
@@ -46,6 +47,20 @@ func BenchmarkDiff(b *testing.B) {
 	before := r.Services()
 	put(b, r, "service-05000", values[0])
 	after := r.Services()
+	b.ReportAllocs()
+	for b.Loop() {
+		if got := registry.Diff(before, after); len(got) != 1 {
+			b.Fatalf("Diff() = %d changes, want 1", len(got))
+		}
+	}
+}
+
+// BenchmarkDiffOfMulti guards the same in the state of two registries.
+func BenchmarkDiffOfMulti(b *testing.B) {
+	r, values := manyRecords(b, 10_000)
+	before := slices.Concat(r.Services(), r.Services())
+	put(b, r, "service-05000", values[0])
+	after := slices.Concat(r.Services(), r.Services())
 	b.ReportAllocs()
 	for b.Loop() {
 		if got := registry.Diff(before, after); len(got) != 1 {

@@ -1,6 +1,9 @@
 package registry
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // A Change is what happened to the services of one name.
 type Change struct {
@@ -12,28 +15,69 @@ type Change struct {
 
 // Diff returns what changed between two states, ordered by name. Equal pointers
 // are equal services, in no more time than comparing them takes; a service that
-// is another pointer has changed.
+// is another pointer has changed. States that are in order, and those of a
+// [Multi] with few members, are not sorted.
 func Diff(before, after []*Service) []Change {
-	before, after = byName(before), byName(after)
+	was, is := inRuns(before), inRuns(after)
 	var changes []Change
-	for len(before) > 0 || len(after) > 0 {
-		name := firstName(before, after)
-		i, j := countNamed(before, name), countNamed(after, name)
-		if !slices.Equal(before[:i], after[:j]) {
-			changes = append(changes, Change{Name: name, Old: before[:i:i], New: after[:j:j]})
+	var then, now []*Service // used again for each name
+	for {
+		name, ok := firstName(was, is)
+		if !ok {
+			return changes
 		}
-		before, after = before[i:], after[j:]
+		then, now = was.take(then[:0], name), is.take(now[:0], name)
+		if !slices.Equal(then, now) {
+			changes = append(changes, Change{Name: name, Old: slices.Clone(then), New: slices.Clone(now)})
+		}
 	}
-	return changes
 }
 
-// firstName returns the smaller name of the first services of two lists, one of
-// which may be empty.
-func firstName(a, b []*Service) string {
-	if len(b) == 0 || len(a) > 0 && a[0].Name <= b[0].Name {
-		return a[0].Name
+// maxRuns is how many runs are looked at for each name. A list with more is
+// sorted once.
+const maxRuns = 8
+
+// runs are what is left of a list, in parts that are each ordered by name.
+type runs [][]*Service
+
+// inRuns returns the runs of a list.
+func inRuns(list []*Service) runs {
+	var parts runs
+	start := 0
+	for i := 1; i <= len(list); i++ {
+		if i < len(list) && list[i-1].Name <= list[i].Name {
+			continue
+		}
+		if len(parts) == maxRuns {
+			return runs{byName(list)}
+		}
+		parts = append(parts, list[start:i])
+		start = i
 	}
-	return b[0].Name
+	return parts
+}
+
+// firstName returns the smallest name in two lists; false when both are empty.
+func firstName(a, b runs) (name string, ok bool) {
+	for _, list := range [...]runs{a, b} {
+		for _, run := range list {
+			if len(run) > 0 && (!ok || run[0].Name < name) {
+				name, ok = run[0].Name, true
+			}
+		}
+	}
+	return name, ok
+}
+
+// take removes the services of a name that no other is before, and appends them
+// to list.
+func (r runs) take(list []*Service, name string) []*Service {
+	for i, run := range r {
+		n := countNamed(run, name)
+		list = append(list, run[:n]...)
+		r[i] = run[n:]
+	}
+	return list
 }
 
 // countNamed returns how many services at the start of list have the name.
@@ -43,4 +87,15 @@ func countNamed(list []*Service, name string) int {
 		n++
 	}
 	return n
+}
+
+// byName returns list ordered by name: list itself when it is.
+func byName(list []*Service) []*Service {
+	compare := func(a, b *Service) int { return cmp.Compare(a.Name, b.Name) }
+	if slices.IsSortedFunc(list, compare) {
+		return list
+	}
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, compare)
+	return list
 }

@@ -35,7 +35,10 @@ type Multi struct {
 	states []MemberState
 }
 
-var _ Reader = (*Multi)(nil)
+var (
+	_ Reader   = (*Multi)(nil)
+	_ Reporter = (*Multi)(nil)
+)
 
 // A Member is one of the registries that a Multi reads.
 type Member struct {

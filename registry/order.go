@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"cmp"
 	"slices"
 	"sort"
 )
@@ -45,15 +44,4 @@ func splice(list []*Service, names []string, build func(name string, old []*Serv
 		return list
 	}
 	return slices.Clip(append(next, list[done:]...))
-}
-
-// byName returns list ordered by name: list itself when it is.
-func byName(list []*Service) []*Service {
-	compare := func(a, b *Service) int { return cmp.Compare(a.Name, b.Name) }
-	if slices.IsSortedFunc(list, compare) {
-		return list
-	}
-	list = slices.Clone(list)
-	slices.SortStableFunc(list, compare)
-	return list
 }

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,6 +23,11 @@ type Records struct {
 	endpoints map[digest]*shared
 	changed   map[string]struct{} // names whose services are to be built again
 	services  []*Service          // the complete state, less what changed since
+
+	bad      map[string]string     // why a key's record is left out
+	shadowed map[string][]Omission // by name: nodes whose id another one has
+	leftOut  []Omission            // both of these, unless omitted
+	omitted  bool                  // one of them changed since
 }
 
 // A record is what one key announces.
@@ -52,7 +55,7 @@ type shared struct {
 }
 
 // Put sets the record of a key to a service in JSON. A value that is none is an
-// error, and the key then counts as absent.
+// error; the key then counts as absent, and LeftOut tells of it.
 func (r *Records) Put(key string, value []byte) error {
 	r.init()
 	sum := digest(sha256.Sum256(value))
@@ -61,8 +64,9 @@ func (r *Records) Put(key string, value []byte) error {
 	}
 	rec, err := r.decode(value)
 	if err != nil {
-		r.Delete(key)
-		return fmt.Errorf("registry: record %q: %w", key, err)
+		r.replace(key, nil)
+		r.omit(key, reason(err))
+		return fmt.Errorf("registry: record %q: %s", key, reason(err))
 	}
 	rec.sum = sum
 	r.replace(key, rec)
@@ -86,13 +90,21 @@ func (r *Records) Set(key string, s *Service) {
 }
 
 // Delete removes the record of a key, if there is one.
-func (r *Records) Delete(key string) { r.replace(key, nil) }
+func (r *Records) Delete(key string) {
+	r.admit(key)
+	r.replace(key, nil)
+}
 
 // Retain removes the records of all keys that keep does not want.
 func (r *Records) Retain(keep func(key string) bool) {
 	for key := range r.byKey {
 		if !keep(key) {
 			r.Delete(key)
+		}
+	}
+	for key := range r.bad {
+		if !keep(key) {
+			r.admit(key)
 		}
 	}
 }
@@ -102,7 +114,7 @@ func (r *Records) Retain(keep func(key string) bool) {
 // metadata are in one Service, ordered by id; those that differ are in Services
 // of their own, always in the same order. Of nodes of a service with the same
 // id the one with the greatest key is there, and of those in one record the
-// last.
+// last; LeftOut tells of the others.
 //
 // A service that did not change is the same pointer as before, and the same
 // slice is returned when none did. Both are shared: read-only.
@@ -120,33 +132,25 @@ func (r *Records) Get(name string) []*Service { return named(r.Services(), name)
 
 // decode reads a record. Endpoints whose JSON is known are not decoded again.
 func (r *Records) decode(value []byte) (*record, error) {
-	var raw struct {
-		Name      string            `json:"name"`
-		Version   string            `json:"version"`
-		Metadata  map[string]string `json:"metadata"`
-		Endpoints []json.RawMessage `json:"endpoints"`
-		Nodes     []*Node           `json:"nodes"`
-	}
-	if err := json.Unmarshal(value, &raw); err != nil {
+	raw, err := readService(value)
+	if err != nil {
 		return nil, err
 	}
 	if raw.Name == "" {
-		return nil, errors.New("it has no name")
+		return nil, errNoName()
 	}
-	if len(raw.Endpoints) > maxList || len(raw.Nodes) > maxList {
-		return nil, fmt.Errorf("it has more than %d endpoints or nodes", maxList)
+	if err := checkSize(len(raw.Endpoints), len(raw.Nodes)); err != nil {
+		return nil, err
 	}
-	rec := newRecord(raw.Name, raw.Version, raw.Metadata, withoutNil(raw.Nodes))
-	for _, data := range raw.Endpoints {
-		if string(data) == "null" {
-			continue
-		}
-		e, err := r.read(data)
-		if err != nil {
-			r.release(rec)
-			return nil, err
-		}
-		rec.endpoints = append(rec.endpoints, e)
+	nodes, err := readList("nodes", raw.Nodes, readNode)
+	if err != nil {
+		return nil, err
+	}
+	rec := newRecord(raw.Name, raw.Version, raw.Metadata, nodes)
+	rec.endpoints, err = readList("endpoints", raw.Endpoints, r.read)
+	if err != nil {
+		r.release(rec)
+		return nil, err
 	}
 	return rec, nil
 }
@@ -196,6 +200,7 @@ func (r *Records) replace(key string, rec *record) {
 	if rec == nil {
 		return
 	}
+	r.admit(key)
 	rec.group.sum = groupDigest(rec)
 	r.byKey[key] = rec
 	if r.byName[rec.name] == nil {
@@ -214,12 +219,14 @@ func (r *Records) init() {
 	r.byName = make(map[string]*announced)
 	r.endpoints = make(map[digest]*shared)
 	r.changed = make(map[string]struct{})
+	r.bad = make(map[string]string)
+	r.shadowed = make(map[string][]Omission)
 }
 
 // build returns the services of a name, which changed since it was last called.
 func (r *Records) build(name string, _ []*Service) []*Service {
 	a := r.byName[name]
-	a.build()
+	r.shadow(name, a.build(name))
 	if len(a.records) == 0 {
 		delete(r.byName, name)
 	}
@@ -242,25 +249,26 @@ type built struct {
 	service *Service
 }
 
-// build makes the services anew, and keeps those that are as they were.
-func (a *announced) build() {
-	from := make(map[string]*record) // by node id
-	nodes := make(map[string]*Node)
-	for _, key := range slices.Sorted(maps.Keys(a.records)) {
-		rec := a.records[key]
-		for _, n := range rec.nodes {
-			from[n.ID], nodes[n.ID] = rec, n
-		}
-	}
+// A place is a node and where it was found.
+type place struct {
+	key  string
+	from *record
+	node *Node
+}
+
+// build makes the services anew, and keeps those that are as they were. It
+// returns the nodes that gave way to others.
+func (a *announced) build(name string) []Omission {
+	places, omissions := a.places(name)
 	groups := make(map[group]*Service)
-	for _, id := range slices.Sorted(maps.Keys(nodes)) {
-		rec := from[id]
-		s := groups[rec.group]
+	for _, id := range slices.Sorted(maps.Keys(places)) {
+		p := places[id]
+		s := groups[p.from.group]
 		if s == nil {
-			s = rec.service()
-			groups[rec.group] = s
+			s = p.from.service()
+			groups[p.from.group] = s
 		}
-		s.Nodes = append(s.Nodes, nodes[id])
+		s.Nodes = append(s.Nodes, p.node)
 	}
 	for _, old := range a.built {
 		if s := groups[old.group]; s != nil && slices.EqualFunc(s.Nodes, old.service.Nodes, equalNodes) {
@@ -272,6 +280,24 @@ func (a *announced) build() {
 		a.built = append(a.built, built{g, s})
 	}
 	slices.SortFunc(a.built, func(x, y built) int { return x.group.compare(y.group) })
+	return omissions
+}
+
+// places returns where each node id is found, and the nodes that gave way to
+// others.
+func (a *announced) places(name string) (map[string]place, []Omission) {
+	places := make(map[string]place)
+	var omissions []Omission
+	for _, key := range slices.Sorted(maps.Keys(a.records)) {
+		rec := a.records[key]
+		for _, n := range rec.nodes {
+			if p, ok := places[n.ID]; ok {
+				omissions = append(omissions, shadowed(name, n.ID, p.key, key))
+			}
+			places[n.ID] = place{key, rec, n}
+		}
+	}
+	return places, omissions
 }
 
 // newRecord returns a record that has no endpoints yet.

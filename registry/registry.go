@@ -71,8 +71,9 @@ type Value struct {
 type Reader interface {
 	// Get returns every version of the named service, or ErrNotFound.
 	Get(ctx context.Context, name string) ([]*Service, error)
-	// List returns every service, ordered by name, then version. It is nil or
-	// empty when there is none.
+	// List returns every service, ordered by name, then version; a [Multi]
+	// returns those of its first member so, then those of the next. It is nil
+	// or empty when there is none.
 	List(ctx context.Context) ([]*Service, error)
 	// Watch returns a Watcher that starts with the complete state. The context
 	// bounds the call, not the life of the watcher; the caller closes it.
@@ -121,7 +122,8 @@ type Watcher interface {
 	Close() error
 }
 
-// A FieldError says which part of a service cannot be registered, and why.
+// A FieldError says which part of a service cannot be read or registered, and
+// why.
 type FieldError struct {
 	Field  string // as in the JSON form: "nodes[0].address"
 	Reason string

@@ -21,7 +21,7 @@ const (
 // registered, or nil.
 func (s *Service) Validate() error {
 	if s.Name == "" {
-		return &FieldError{"name", "a service needs a name"}
+		return errNoName()
 	}
 	if err := checkName("name", s.Name); err != nil {
 		return err
@@ -29,7 +29,7 @@ func (s *Service) Validate() error {
 	if err := checkName("version", s.Version); err != nil {
 		return err
 	}
-	if err := s.checkSize(); err != nil {
+	if err := checkSize(len(s.Endpoints), len(s.Nodes)); err != nil {
 		return err
 	}
 	for i, e := range s.Endpoints {
@@ -54,13 +54,15 @@ func (s *Service) Validate() error {
 	return nil
 }
 
+func errNoName() error { return &FieldError{"name", "a service needs a name"} }
+
 // checkSize bounds what is read as well as what is registered.
-func (s *Service) checkSize() error {
-	if n := len(s.Endpoints); n > maxList {
-		return &FieldError{"endpoints", fmt.Sprintf("there are %d, more than %d", n, maxList)}
+func checkSize(endpoints, nodes int) error {
+	if endpoints > maxList {
+		return &FieldError{"endpoints", fmt.Sprintf("there are %d, more than %d", endpoints, maxList)}
 	}
-	if n := len(s.Nodes); n > maxList {
-		return &FieldError{"nodes", fmt.Sprintf("there are %d, more than %d", n, maxList)}
+	if nodes > maxList {
+		return &FieldError{"nodes", fmt.Sprintf("there are %d, more than %d", nodes, maxList)}
 	}
 	return nil
 }

@@ -66,6 +66,9 @@ func (b bucket) check(c jetstream.StreamConfig) error {
 	add(c.MaxMsgsPerSubject != 1, "its history is %d, want 1", c.MaxMsgsPerSubject)
 	add(!c.AllowMsgTTL, "its keys cannot expire")
 	add(c.SubjectDeleteMarkerTTL <= 0, "it has no limit marker TTL, want %v", markerTTL)
+	add(c.MaxAge != 0, "it drops every record after %v, want no max age", c.MaxAge)
+	add(c.Discard != jetstream.DiscardNew && (c.MaxBytes > 0 || c.MaxMsgs > 0),
+		"it drops old records when it is full, want it to discard new ones")
 	add(c.Mirror != nil, "it is a mirror")
 	add(c.Sealed, "it is sealed")
 	add(b.strict && c.Replicas != b.replicas, "it has %d replicas, want %d", c.Replicas, b.replicas)

@@ -43,7 +43,7 @@ type Options struct {
 	// Conns opens the connection; it is not closed by the registry. Default:
 	// one of the registry's own, which has no embedded server.
 	Conns *nats.Conns
-	// Logger gets what cannot be returned: records that are no service.
+	// Logger gets what cannot be returned: records that are left out, once each.
 	// Default: none.
 	Logger *slog.Logger
 }
@@ -70,11 +70,16 @@ type Registry struct {
 	log    *slog.Logger
 	writes writes
 
+	leftOut omissions
+
 	life context.Context // until Close
 	end  context.CancelFunc
 }
 
-var _ registry.Registry = (*Registry)(nil)
+var (
+	_ registry.Registry = (*Registry)(nil)
+	_ registry.Reporter = (*Registry)(nil)
+)
 
 // Open connects to the server of u and sees to the bucket. The context bounds
 // the call; the caller closes the registry.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -39,14 +38,14 @@ type watcher struct {
 	lost    bool          // the loss of contact was returned
 	retry   time.Duration // to wait before the next attempt at a feed
 	records registry.Records
-	bad     map[string]bool // keys whose records were reported
+	leftOut []registry.Omission // that was reported
 	begun   bool
 	last    []*registry.Service
 }
 
 // watch returns a watcher of a service, or of all if it is "".
 func (r *Registry) watch(service string) *watcher {
-	w := &watcher{registry: r, service: service, bad: make(map[string]bool)}
+	w := &watcher{registry: r, service: service}
 	w.life, w.end = context.WithCancel(r.life)
 	w.status = r.conn.StatusChanged(natsgo.CONNECTED, natsgo.RECONNECTING, natsgo.CLOSED)
 	return w
@@ -99,18 +98,20 @@ func (w *watcher) usable(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// changed says whether there is a state that was not returned yet.
+// changed says whether there is a state to return: one that was not returned
+// yet, or the first since contact was lost.
 func (w *watcher) changed() bool {
 	if !w.feed.complete() {
 		return false
 	}
+	back := w.lost
 	w.lost, w.retry = false, 0
 	if keys := w.feed.takeKeys(); keys != nil {
 		w.records.Retain(func(key string) bool { return keys[key] })
-		maps.DeleteFunc(w.bad, func(key string, _ bool) bool { return !keys[key] })
 	}
+	w.report()
 	services := w.records.Services()
-	if w.begun && slices.Equal(services, w.last) {
+	if w.begun && !back && slices.Equal(services, w.last) {
 		return false
 	}
 	w.begun, w.last = true, services
@@ -158,22 +159,23 @@ func (w *watcher) take(m *natsgo.Msg) {
 	}
 }
 
-// apply makes a change to the records. One that is no service counts as absent,
-// and is reported once.
+// apply makes a change to the records.
 func (w *watcher) apply(c change) {
 	if c.removed {
 		w.records.Delete(c.key)
-		delete(w.bad, c.key)
 		return
 	}
-	err := w.records.Put(c.key, c.value)
-	if err == nil {
-		delete(w.bad, c.key)
+	_ = w.records.Put(c.key, c.value) // what is no service is reported with the state that lacks it
+}
+
+// report tells the registry what a complete state of all services lacks.
+func (w *watcher) report() {
+	if w.service != "" {
 		return
 	}
-	if !w.bad[c.key] {
-		w.bad[c.key] = true
-		w.registry.log.Warn("registry record left out", slog.String("bucket", w.registry.bucket.name), slog.Any("error", err))
+	if list := w.records.LeftOut(); !w.begun || !slices.Equal(list, w.leftOut) {
+		w.leftOut = list
+		w.registry.report(list)
 	}
 }
 
