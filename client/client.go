@@ -3,7 +3,7 @@
 //
 // [Micro] speaks go-micro's RPC over HTTP; sub-package grpc speaks gRPC.
 // [ByProtocol] picks between callers by what the node announces. Every caller
-// passes the suite in package clienttest.
+// of one protocol passes the suite in package clienttest.
 package client
 
 import (
@@ -25,8 +25,8 @@ type Request struct {
 	Header map[string]string
 	// Body is the encoded message.
 	Body []byte
-	// Sent, if set, is called before bytes of the request may leave. A call
-	// that fails without it has reached no service.
+	// Sent, if set, is called when bytes of the request may have left, before
+	// Call returns. A call that fails without it has reached no service.
 	Sent func()
 }
 
@@ -42,7 +42,11 @@ type Response struct {
 // The context bounds the whole call; its deadline travels to the service. An
 // error that the service answered is a *goapi.Error with the service's own id,
 // code and detail; so is an answer that is not one (502) and a deadline that
-// passed (504). Any other error means that the node could not be reached.
+// passed (504). A call that can be made to no node is one as well, without Sent
+// (400, 404, 415). Any other error means that this node could not be reached, or
+// with Sent that it broke off: without Sent, another node may be called.
+//
+// What a service replies is bounded; more is a 502.
 type Caller interface {
 	Call(ctx context.Context, n *registry.Node, req *Request) (*Response, error)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/internal/mucp"
+	"github.com/goapi-dev/goapi/internal/wire"
 	"github.com/goapi-dev/goapi/registry"
 )
 
@@ -51,7 +53,7 @@ func NewMicro(opts *Options) *Micro {
 	http1.SetHTTP1(true)
 	m.transport = &http.Transport{
 		Protocols:              &http1,
-		DialContext:            m.opts.Dial,
+		DialContext:            m.dial,
 		TLSClientConfig:        m.opts.TLS,
 		TLSHandshakeTimeout:    m.opts.ConnectTimeout,
 		DisableCompression:     true,
@@ -61,6 +63,15 @@ func NewMicro(opts *Options) *Micro {
 		MaxResponseHeaderBytes: maxHeaderBytes,
 	}
 	return m
+}
+
+// dial connects to a node.
+func (m *Micro) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := m.opts.Dial(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &wire.Conn{Conn: conn}, nil
 }
 
 // Close closes the connections that no call uses. The caller may be used
@@ -77,11 +88,13 @@ func (m *Micro) Call(ctx context.Context, n *registry.Node, req *Request) (*Resp
 	if err := Check(ctx, req); err != nil {
 		return nil, err
 	}
+	var trip wire.Trip
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: trip.GotConn})
 	httpReq, err := m.request(ctx, n, req)
 	if err != nil {
 		return nil, err
 	}
-	httpRes, err := m.transport.RoundTrip(httpReq)
+	httpRes, err := m.roundTrip(httpReq, &trip, req.Sent)
 	if err != nil {
 		return nil, CallError(ctx, req, err)
 	}
@@ -91,6 +104,21 @@ func (m *Micro) Call(ctx context.Context, n *registry.Node, req *Request) (*Resp
 		return nil, CallError(ctx, req, err)
 	}
 	return decode(httpRes, body, req)
+}
+
+// roundTrip sends a request, which trip follows, and returns the head of the
+// answer; it calls sent, unless that is nil, if bytes may have left. A kept connection that the node
+// has closed meanwhile costs no call: another is taken.
+func (m *Micro) roundTrip(r *http.Request, trip *wire.Trip, sent func()) (*http.Response, error) {
+	res, err := m.transport.RoundTrip(r)
+	for err != nil && trip.Again(r.Context()) {
+		r.Body, _ = r.GetBody() // of bytes: cannot fail
+		res, err = m.transport.RoundTrip(r)
+	}
+	if sent != nil && (err == nil || trip.Sent()) {
+		sent()
+	}
+	return res, err
 }
 
 // request returns the HTTP request of a call.
@@ -103,11 +131,6 @@ func (m *Micro) request(ctx context.Context, n *registry.Node, req *Request) (*h
 			fmt.Sprintf("%s is not called with the content type %q; use %s or %s", req.Service, req.ContentType, mucp.JSON, mucp.Protobuf), err)
 	case err != nil:
 		return nil, goapi.NewError(http.StatusBadRequest, "the message is not JSON", err)
-	}
-	if req.Sent != nil {
-		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-			GotConn: func(httptrace.GotConnInfo) { req.Sent() },
-		})
 	}
 	scheme := "http://"
 	if Secure(n) {
@@ -149,9 +172,9 @@ func setHeader(ctx context.Context, h http.Header, id string, req *Request) {
 	}
 }
 
-// read returns the body of an answer, within MaxResponse.
+// read returns the body of an answer, within MaxReply.
 func (m *Micro) read(res *http.Response, req *Request) ([]byte, error) {
-	limit := int64(m.opts.MaxResponse)
+	limit := int64(m.opts.MaxReply)
 	var body bytes.Buffer
 	if res.ContentLength > 0 {
 		body.Grow(int(min(res.ContentLength, maxPrealloc)) + bytes.MinRead)

@@ -3,8 +3,14 @@ package client_test
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -160,28 +166,108 @@ func TestByProtocol(t *testing.T) {
 		name     string
 		metadata map[string]string
 		want     string
-		status   int
 	}{
-		{"mucp", map[string]string{"protocol": "mucp"}, "micro", 0},
-		{"grpc", map[string]string{"protocol": "grpc"}, "grpc", 0},
-		{"missing", nil, "micro", 0},
-		{"unknown", map[string]string{"protocol": "thrift"}, "", 502},
+		{"mucp", map[string]string{"protocol": "mucp"}, "micro"},
+		{"grpc", map[string]string{"protocol": "grpc"}, "grpc"},
+		{"missing", nil, "micro"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			n := &registry.Node{Metadata: tt.metadata}
 			res, err := caller.Call(t.Context(), n, &client.Request{Service: "greeter"})
-			if tt.status != 0 {
-				if got := goapi.Status(err); got != tt.status || !strings.Contains(err.Error(), "thrift") {
-					t.Errorf("Call error = %v (%d), want %d and the name", err, got, tt.status)
-				}
-				return
-			}
 			if err != nil || string(res.Body) != tt.want {
 				t.Errorf("Call = %v, %v, want %s", res, err, tt.want)
 			}
 		})
 	}
+}
+
+// Another node may be called, so that the error is not one that is known.
+func TestByProtocolUnknown(t *testing.T) {
+	n := &registry.Node{ID: "greeter-1", Metadata: map[string]string{"protocol": "thrift"}}
+	req := &client.Request{Service: "greeter", Sent: func() { t.Error("Sent was called") }}
+	_, err := client.ByProtocol{}.Call(t.Context(), n, req)
+	var (
+		foreign *client.ProtocolError
+		known   *goapi.Error
+	)
+	if !errors.As(err, &foreign) || *foreign != (client.ProtocolError{Node: "greeter-1", Protocol: "thrift"}) || errors.As(err, &known) {
+		t.Errorf("Call error = %v, want a *ProtocolError of greeter-1 and thrift, and no *goapi.Error", err)
+	}
+}
+
+// A connection that is kept may turn out to be closed by the node, before
+// anything was written: the node is well, and the call is made on another.
+func TestMicroStaleConnection(t *testing.T) {
+	tests := []struct {
+		name string
+		// breaks says how the connection does, at the second call.
+		breaks func(*brittle, *httptest.Server) *httptrace.ClientTrace
+	}{
+		{"before the write", func(b *brittle, server *httptest.Server) *httptrace.ClientTrace {
+			return &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+				if info.Reused {
+					server.CloseClientConnections()
+					<-b.closed // the transport has noticed
+				}
+			}}
+		}},
+		{"at the write", func(b *brittle, _ *httptest.Server) *httptrace.ClientTrace {
+			b.err = syscall.EPIPE
+			return new(httptrace.ClientTrace)
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = io.WriteString(w, "{}")
+			}))
+			defer server.Close()
+			var first *brittle
+			m := client.NewMicro(&client.Options{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				c, err := new(net.Dialer).DialContext(ctx, network, address)
+				if err == nil && first == nil {
+					first = &brittle{Conn: c, closed: make(chan struct{})}
+					return first, nil
+				}
+				return c, err
+			}})
+			defer m.Close()
+			n := &registry.Node{ID: "greeter-1", Address: server.Listener.Addr().String()}
+			req := &client.Request{Service: "greeter", Endpoint: "Greeter.Hello", ContentType: "application/json", Body: []byte("{}")}
+			if _, err := m.Call(t.Context(), n, req); err != nil {
+				t.Fatal(err)
+			}
+			sent := 0
+			req.Sent = func() { sent++ }
+			res, err := m.Call(httptrace.WithClientTrace(t.Context(), tt.breaks(first, server)), n, req)
+			if err != nil || string(res.Body) != "{}" || sent != 1 {
+				t.Errorf("Call = %v, %v, and Sent called %d times; want an answer, and once", res, err, sent)
+			}
+		})
+	}
+}
+
+// brittle is a connection that breaks when it is told to.
+type brittle struct {
+	net.Conn
+
+	err    error         // of Write
+	closed chan struct{} // with the connection
+	once   sync.Once
+}
+
+func (b *brittle) Write(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	return b.Conn.Write(p)
+}
+
+func (b *brittle) Close() error {
+	b.once.Do(func() { close(b.closed) })
+	return b.Conn.Close()
 }
 
 type callerFunc func(*client.Request) (*client.Response, error)

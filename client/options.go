@@ -23,17 +23,18 @@ type Options struct {
 	ConnectTimeout time.Duration
 	// Timeout bounds calls whose context has no deadline. Default: 30 s.
 	Timeout time.Duration
-	// MaxResponse bounds an answer, in bytes. Default: 32 MiB.
-	MaxResponse int
+	// MaxReply bounds a service's reply, in bytes. Default: 32 MiB.
+	MaxReply int
 }
 
 const (
 	defaultConnectTimeout = 2 * time.Second
 	defaultTimeout        = 30 * time.Second
-	defaultMaxResponse    = 32 << 20
+	defaultMaxReply       = 32 << 20
 )
 
-// OrDefault returns o with every zero field at its default; o may be nil.
+// OrDefault returns o with every field that is not set, or not positive, at its
+// default; o may be nil.
 // The TLS configuration is a copy.
 func (o *Options) OrDefault() Options {
 	var d Options
@@ -47,14 +48,14 @@ func (o *Options) OrDefault() Options {
 	if d.DialContext == nil {
 		d.DialContext = new(net.Dialer).DialContext
 	}
-	if d.ConnectTimeout == 0 {
+	if d.ConnectTimeout <= 0 {
 		d.ConnectTimeout = defaultConnectTimeout
 	}
-	if d.Timeout == 0 {
+	if d.Timeout <= 0 {
 		d.Timeout = defaultTimeout
 	}
-	if d.MaxResponse == 0 {
-		d.MaxResponse = defaultMaxResponse
+	if d.MaxReply <= 0 {
+		d.MaxReply = defaultMaxReply
 	}
 	return d
 }

@@ -3,9 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
-	"net/http"
 
-	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/registry"
 )
 
@@ -18,6 +16,9 @@ const (
 // ByProtocol picks a caller by the protocol that a node announces in its
 // metadata: nodes of one service may differ. Nodes that announce none are
 // called as ProtocolMicro, which old services speak.
+//
+// A node whose protocol has no caller cannot be reached: the error is a
+// *ProtocolError and nothing was sent, so that another node may be called.
 type ByProtocol map[string]Caller
 
 var _ Caller = ByProtocol(nil)
@@ -30,8 +31,19 @@ func (b ByProtocol) Call(ctx context.Context, n *registry.Node, req *Request) (*
 	}
 	caller, ok := b[protocol]
 	if !ok {
-		return nil, goapi.NewError(http.StatusBadGateway,
-			fmt.Sprintf("%s speaks the protocol %q, which this gateway does not", req.Service, protocol), nil)
+		return nil, &ProtocolError{Node: n.ID, Protocol: protocol}
 	}
 	return caller.Call(ctx, n, req)
+}
+
+// A ProtocolError is returned by [ByProtocol] for a node that speaks a protocol
+// which has no caller.
+type ProtocolError struct {
+	// Node is the id of the node, and Protocol what it announces.
+	Node, Protocol string
+}
+
+// Error implements error.
+func (e *ProtocolError) Error() string {
+	return fmt.Sprintf("client: node %s speaks the protocol %q, for which there is no caller", e.Node, e.Protocol)
 }

@@ -105,7 +105,7 @@ func TestConformanceFindsBrokenCallers(t *testing.T) {
 			req.Sent()
 			return c.Call(ctx, n, req)
 		}},
-		{"BoundsResponse", func(_ client.Caller, ctx context.Context, n *registry.Node, req *client.Request) (*client.Response, error) {
+		{"BoundsReply", func(_ client.Caller, ctx context.Context, n *registry.Node, req *client.Request) (*client.Response, error) {
 			return naive(ctx, n, req)
 		}},
 		{"GarbageIsNoAnswer", func(c client.Caller, ctx context.Context, n *registry.Node, req *client.Request) (*client.Response, error) {

@@ -18,8 +18,6 @@ import (
 type CallOptions struct {
 	// Policy is for every call. Default: that of a route which has none.
 	Policy *goapi.Policy
-	// MaxReply bounds a service's reply, in bytes. Default: 32 MiB.
-	MaxReply int
 }
 
 // Call returns a handler for calls that name their service themselves. It is
@@ -38,21 +36,17 @@ type CallOptions struct {
 // for one that is not announced. None of the request's headers travel on: they
 // hold what the operator shows to the gateway.
 func Call(find func(service string) *upstream.Set, c client.Caller, opts *CallOptions) http.Handler {
-	h := &explicit{find: find, caller: c, maxReply: defaultMaxReply}
+	h := &explicit{find: find, caller: c}
 	if opts != nil {
 		h.policy = opts.Policy
-		if opts.MaxReply > 0 {
-			h.maxReply = opts.MaxReply
-		}
 	}
 	return goapi.HandlerFunc(h.serve)
 }
 
 type explicit struct {
-	find     func(service string) *upstream.Set
-	caller   client.Caller
-	policy   *goapi.Policy
-	maxReply int
+	find   func(service string) *upstream.Set
+	caller client.Caller
+	policy *goapi.Policy
 }
 
 // explicitCall is what a client sends.
@@ -79,18 +73,19 @@ func (h *explicit) serve(w http.ResponseWriter, r *http.Request) error {
 	if set == nil {
 		return goapi.NewError(http.StatusNotFound, "no service "+quote(call.Service)+" is announced", nil)
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), pol.Timeout)
-	defer cancel()
 	req := &client.Request{Service: call.Service, Endpoint: call.Endpoint, ContentType: mucp.JSON, Body: call.Request}
 	var reply []byte
 	if call.Address == "" {
-		reply, err = invoke(ctx, h.caller, set, upstream.Call{Policy: &pol.Upstream}, req)
+		pol.Upstream.Timeout = pol.Timeout
+		reply, err = invoke(r.Context(), h.caller, set, upstream.Call{Policy: &pol.Upstream}, req)
 	} else {
+		ctx, cancel := context.WithTimeout(r.Context(), pol.Timeout)
+		defer cancel()
 		reply, err = h.callNode(ctx, set, call.Address, req)
 	}
 	enc := jsonEncoding()
 	if err == nil {
-		reply, err = enc.replyOf(call.Service, reply, h.maxReply)
+		reply, err = enc.replyOf(call.Service, reply)
 	}
 	if err != nil {
 		return err

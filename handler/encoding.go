@@ -67,10 +67,7 @@ func encodingOf(h http.Header) (encoding, error) {
 }
 
 // replyOf returns what a service replied as the client gets it.
-func (e *encoding) replyOf(service string, reply []byte, limit int) ([]byte, error) {
-	if len(reply) > limit {
-		return nil, goapi.NewError(http.StatusBadGateway, fmt.Sprintf("the reply of service %s is larger than %d bytes", service, limit), nil)
-	}
+func (e *encoding) replyOf(service string, reply []byte) ([]byte, error) {
 	if e.wrap == nil {
 		return reply, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/client"
 	"github.com/goapi-dev/goapi/upstream"
 )
 
@@ -16,11 +17,15 @@ func upstreamError(service string, err error) error {
 	var (
 		known   *goapi.Error
 		tooLong *http.MaxBytesError
+		foreign *client.ProtocolError
 		node    *upstream.NodeError
 	)
 	switch {
 	case errors.As(err, &known), errors.As(err, &tooLong):
 		return err
+	case errors.As(err, &foreign):
+		return goapi.NewError(http.StatusBadGateway,
+			"service "+service+" speaks the protocol "+quote(foreign.Protocol)+", in which this gateway makes no calls", err)
 	case errors.Is(err, upstream.ErrNoNodes):
 		return goapi.NewError(http.StatusServiceUnavailable, "service "+service+" has no node that can serve", err)
 	case errors.Is(err, context.DeadlineExceeded):

@@ -19,27 +19,10 @@ import (
 
 // RPCOptions adjust an RPC handler. A nil *RPCOptions means all defaults.
 type RPCOptions struct {
-	// MaxReply bounds a service's reply, in bytes. Default: 32 MiB.
-	MaxReply int
 	// TrustedProxies are peers whose account of where a request came from is
 	// believed. Default: none.
 	TrustedProxies []netip.Prefix
 }
-
-func (o *RPCOptions) orDefault() RPCOptions {
-	var d RPCOptions
-	if o != nil {
-		d = *o
-	}
-	if d.MaxReply <= 0 {
-		d.MaxReply = defaultMaxReply
-	}
-	return d
-}
-
-const (
-	defaultMaxReply = 32 << 20
-)
 
 // rpcMethods are the HTTP methods that are calls.
 const rpcMethods = "GET, HEAD, POST, PUT, PATCH, DELETE"
@@ -70,9 +53,13 @@ const rpcMethods = "GET, HEAD, POST, PUT, PATCH, DELETE"
 // The request's headers are the call's metadata, but for those of the
 // connection and the protocol. Requests that may be sent again (GET, HEAD, PUT,
 // DELETE) are, on another node. An empty reply is 204 if it is JSON, since it
-// says nothing, and 200 if it is protobuf, where it is a message.
+// says nothing, and 200 if it is protobuf, where it is a message. How large a
+// reply may be, c says.
 func RPC(c client.Caller, opts *RPCOptions) http.Handler {
-	h := &rpc{caller: c, opts: opts.orDefault()}
+	h := &rpc{caller: c}
+	if opts != nil {
+		h.opts = *opts
+	}
 	return goapi.HandlerFunc(h.serve)
 }
 
@@ -98,9 +85,8 @@ func (h *rpc) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), pol.Timeout)
-	defer cancel()
-	reply, err := invoke(ctx, h.caller, rt.Upstream,
+	pol.Upstream.Timeout = pol.Timeout
+	reply, err := invoke(r.Context(), h.caller, rt.Upstream,
 		upstream.Call{Policy: &pol.Upstream, Idempotent: repeatable(r.Method)},
 		&client.Request{
 			Service:     rt.Service,
@@ -110,7 +96,7 @@ func (h *rpc) serve(w http.ResponseWriter, r *http.Request) error {
 			Body:        msg,
 		})
 	if err == nil {
-		reply, err = enc.replyOf(rt.Service, reply, h.opts.MaxReply)
+		reply, err = enc.replyOf(rt.Service, reply)
 	}
 	if err != nil {
 		return err
@@ -169,7 +155,8 @@ func readMessage(w http.ResponseWriter, r *http.Request, rt *goapi.Route, maxBod
 }
 
 // invoke calls a method on the nodes of set, until one answers or none is left
-// to try, and returns the reply. The exchange learns of it.
+// to try, and returns the reply. The policy's Timeout bounds that: the service
+// is told, and a node that lets it pass is to blame. The exchange learns of it.
 func invoke(ctx context.Context, c client.Caller, set *upstream.Set, call upstream.Call, req *client.Request) ([]byte, error) {
 	var reply []byte
 	ex := goapi.ExchangeFrom(ctx)
@@ -177,8 +164,14 @@ func invoke(ctx context.Context, c client.Caller, set *upstream.Set, call upstre
 		ex = new(goapi.Exchange)
 	}
 	start := time.Now()
+	var deadline time.Time
 	err := set.Do(ctx, call, func(ctx context.Context, try *upstream.Try) error {
 		ex.Node, ex.Attempts = try.Node.ID, try.N
+		if try.N == 1 { // not before: Do's own must have passed when this one has, so that no try follows
+			deadline = time.Now().Add(call.Policy.Timeout)
+		}
+		ctx, cancel := context.WithDeadline(ctx, deadline)
+		defer cancel()
 		var err error
 		reply, err = attempt(ctx, c, try, *req)
 		return err

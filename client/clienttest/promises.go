@@ -33,7 +33,7 @@ func promises() []promise {
 		{"UnknownMethodIs404", unknownMethodIs404},
 		{"UndecodableIs400", undecodableIs400},
 		{"ConcurrentCalls", concurrentCalls},
-		{"BoundsResponse", boundsResponse},
+		{"BoundsReply", boundsReply},
 		{"DeadlineTravels", deadlineTravels},
 		{"DeadlineIs504", deadlineIs504},
 		{"NoDeadlineIsBounded", noDeadlineIsBounded},
@@ -262,10 +262,10 @@ func concurrentCalls(e *env) error {
 	return g.Wait()
 }
 
-func boundsResponse(e *env) error {
+func boundsReply(e *env) error {
 	const limit = 2048
 	n := e.Serve(e.TB, nil, echo)
-	c := e.Caller(e.TB, &client.Options{MaxResponse: limit})
+	c := e.Caller(e.TB, &client.Options{MaxReply: limit})
 	for size, want := range map[int]int{limit: 0, limit + 1: http.StatusBadGateway, 64 * limit: http.StatusBadGateway} {
 		req := request()
 		req.ContentType, req.Body = contentProto, make([]byte, size)

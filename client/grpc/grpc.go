@@ -95,7 +95,7 @@ func (c *Caller) Call(ctx context.Context, n *registry.Node, req *client.Request
 	cl := &call{sent: req.Sent}
 	ctx = context.WithValue(metadata.NewOutgoingContext(ctx, outgoing(ctx, req.Header)), callKey{}, cl)
 	var body []byte
-	err = conn.Invoke(ctx, path, req.Body, &body, grpc.ForceCodecV2(codec), grpc.MaxCallRecvMsgSize(c.opts.MaxResponse))
+	err = conn.Invoke(ctx, path, req.Body, &body, grpc.ForceCodecV2(codec), grpc.MaxCallRecvMsgSize(c.opts.MaxReply))
 	if err != nil {
 		return nil, cl.failure(ctx, req, err)
 	}

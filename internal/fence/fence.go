@@ -40,17 +40,18 @@ func rooms() map[string][]string {
 		"router":     {".", "resolver", "upstream", "registry"},
 		"middleware": {"."},
 
-		"client":            {".", "registry", "internal/mucp"},
+		"client":            {".", "registry", "internal/mucp", "internal/wire"},
 		"client/clienttest": {".", "registry", "client"},
 		"client/grpc":       {".", "registry", "client", "internal/mucp"},
 
-		"handler": {".", "client", "registry", "upstream", "internal/mucp"},
+		"handler": {".", "client", "registry", "upstream", "internal/mucp", "internal/wire"},
 		"service": {".", "registry", "internal/mucp"},
 		"server":  {},
 		"admin":   {".", "router", "upstream", "registry"},
 
 		"nats":           {},
 		"internal/mucp":  {},
+		"internal/wire":  {},
 		"internal/fence": {},
 
 		"standard":  {anything},
