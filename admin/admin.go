@@ -36,6 +36,10 @@ type Options struct {
 	// Ready returns why the gateway should get no requests now, or nil.
 	// Default: ready with the first table.
 	Ready func() error
+	// Source is what live follows. What a registry.Reporter left out is listed
+	// with the routes, and so are the members of a registry.Multi. Default:
+	// nothing more than live knows.
+	Source registry.Reader
 	// Registry serves /registry. Default: not found.
 	Registry http.Handler
 	// Call serves /rpc. Default: not found.
@@ -54,6 +58,8 @@ func New(live *router.Live, pools *upstream.Pools, opts *Options) http.Handler {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &api{live: live, pools: pools, ready: o.Ready, log: o.Logger}
+	a.reporter, _ = o.Source.(registry.Reporter)
+	a.joined, _ = o.Source.(joined)
 	if a.ready == nil {
 		a.ready = a.hasTable
 	}
@@ -85,7 +91,13 @@ type api struct {
 	pools *upstream.Pools
 	ready func() error
 	log   *slog.Logger
+
+	reporter registry.Reporter // nil if the registry is none
+	joined   joined            // nil if the registry is one alone
 }
+
+// joined is what a registry.Multi tells of its members.
+type joined interface{ Members() []registry.MemberState }
 
 // logged logs errors that are no client's fault.
 func (a *api) logged(next http.Handler) http.Handler {
@@ -143,7 +155,26 @@ func (a *api) routes(w http.ResponseWriter, _ *http.Request) error {
 	if status.Err != nil {
 		routes.Registry.Error = "the registry cannot be reached; the log says why"
 	}
+	if a.reporter != nil {
+		for _, o := range a.reporter.LeftOut() {
+			routes.Reports = append(routes.Reports, omitted(o))
+		}
+	}
+	if a.joined != nil {
+		for _, m := range a.joined.Members() {
+			routes.Registry.Members = append(routes.Registry.Members, Member{Name: m.Name, Ready: m.Ready, Since: m.Since})
+		}
+	}
 	return writeJSON(w, routes)
+}
+
+// omitted is what a registry left out, as a report.
+func omitted(o registry.Omission) router.Report {
+	reason := "the registry's record " + o.Key + ": " + o.Reason
+	if o.Registry != "" {
+		reason = o.Registry + ": " + reason
+	}
+	return router.Report{Kind: router.LeftOut, Service: o.Service, Node: o.Node, Reason: reason}
 }
 
 func (a *api) services(w http.ResponseWriter, _ *http.Request) error {

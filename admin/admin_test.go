@@ -154,6 +154,33 @@ func TestClient(t *testing.T) {
 	}
 }
 
+// TestRoutesTellWhatTheRegistryLeftOut has two registries, of which one holds a
+// record that cannot be read.
+func TestRoutesTellWhatTheRegistryLeftOut(t *testing.T) {
+	srv := httptest.NewServer(newAPI(t, &admin.Options{Source: registry.NewMulti([]registry.Member{
+		{Name: "memory:", Reader: new(registry.Memory)},
+		{Name: "damaged:", Reader: damaged{new(registry.Memory)}},
+	}, nil)}))
+	defer srv.Close()
+	routes, err := admin.NewClient(srv.URL, "").Routes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(routes.Reports) != 1 || !strings.Contains(routes.Reports[0].Reason, "damaged:") || !strings.Contains(routes.Reports[0].Reason, "no JSON") {
+		t.Errorf("Reports = %+v, want the record that is left out, and by whom", routes.Reports)
+	}
+	if len(routes.Registry.Members) != 2 || routes.Registry.Members[0].Name != "memory:" || routes.Registry.Members[0].Ready {
+		t.Errorf("Members = %+v, want both, which nobody watches", routes.Registry.Members)
+	}
+}
+
+// damaged is a registry with a record that is no service.
+type damaged struct{ *registry.Memory }
+
+func (damaged) LeftOut() []registry.Omission {
+	return []registry.Omission{{Key: "greeter.1", Reason: "it is no JSON"}}
+}
+
 func TestClientWithoutAGateway(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()

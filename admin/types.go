@@ -52,4 +52,15 @@ type Freshness struct {
 	Updated time.Time `json:"updated"`
 	// Error is why the registry cannot be followed now; empty when it is.
 	Error string `json:"error,omitempty"`
+	// Members are the registries that are read as one; none if there is one.
+	Members []Member `json:"members,omitempty"`
+}
+
+// A Member is one of several registries that are read as one.
+type Member struct {
+	Name string `json:"name"`
+	// Ready says that there is contact.
+	Ready bool `json:"ready"`
+	// Since is when Ready last changed.
+	Since time.Time `json:"since"`
 }

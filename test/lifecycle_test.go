@@ -161,7 +161,11 @@ func TestSecretsStayOutOfTheLog(t *testing.T) {
 	p := startGateway(t, "--registry", "memory:", "--registry", "nats://s3cret@"+bus.nats)
 	bus.kill()
 	p.await(func() bool { return strings.Contains(p.logged(), bus.nats) }, "word of the lost registry")
-	for _, log := range []string{p.logged(), bus.logged()} {
+	out, _, _ := p.command("routes")
+	if !strings.Contains(out, "cannot be followed since") {
+		t.Errorf("routes = %s, want word of the lost registry", out)
+	}
+	for _, log := range []string{out, p.logged(), bus.logged()} {
 		if strings.Contains(log, "s3cret") {
 			t.Errorf("the log shows the token:\n%s", log)
 		}

@@ -106,6 +106,7 @@ func (g *gateway) open(ctx context.Context) error {
 		Hosts:    g.cfg.adminHosts,
 		Token:    token,
 		Ready:    g.ready,
+		Source:   reg,
 		Registry: handler.Registry(reg, &handler.RegistryOptions{Done: g.drained}),
 		Call:     handler.Call(nodesOf(g.pools), caller, nil),
 		Logger:   g.log,
@@ -165,10 +166,13 @@ func (g *gateway) openRegistries(ctx context.Context) (registry.Registry, error)
 	if len(opened) == 1 {
 		return opened[0], nil
 	}
-	return struct {
-		registry.Reader
-		registry.Writer
-	}{registry.NewMulti(members, &registry.MultiOptions{Logger: g.log}), opened[0]}, nil
+	return joined{registry.NewMulti(members, &registry.MultiOptions{Logger: g.log}), opened[0]}, nil
+}
+
+// joined is several registries: all are read, the first is written.
+type joined struct {
+	*registry.Multi
+	registry.Writer
 }
 
 func (g *gateway) startBus(ctx context.Context) error {

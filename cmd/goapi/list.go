@@ -117,6 +117,11 @@ func printRoutes(out io.Writer, r *admin.Routes) error {
 	if r.Registry.Error != "" {
 		fmt.Fprintf(out, "The registry cannot be followed (%s); this is its state of %s.\n\n", r.Registry.Error, r.Registry.Updated.Local().Format("15:04:05"))
 	}
+	for _, m := range r.Registry.Members {
+		if !m.Ready {
+			fmt.Fprintf(out, "Registry %s cannot be followed since %s.\n\n", m.Name, m.Since.Local().Format("15:04:05"))
+		}
+	}
 	if len(r.Routes) == 0 {
 		fmt.Fprintln(out, "No route is announced.")
 	} else {
