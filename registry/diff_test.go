@@ -14,6 +14,7 @@ import (
 func TestDiff(t *testing.T) {
 	named := func(name string) *registry.Service { return &registry.Service{Name: name} }
 	a, a2, b, b2, c := named("a"), named("a"), named("b"), named("b"), named("c")
+	d, e, f, g, h, i, j := named("d"), named("e"), named("f"), named("g"), named("h"), named("i"), named("j")
 	type services = []*registry.Service
 	tests := []struct {
 		name   string
@@ -30,6 +31,8 @@ func TestDiff(t *testing.T) {
 		{"one more version", services{a, b}, services{a, a2, b}, []registry.Change{{Name: "a", Old: services{a}, New: services{a, a2}}}},
 		{"one version less", services{a, a2, b}, services{a2, b}, []registry.Change{{Name: "a", Old: services{a, a2}, New: services{a2}}}},
 		{"not in order", services{c, a}, services{c, b, a}, []registry.Change{{Name: "b", New: services{b}}}},
+		{"in more parts than are looked at", services{j, i, h, g, f, e, d, c, b, a}, services{j, i, h, g, f, e, d, c, b2, a},
+			[]registry.Change{{Name: "b", Old: services{b}, New: services{b2}}}},
 		{"one name twice", services{a, b, a2}, services{b, a}, []registry.Change{{Name: "a", Old: services{a, a2}, New: services{a}}}},
 		{"all", services{a, b}, services{b2, c}, []registry.Change{
 			{Name: "a", Old: services{a}}, {Name: "b", Old: services{b}, New: services{b2}}, {Name: "c", New: services{c}},

@@ -3,6 +3,7 @@ package registry_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -149,6 +150,40 @@ func TestServiceRefuses(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(deep(63)), new(registry.Service)); err != nil {
 		t.Errorf("Unmarshal of 64 levels of values error = %v, want nil", err)
+	}
+}
+
+// TestServiceErrorsSayWhere: a type of ours, or a value that somebody sent, is
+// no help to whoever sent it.
+func TestServiceErrorsSayWhere(t *testing.T) {
+	tests := []struct {
+		data string
+		want string
+	}{
+		{`{"name":1}`, "registry: name: it cannot be a JSON number"},
+		{`{"metadata":[]}`, "registry: metadata: it cannot be a JSON array"},
+		{`{"nodes":{}}`, "registry: nodes: it cannot be a JSON object"},
+		{`{"nodes":[{"id":"a"},null,{"address":123456789}]}`, "registry: nodes[2].address: it cannot be a JSON number"},
+		{`{"nodes":["a:1"]}`, "registry: nodes[0]: it cannot be a JSON string"},
+		{`{"endpoints":[{},{"name":false}]}`, "registry: endpoints[1].name: it cannot be a JSON bool"},
+		{`{"endpoints":[{"request":{"values":[{"type":{}}]}}]}`, "registry: endpoints[0].request.values.type: it cannot be a JSON object"},
+		{`{"endpoints":[{"response":` + strings.Repeat(`{"values":[`, 64) + `{}` + strings.Repeat("]}", 64) + `}]}`,
+			"registry: endpoints[0].response: values nest deeper than 64"},
+		{`[]`, "it cannot be a JSON array"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.want, func(t *testing.T) {
+			err := json.Unmarshal([]byte(tt.data), new(registry.Service))
+			if err == nil || err.Error() != tt.want {
+				t.Errorf("Unmarshal(%.60s) error = %v, want %s", tt.data, err, tt.want)
+			}
+		})
+	}
+	for data, v := range map[string]any{`{"address":1}`: new(registry.Node), `{"name":1}`: new(registry.Endpoint)} {
+		var field *registry.FieldError
+		if err := json.Unmarshal([]byte(data), v); !errors.As(err, &field) || !strings.Contains(data, field.Field) {
+			t.Errorf("Unmarshal(%s) of a %T error = %v, want a FieldError of what it is", data, v, err)
+		}
 	}
 }
 

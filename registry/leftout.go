@@ -94,8 +94,7 @@ func shadowed(service, node, key, winner string) Omission {
 
 // reason returns what an error about a record says.
 func reason(err error) string {
-	var field *FieldError
-	if errors.As(err, &field) {
+	if field, ok := errors.AsType[*FieldError](err); ok {
 		return field.Field + ": " + field.Reason
 	}
 	return err.Error()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,11 +25,18 @@ func TestOpenErrors(t *testing.T) {
 		"plain":   {},
 		"history": {History: 5, LimitMarkerTTL: time.Minute},
 		"single":  {LimitMarkerTTL: time.Minute},
+		"aged":    {LimitMarkerTTL: time.Minute, TTL: time.Hour},
 	} {
 		cfg.Bucket = name
 		if _, err := js.CreateKeyValue(t.Context(), cfg); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: "KV_full", Subjects: []string{"$KV.full.>"}, MaxMsgsPerSubject: 1, MaxMsgs: 100, Discard: jetstream.DiscardOld,
+		AllowMsgTTL: true, AllowRollup: true, SubjectDeleteMarkerTTL: time.Minute,
+	}); err != nil {
+		t.Fatal(err)
 	}
 	tests := []struct {
 		url  string
@@ -36,6 +44,8 @@ func TestOpenErrors(t *testing.T) {
 	}{
 		{"embedded:?bucket=plain", []string{`"plain"`, "its keys cannot expire", "no limit marker TTL, want 1m0s"}},
 		{"embedded:?bucket=history", []string{`"history"`, "its history is 5, want 1"}},
+		{"embedded:?bucket=aged", []string{`"aged"`, "it drops every record after 1h0m0s, want no max age"}},
+		{"embedded:?bucket=full", []string{`"full"`, "it drops old records when it is full"}},
 		{"embedded:?bucket=single&replicas=3", []string{`"single"`, "it has 1 replicas, want 3"}},
 		{"embedded:?replicas=3", []string{"without a cluster cannot hold 3 replicas"}},
 		{"embedded:?replicas=0", []string{`replicas "0" is not a number from 1 to 5`}},
@@ -204,22 +214,49 @@ func TestBadRecordsAreLeftOut(t *testing.T) {
 	register(t, r, greeter("1"), 0)
 	put("bad.1", "{")
 	put("bad.1", "[")
+	put("greeter.1b", `{"name":"greeter","nodes":[{"id":"1","address":"127.0.0.1:9091"}]}`)
 	put("greeter.2", `{"name":"evil","nodes":[{"id":"e","address":"127.0.0.1:1"}]}`)
 	w.await("what is a service", hasNodes("1", "e"))
+	wantLeftOut(t, r, "bad.1  ", "greeter.1 greeter 1")
 	put("bad.1", `{"name":"good","nodes":[{"id":"g","address":"127.0.0.1:1"}]}`)
 	w.await("one that is a service now", hasNodes("1", "e", "g"))
+	wantLeftOut(t, r, "greeter.1 greeter 1")
 	put("bad.1", "null")
 	w.await("it to be gone", hasNodes("1", "e"))
-	if got := len(said); got != 2 {
-		t.Errorf("there are %d lines in the log, want 2", got)
+	wantLeftOut(t, r, "bad.1  ", "greeter.1 greeter 1")
+	if got := len(said); got != 3 {
+		t.Errorf("there are %d lines in the log, want 3", got)
 	}
-	for range len(said) {
-		if got := <-said; !strings.Contains(got, "bad.1") {
-			t.Errorf("the log says %q, want the key bad.1", got)
+	for i := range len(said) {
+		want := []string{"record=bad.1 ", "record=greeter.1 service=greeter node=1 ", "record=bad.1 "}[i]
+		if got := <-said; !strings.Contains(got, want) {
+			t.Errorf("line %d of the log is %q, want %q in it", i, got, want)
 		}
 	}
+	if _, err := js.Publish(t.Context(), "$KV.goapi_registry.bad.2", []byte("{")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.List(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantLeftOut(t, r, "bad.1  ", "bad.2  ", "greeter.1 greeter 1")
 	if got, err := r.Get(t.Context(), "greeter"); err != nil || !hasNodes("1")(got) {
 		t.Errorf("Get(greeter) = %v, %v, want node 1 only", got, err)
+	}
+}
+
+// wantLeftOut wants omissions with these keys, services and nodes.
+func wantLeftOut(t *testing.T, r registry.Reporter, want ...string) {
+	t.Helper()
+	var got []string
+	for _, o := range r.LeftOut() {
+		got = append(got, o.Key+" "+o.Service+" "+o.Node)
+		if o.Reason == "" || o.Registry != "" {
+			t.Errorf("LeftOut() holds %+v, want a reason and no registry", o)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("LeftOut() = %q, want %q", got, want)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -90,6 +91,43 @@ func TestServerRestartsUnseen(t *testing.T) {
 	if before[1] != after[1] {
 		t.Error("a service that did not change is another pointer after a restart")
 	}
+}
+
+// TestMultiFindsALostServer: a Multi knows that contact is back, though nothing
+// has changed. Its log tells when to look.
+func TestMultiFindsALostServer(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, dir, &conns.ServerOptions{Address: "127.0.0.1:0"})
+	addr := s.Addr()
+	bus, other := open(t, "nats://"+addr, nil), new(registry.Memory)
+	register(t, bus, greeter("1"), 0)
+	said := make(lines, 64)
+	m := registry.NewMulti([]registry.Member{{Name: "bus", Reader: bus}, {Name: "other", Reader: other}}, &registry.MultiOptions{
+		Logger: slog.New(slog.NewTextHandler(said, nil)),
+	})
+	w := watch(t, m)
+	w.await("the node", hasNodes("1"))
+	wantBus := func(message string, ready bool) {
+		t.Helper()
+		for !strings.Contains(receive(t, said), message) {
+		}
+		states := m.Members()
+		if states[0].Ready != ready || errors.Is(states[0].Err, registry.ErrUnavailable) == ready {
+			t.Errorf("the state of the bus = %+v, want it ready: %t", states[0], ready)
+		}
+		if !states[1].Ready {
+			t.Errorf("the state of the other = %+v, want it ready", states[1])
+		}
+	}
+	for len(said) > 0 {
+		<-said // both were found
+	}
+	s.Close()
+	wantBus(`"registry lost`, false)
+	start(t, dir, &conns.ServerOptions{Address: addr})
+	wantBus(`"registry found`, true)
+	register(t, other, &registry.Service{Name: "other", Nodes: []*registry.Node{{ID: "o", Address: "127.0.0.1:1"}}}, 0)
+	w.await("both nodes", hasNodes("1", "o"))
 }
 
 // TestRestartForgetsNoTTL: a node that is not renewed goes, whatever the server

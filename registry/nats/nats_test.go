@@ -36,8 +36,19 @@ func TestEmbedded(t *testing.T) {
 
 func TestTCP(t *testing.T) {
 	t.Parallel()
-	s := start(t, t.TempDir(), &conns.ServerOptions{Address: "127.0.0.1:0"})
-	registrytest.Run(t, emptyRegistries("nats://"+s.Addr(), nil), &registrytest.Options{MinTTL: time.Second, MaxRecord: maxRecord})
+	dir := t.TempDir()
+	s := start(t, dir, &conns.ServerOptions{Address: "127.0.0.1:0"})
+	addr := s.Addr()
+	sever := func(tb testing.TB, _ registry.Registry) (restore func()) {
+		tb.Helper()
+		if err := s.Close(); err != nil {
+			tb.Fatalf("Server.Close() error = %v", err)
+		}
+		return func() { s = start(t, dir, &conns.ServerOptions{Address: addr}) }
+	}
+	registrytest.Run(t, emptyRegistries("nats://"+addr, nil), &registrytest.Options{
+		MinTTL: time.Second, MaxRecord: maxRecord, Sever: sever,
+	})
 }
 
 // emptyRegistries returns a function that opens registries, each on a bucket

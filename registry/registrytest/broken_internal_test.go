@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -206,8 +207,34 @@ func TestBrokenRegistriesFail(t *testing.T) {
 			}
 		}},
 		{"has no bound", "TooLargeIsErrTooLarge", func(*faulty) {}},
+		{"does not notice a loss", "WatchResumesWithTheSameState", func(f *faulty) {
+			f.next = func(ctx context.Context, w *faultyWatcher) ([]*registry.Service, error) { return w.Watcher.Next(ctx) }
+		}},
+		{"says again that contact is lost", "WatchResumesWithTheSameState", func(f *faulty) {
+			f.next = func(ctx context.Context, w *faultyWatcher) ([]*registry.Service, error) {
+				w.told = false
+				return w.follow(ctx)
+			}
+		}},
+		{"is silent until something changes", "WatchResumesWithTheSameState", func(f *faulty) {
+			f.next = func(ctx context.Context, w *faultyWatcher) ([]*registry.Service, error) {
+				if f.cut.Load() == nil {
+					w.told = false
+				}
+				return w.follow(ctx)
+			}
+		}},
+		{"resumes with copies", "WatchResumesWithTheSameState", func(f *faulty) {
+			f.next = func(ctx context.Context, w *faultyWatcher) ([]*registry.Service, error) {
+				got, err := w.follow(ctx)
+				if w.calls > 3 && len(got) > 0 {
+					got = []*registry.Service{got[0].Copy()}
+				}
+				return got, err
+			}
+		}},
 	}
-	opts := (&Options{MaxRecord: 1 << 10}).orDefault()
+	opts := (&Options{MaxRecord: 1 << 10, Sever: sever}).orDefault()
 	all := promises(opts)
 	failed := make(map[string]bool)
 	for _, tt := range tests {
@@ -234,9 +261,10 @@ func TestBrokenRegistriesFail(t *testing.T) {
 
 // TestRecorder shows that a promise that is kept records no failure.
 func TestRecorder(t *testing.T) {
-	for _, p := range promises((*Options)(nil).orDefault()) {
+	opts := (&Options{Sever: sever}).orDefault()
+	for _, p := range promises(opts) {
 		f := &faulty{Memory: new(registry.Memory), counts: make(map[string]int)}
-		if failures := try(t, p, f, (*Options)(nil).orDefault()); len(failures) > 0 {
+		if failures := try(t, p, f, opts); len(failures) > 0 {
 			t.Errorf("%s on a registry without a fault = %q, want no failure", p.name, failures)
 		}
 	}
@@ -311,6 +339,8 @@ type faulty struct {
 	ttl        func(time.Duration) time.Duration
 	next       func(context.Context, *faultyWatcher) ([]*registry.Service, error)
 	close      func(*faultyWatcher) error
+
+	cut atomic.Pointer[chan struct{}] // closed when contact is back; nil while there is contact
 
 	mu       sync.Mutex
 	counts   map[string]int
@@ -396,6 +426,8 @@ type faultyWatcher struct {
 	faulty  *faulty
 	opening context.Context
 	calls   int
+	told    bool // that contact is lost
+	last    []*registry.Service
 }
 
 func (w *faultyWatcher) Next(ctx context.Context) ([]*registry.Service, error) {
@@ -403,7 +435,43 @@ func (w *faultyWatcher) Next(ctx context.Context) ([]*registry.Service, error) {
 	if w.faulty.next != nil {
 		return w.faulty.next(ctx, w)
 	}
-	return w.Watcher.Next(ctx)
+	return w.follow(ctx)
+}
+
+// follow is Next of a watcher that keeps its promises, also when contact is
+// lost while nobody waits.
+func (w *faultyWatcher) follow(ctx context.Context) ([]*registry.Service, error) {
+	cut := w.faulty.cut.Load()
+	switch {
+	case cut != nil && !w.told:
+		w.told = true
+		return nil, registry.ErrUnavailable
+	case cut != nil:
+		select {
+		case <-*cut:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if w.told {
+		w.told = false
+		return w.last, nil
+	}
+	got, err := w.Watcher.Next(ctx)
+	if err == nil {
+		w.last = got
+	}
+	return got, err
+}
+
+// sever is Options.Sever for a faulty.
+func sever(_ testing.TB, reg registry.Registry) (restore func()) {
+	f, back := reg.(*faulty), make(chan struct{})
+	f.cut.Store(&back)
+	return func() {
+		f.cut.Store(nil)
+		close(back)
+	}
 }
 
 func (w *faultyWatcher) Close() error {

@@ -30,6 +30,10 @@ type Options struct {
 	// Deadline bounds the wait for anything that must happen, beyond the time
 	// to live where a node expires. Default: 10 s.
 	Deadline time.Duration
+	// Sever cuts the contact of reg with the system behind it, which keeps what
+	// it holds, and returns a function that restores it. Default: contact
+	// cannot be lost.
+	Sever func(t testing.TB, reg registry.Registry) (restore func())
 	// FakeClock runs each test in a bubble of testing/synctest, for registries
 	// that live in the test's process. Default: the clock is real.
 	FakeClock bool
@@ -107,6 +111,9 @@ func promises(o Options) []promise {
 	}
 	if o.MaxRecord > 0 {
 		list = append(list, promise{"TooLargeIsErrTooLarge", tooLargeIsErrTooLarge})
+	}
+	if o.Sever != nil {
+		list = append(list, promise{"WatchResumesWithTheSameState", watchResumesWithTheSameState})
 	}
 	return list
 }

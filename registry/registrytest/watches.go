@@ -129,6 +129,35 @@ func watchSkipsToLatest(c *check) {
 	}
 }
 
+// watchResumesWithTheSameState loses contact twice, and nothing changes
+// meanwhile: whoever follows must learn that contact is back all the same.
+func watchResumesWithTheSameState(c *check) {
+	s := service("greeter", "1.0.0", node("greeter-1"))
+	c.register(s, 0)
+	w := c.watch()
+	before := w.next()
+	for range 2 {
+		restore := c.opts.Sever(c.TB, c.reg)
+		if got, err := w.Next(c.bound()); !errors.Is(err, registry.ErrUnavailable) {
+			c.Fatalf("Watcher.Next() without contact = %s, %v, want ErrUnavailable", text(got...), err)
+		}
+		if got, err := w.within(200 * time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
+			c.Fatalf("Watcher.Next() after ErrUnavailable = %s, %v, want context.DeadlineExceeded", text(got...), err)
+		}
+		restore()
+		after := w.next()
+		if !slices.Equal(after, before) {
+			c.Fatalf("Watcher.Next() with contact back =\n%s, want the same pointers to\n%s", text(after...), text(before...))
+		}
+	}
+	if got, err := w.within(10 * time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
+		c.Fatalf("Watcher.Next() after that = %s, %v, want context.DeadlineExceeded", text(got...), err)
+	}
+	more := service("greeter", "1.0.0", node("greeter-1"), node("greeter-2"))
+	c.register(more, 0)
+	w.awaitState("a new node", more)
+}
+
 func watchCloseUnblocksNext(c *check) {
 	w := c.watch()
 	w.next()
