@@ -2,7 +2,6 @@ package handler
 
 import (
 	"context"
-	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -10,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/goapi-dev/goapi/internal/wire"
 	"github.com/goapi-dev/goapi/upstream"
 )
 
@@ -50,7 +50,7 @@ func newTransport(o *HTTPOptions, buffers *buffers) *http.Transport {
 			if err != nil {
 				return nil, err
 			}
-			return &conn{Conn: c, idle: idle, buffers: buffers}, nil
+			return &conn{Conn: wire.Conn{Conn: c}, idle: idle, buffers: buffers}, nil
 		},
 		TLSClientConfig:        o.TLS.Clone(),
 		TLSHandshakeTimeout:    connectTimeout,
@@ -66,11 +66,10 @@ func newTransport(o *HTTPOptions, buffers *buffers) *http.Transport {
 // conn is a connection to a node. It knows whether bytes were written, and
 // breaks when it makes no progress for the idle time.
 type conn struct {
-	net.Conn
+	wire.Conn
 
 	idle    time.Duration
 	buffers *buffers
-	writes  atomic.Int64 // that have begun, less those that wrote nothing
 	armed   atomic.Int64 // when the deadlines were moved, in Unix nanoseconds
 }
 
@@ -83,12 +82,7 @@ func (c *conn) Read(p []byte) (int, error) {
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (int, error) {
 	c.arm()
-	c.writes.Add(1)
-	n, err := c.Conn.Write(p)
-	if n == 0 && err != nil {
-		c.writes.Add(-1)
-	}
-	return n, err
+	return c.Conn.Write(p)
 }
 
 // ReadFrom implements io.ReaderFrom, which is what copies bodies of known
@@ -106,13 +100,4 @@ func (c *conn) arm() {
 		c.armed.Store(now.UnixNano())
 		_ = c.SetDeadline(now.Add(c.idle)) // a connection that is closed tells the one who reads it
 	}
-}
-
-// nodeConn returns the conn within what a transport uses.
-func nodeConn(nc net.Conn) *conn {
-	if t, ok := nc.(*tls.Conn); ok {
-		nc = t.NetConn()
-	}
-	c, _ := nc.(*conn)
-	return c
 }

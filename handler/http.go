@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/client"
+	"github.com/goapi-dev/goapi/internal/wire"
 	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/upstream"
 )
@@ -25,9 +27,6 @@ const (
 	// than maxInterim is broken.
 	maxRelayed = 5
 	maxInterim = 100
-	// maxStale is how many connections that the node has closed meanwhile are
-	// tried before the node counts as unreachable.
-	maxStale = 3
 )
 
 // HTTPOptions adjust an HTTP handler. A nil *HTTPOptions means all defaults.
@@ -127,7 +126,7 @@ func (p *proxy) forward(w http.ResponseWriter, r *http.Request) error {
 		proxy: p, w: w, r: r, ex: ex, header: header, start: time.Now(),
 		target: forwardTarget(r.URL, rt.Endpoint.Strip), rc: *http.NewResponseController(w),
 	}
-	f.trace.GotConn = f.gotConn
+	f.trace.GotConn = f.trip.GotConn
 	f.trace.Got1xxResponse = f.relay
 	if err := f.takeBody(call.Idempotent); err != nil {
 		return err
@@ -187,11 +186,7 @@ type forwarding struct {
 	last   error // of the attempt before
 	fault  error // the client's, where that is what the attempt failed for
 
-	// Of the attempt that is under way:
-	conn   *conn
-	reused bool
-	before int64 // writes of conn that are not this attempt's
-	sent   bool  // something was written to a connection before conn
+	trip wire.Trip // of the attempt that is under way
 
 	interim sync.Mutex // guards what follows, and w until the answer is here
 	relayed int
@@ -242,9 +237,6 @@ func (f *forwarding) attempt(ctx context.Context, try *upstream.Try) error {
 		defer resp.Body.Close()
 		err = f.answer(try, resp)
 	} else {
-		if f.wrote() {
-			try.Sent()
-		}
 		if f.fault = f.body.failure(); f.fault != nil {
 			try.Blameless()
 		}
@@ -260,7 +252,7 @@ func (f *forwarding) attempt(ctx context.Context, try *upstream.Try) error {
 func (f *forwarding) request(ctx context.Context, n *registry.Node) *http.Request {
 	u := f.target
 	u.Scheme, u.Host = "http", n.Address
-	if n.Metadata["secure"] == "true" || n.Metadata["scheme"] == "https" {
+	if client.Secure(n) {
 		u.Scheme = "https"
 	}
 	out := f.r.WithContext(httptrace.WithClientTrace(ctx, &f.trace))
@@ -279,31 +271,20 @@ func (f *forwarding) roundTrip(out *http.Request, try *upstream.Try) (*http.Resp
 	f.interim.Lock()
 	f.final = false
 	f.interim.Unlock()
-	f.conn, f.sent = nil, false
-	for n := 1; ; n++ {
+	f.trip = wire.Trip{}
+	for {
 		if f.body != nil {
 			f.body.open(out, try)
 		}
 		resp, err := f.transport.RoundTrip(out)
-		stale := err != nil && f.conn != nil && f.reused && !f.wrote()
-		if !stale || n == maxStale || out.Context().Err() != nil {
-			return resp, err
+		if err == nil {
+			return resp, nil
+		}
+		if f.trip.Sent() {
+			try.Sent()
+		}
+		if !f.trip.Again(out.Context()) {
+			return nil, err
 		}
 	}
-}
-
-// gotConn is called when the transport has a connection for the request.
-func (f *forwarding) gotConn(info httptrace.GotConnInfo) {
-	f.sent = f.wrote()
-	f.conn, f.reused = nodeConn(info.Conn), info.Reused
-	if f.conn == nil { // not one of ours: who knows
-		f.sent = true
-		return
-	}
-	f.before = f.conn.writes.Load()
-}
-
-// wrote says whether bytes of the request may have left in this attempt.
-func (f *forwarding) wrote() bool {
-	return f.sent || f.conn != nil && f.conn.writes.Load() != f.before
 }
