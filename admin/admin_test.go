@@ -184,8 +184,10 @@ func (damaged) LeftOut() []registry.Omission {
 func TestClientWithoutAGateway(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
-	if _, err := admin.NewClient(gone.URL, "").Services(t.Context()); !errors.Is(err, admin.ErrNoGateway) {
-		t.Errorf("Services of nobody = %v, want ErrNoGateway", err)
+	_, err := admin.NewClient(gone.URL, "").Services(t.Context())
+	want := "admin: GET " + gone.URL + "/services: " + admin.ErrNoGateway.Error()
+	if !errors.Is(err, admin.ErrNoGateway) || !errors.Is(err, registry.ErrUnavailable) || err.Error() != want {
+		t.Errorf("Services of nobody = %v, want %s", err, want)
 	}
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "<html>")
@@ -193,6 +195,75 @@ func TestClientWithoutAGateway(t *testing.T) {
 	defer other.Close()
 	if _, err := admin.NewClient(other.URL, "").Services(t.Context()); err == nil || !strings.Contains(err.Error(), "does not answer as a gateway") {
 		t.Errorf("Services of another server = %v, want an error that says so", err)
+	}
+}
+
+// What the gateway's registry said there is what the client says here, and
+// people can read why.
+func TestClientIsARegistry(t *testing.T) {
+	field := &registry.FieldError{Field: "nodes[0].address", Reason: "it is not host:port"}
+	tests := []struct {
+		name   string
+		status int
+		body   string
+		want   error // one of package registry's, if any
+		text   string
+	}{
+		{"field", 400, `{"id":"goapi","code":400,"detail":"nodes[0].address: it is not host:port"}`, field, "nodes[0].address: it is not host:port"},
+		{"not of a field", 400, `{"id":"goapi","code":400,"detail":"the body is not JSON: byte 1 does not belong there"}`, nil, "byte 1"},
+		{"too large", 413, `{"id":"goapi","code":413,"detail":"the registry cannot hold a record this large"}`, registry.ErrTooLarge, "this large"},
+		{"unavailable", 503, `{"id":"goapi","code":503,"detail":"the registry cannot be reached"}`, registry.ErrUnavailable, "cannot be reached"},
+		{"late", 504, `{"id":"goapi","code":504,"detail":"the registry did not answer in time"}`, registry.ErrUnavailable, "in time"},
+		{"a proxy's", 502, "bad gateway", registry.ErrUnavailable, "bad gateway"},
+		{"token", 401, `{"id":"goapi","code":401,"detail":"a token is needed"}`, nil, "a token is needed"},
+		{"defect", 500, `{"id":"goapi","code":500,"detail":"the gateway failed"}`, nil, "the gateway failed"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(tt.status)
+				_, _ = io.WriteString(w, tt.body)
+			}))
+			defer srv.Close()
+			c := admin.NewClient(srv.URL, "")
+			s := &registry.Service{Name: "web"}
+			for _, err := range []error{c.Register(t.Context(), s, 0), c.Deregister(t.Context(), s)} {
+				if goapi.Status(err) != tt.status || !strings.Contains(err.Error(), tt.text) {
+					t.Errorf("error = %v, want %d and %s", err, tt.status, tt.text)
+				}
+				var got *registry.FieldError
+				if errors.As(err, &got) != errors.Is(tt.want, field) || got != nil && *got != *field {
+					t.Errorf("error = %v, want field: %v", err, tt.want)
+				}
+				for _, kind := range []error{registry.ErrTooLarge, registry.ErrUnavailable} {
+					if got := errors.Is(err, kind); got != errors.Is(tt.want, kind) {
+						t.Errorf("error is %v: %t, want %t", kind, got, !got)
+					}
+				}
+			}
+		})
+	}
+}
+
+// Whoever gives up a request has not lost the registry.
+func TestClientGivesUp(t *testing.T) {
+	silent := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-silent }))
+	defer srv.Close()
+	defer close(silent)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	err := admin.NewClient(srv.URL, "").Register(ctx, &registry.Service{Name: "web"}, 0)
+	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, registry.ErrUnavailable) {
+		t.Errorf("Register = %v, want the context's error", err)
+	}
+}
+
+func TestClientCallOfAnEmptyReply(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	defer srv.Close()
+	if reply, err := admin.NewClient(srv.URL, "").Call(t.Context(), "greeter", "Greeter.Hello", nil); err != nil || len(reply) != 0 {
+		t.Errorf("Call = %s, %v, want nothing", reply, err)
 	}
 }
 

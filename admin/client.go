@@ -18,13 +18,16 @@ import (
 	"github.com/goapi-dev/goapi/registry"
 )
 
-// ErrNoGateway is returned when nothing answers at the admin address.
-var ErrNoGateway = errors.New("no gateway answers there: start one with 'goapi run', or name its admin address with --admin")
+// ErrNoGateway is returned when nothing listens at the admin address.
+var ErrNoGateway = errors.New("no gateway answers there: is one running, and is this its admin address?")
 
 // maxAnswer bounds what the client reads of an answer, in bytes.
 const maxAnswer = 256 << 20
 
 // A Client talks to the admin API of a gateway. It may be used concurrently.
+//
+// An answer that is an error is a *goapi.Error. A gateway that cannot be reached
+// is registry.ErrUnavailable, and if nothing listens there, ErrNoGateway too.
 type Client struct {
 	base  string
 	token string
@@ -65,7 +68,7 @@ func (c *Client) Routes(ctx context.Context) (*Routes, error) {
 }
 
 // Call calls a method of a service with a JSON request, and returns the JSON
-// of its reply.
+// of its reply: nil for one that is empty.
 func (c *Client) Call(ctx context.Context, service, endpoint string, request json.RawMessage) (json.RawMessage, error) {
 	if len(request) == 0 {
 		request = json.RawMessage("{}")
@@ -80,22 +83,24 @@ func (c *Client) Call(ctx context.Context, service, endpoint string, request jso
 	return reply, err
 }
 
-// Register implements registry.Writer through the gateway's registry.
+// Register implements registry.Writer through the gateway's registry. Beyond the
+// errors that it knows, a *goapi.Error says that the gateway refuses the client:
+// for its token (401), for example.
 func (c *Client) Register(ctx context.Context, s *registry.Service, ttl time.Duration) error {
 	path := "/registry"
 	if ttl > 0 {
 		path += "?ttl=" + url.QueryEscape(ttl.String())
 	}
-	return c.do(ctx, http.MethodPost, path, s, nil)
+	return ofRegistry(c.do(ctx, http.MethodPost, path, s, nil))
 }
 
 // Deregister implements registry.Writer through the gateway's registry.
 func (c *Client) Deregister(ctx context.Context, s *registry.Service) error {
-	return c.do(ctx, http.MethodDelete, "/registry", s, nil)
+	return ofRegistry(c.do(ctx, http.MethodDelete, "/registry", s, nil))
 }
 
-// do sends in as JSON, if it is not nil, and decodes the answer into out. An
-// answer that is an error is a *goapi.Error.
+// do sends in as JSON, if it is not nil, and decodes the answer into out, if
+// there is anything in it.
 func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {
@@ -115,28 +120,78 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	rsp, err := c.http.Do(req)
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("%s: %w", c.base, ErrNoGateway)
-	}
-	if err != nil {
-		return fmt.Errorf("admin: %w", err)
-	}
-	defer rsp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(rsp.Body, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("admin: %s %s: %w", method, path, err)
-	}
-	if rsp.StatusCode >= http.StatusBadRequest {
-		return answeredError(rsp.StatusCode, b)
-	}
-	if out == nil {
+	status, b, err := c.send(req)
+	switch {
+	case err != nil:
+		return err
+	case status >= http.StatusBadRequest:
+		return answeredError(status, b)
+	case out == nil || status == http.StatusNoContent:
 		return nil
 	}
 	if err := json.Unmarshal(b, out); err != nil {
 		return fmt.Errorf("admin: %s%s does not answer as a gateway's admin API: %w", c.base, path, err)
 	}
 	return nil
+}
+
+// send returns the status and the body of the answer.
+func (c *Client) send(req *http.Request) (int, []byte, error) {
+	rsp, err := c.http.Do(req)
+	if err != nil {
+		return 0, nil, unreached(req, err)
+	}
+	defer rsp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(rsp.Body, maxAnswer))
+	if err != nil {
+		return 0, nil, unreached(req, err)
+	}
+	return rsp.StatusCode, b, nil
+}
+
+// unreached returns the error of a request that has no answer.
+func unreached(req *http.Request, err error) error {
+	if asked, ok := errors.AsType[*url.Error](err); ok {
+		err = asked.Err // what was asked is said below
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		err = ErrNoGateway
+	}
+	err = fmt.Errorf("admin: %s %s: %w", req.Method, req.URL.Redacted(), err)
+	if req.Context().Err() != nil {
+		return err
+	}
+	return &registryError{err, registry.ErrUnavailable}
+}
+
+// A registryError reads as one error, and is one of package registry's as well.
+type registryError struct{ err, kind error }
+
+// Error implements error.
+func (e *registryError) Error() string { return e.err.Error() }
+
+// Unwrap returns both errors.
+func (e *registryError) Unwrap() []error { return []error{e.err, e.kind} }
+
+// ofRegistry makes an answer of the gateway's registry the error that the
+// registry returned there.
+func ofRegistry(err error) error {
+	var answer *goapi.Error
+	if !errors.As(err, &answer) {
+		return err
+	}
+	switch answer.Code {
+	case http.StatusBadRequest:
+		field, reason, ok := strings.Cut(answer.Detail, ": ")
+		if ok && !strings.Contains(field, " ") {
+			return &registryError{err, &registry.FieldError{Field: field, Reason: reason}}
+		}
+	case http.StatusRequestEntityTooLarge:
+		return &registryError{err, registry.ErrTooLarge}
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return &registryError{err, registry.ErrUnavailable}
+	}
+	return err
 }
 
 // answeredError reads an error that the gateway or a service answered.

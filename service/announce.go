@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
+	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/registry"
 )
 
@@ -53,8 +55,12 @@ type reconnector interface {
 
 // Announce keeps s announced in reg until ctx is done; then it withdraws s and
 // returns nil. A registry that is away is tried again, at first at once, later
-// every 5 s. It returns an error only for a service that the registry will
-// never take: a *registry.FieldError or registry.ErrTooLarge.
+// every 5 s. Nothing is announced after the withdrawal: a write that is under
+// way is waited for. Ending takes 10 s at most.
+//
+// It returns an error only for a service that the registry will never take: a
+// *registry.FieldError, registry.ErrTooLarge, or what else a gateway refuses with
+// a status from 400 on, a wrong token for example.
 func Announce(ctx context.Context, reg registry.Writer, s *registry.Service, opts *AnnounceOptions) error {
 	if err := s.Validate(); err != nil {
 		return fmt.Errorf("announce %s: %w", s.Name, err)
@@ -64,19 +70,19 @@ func Announce(ctx context.Context, reg registry.Writer, s *registry.Service, opt
 	if r, ok := reg.(reconnector); ok {
 		again = r.Reconnected(ctx)
 	}
-	for {
+	for ctx.Err() == nil {
 		wait, err := a.announce(ctx)
 		if err != nil {
 			return fmt.Errorf("announce %s: %w", s.Name, err)
 		}
 		select {
 		case <-ctx.Done():
-			a.withdraw()
-			return nil
 		case <-again:
 		case <-time.After(wait):
 		}
 	}
+	a.withdraw(ctx)
+	return nil
 }
 
 // announcer is one Announce.
@@ -88,9 +94,11 @@ type announcer struct {
 	failures int // in a row
 }
 
-// announce writes once, and returns when to write again, or why never.
+// announce writes once, and returns when to write again, or why never. The end
+// of ctx does not break off the write: it might arrive nevertheless, after the
+// withdrawal.
 func (a *announcer) announce(ctx context.Context) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
 	err := a.reg.Register(ctx, a.service, a.opts.TTL)
 	if err == nil {
@@ -100,11 +108,10 @@ func (a *announcer) announce(ctx context.Context) (time.Duration, error) {
 		a.failures = 0
 		return a.opts.TTL / 3, nil
 	}
-	var field *registry.FieldError
-	if errors.As(err, &field) || errors.Is(err, registry.ErrTooLarge) {
+	if final(err) {
 		return 0, err
 	}
-	if ctx.Err() == nil || a.failures == 0 {
+	if a.failures == 0 {
 		a.opts.Logger.Warn("the service is not announced", slog.String("service", a.service.Name), slog.Any("error", err))
 	}
 	wait := min(minWait<<min(a.failures, 10), maxWait)
@@ -112,9 +119,28 @@ func (a *announcer) announce(ctx context.Context) (time.Duration, error) {
 	return wait, nil
 }
 
+// final says that the registry will never take the service.
+func final(err error) bool {
+	var (
+		field   *registry.FieldError
+		refusal *goapi.Error
+	)
+	switch {
+	case errors.As(err, &field), errors.Is(err, registry.ErrTooLarge):
+		return true
+	case !errors.As(err, &refusal):
+		return false
+	}
+	switch refusal.Code {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	}
+	return refusal.Code >= 400 && refusal.Code < 500
+}
+
 // withdraw removes what was announced. If the registry is away, the TTL does.
-func (a *announcer) withdraw() {
-	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+func (a *announcer) withdraw(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
 	if err := a.reg.Deregister(ctx, a.service); err != nil {
 		a.opts.Logger.Warn("the service is not withdrawn; it is forgotten after its TTL",

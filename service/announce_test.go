@@ -1,8 +1,11 @@
 package service_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"net/http"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -10,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/service"
 )
@@ -151,6 +155,11 @@ func TestAnnounceRefused(t *testing.T) {
 		{"invalid", &registry.Service{Name: "greeter"}, nil, "nodes"},
 		{"refused", greeter(), &registry.FieldError{Field: "version", Reason: "it is"}, "version"},
 		{"too large", greeter(), registry.ErrTooLarge, ""},
+		{"a TTL of 48h", greeter(), goapi.NewError(400, "ttl: want a duration from 1s to 24h", nil), ""},
+		{"a wrong token", greeter(), goapi.NewError(401, "the token is not the gateway's", nil), ""},
+		{"a foreign host", greeter(), goapi.NewError(403, "the admin API does not answer to the host name", nil), ""},
+		{"no registry", greeter(), goapi.NewError(404, "the admin API has no /registry", nil), ""},
+		{"not JSON", greeter(), goapi.NewError(415, "the body must be application/json", nil), ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -189,8 +198,113 @@ func TestAnnounceBoundsWrites(t *testing.T) {
 		if err := stop(); err != nil {
 			t.Errorf("Announce = %v, want nil", err)
 		}
-		if got := time.Since(start); got > time.Minute+5*time.Second {
-			t.Errorf("Announce ended after %v, want at most 5 s after a minute", got)
+		if got := time.Since(start); got > time.Minute+10*time.Second {
+			t.Errorf("Announce ended after %v, want at most 10 s after a minute", got)
 		}
 	})
+}
+
+// slow is a registry that takes its time, and writes to it arrive whether or
+// not they are given up.
+type slow struct {
+	*ledger
+
+	begun chan struct{}
+}
+
+func (s *slow) Register(ctx context.Context, svc *registry.Service, ttl time.Duration) error {
+	arrived := make(chan error)
+	go func() { // ends after two seconds
+		time.Sleep(2 * time.Second)
+		err := s.ledger.Register(context.WithoutCancel(ctx), svc, ttl)
+		select {
+		case arrived <- err:
+		case <-ctx.Done():
+		}
+	}()
+	s.begun <- struct{}{}
+	select {
+	case err := <-arrived:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// TestAnnounceWithdrawsLast checks that a write which is under way when the
+// service stops does not outlive the withdrawal.
+func TestAnnounceWithdrawsLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &slow{ledger: newLedger(), begun: make(chan struct{})}
+		stop := announce(t, s, nil)
+		<-s.begun
+		if err := stop(); err != nil {
+			t.Errorf("Announce = %v, want nil", err)
+		}
+		time.Sleep(time.Minute)
+		s.compare(t, "register for 30s at 2s", "deregister 2s")
+	})
+}
+
+// A service that stops before it was announced is not announced.
+func TestAnnounceNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		l := newLedger()
+		if err := service.Announce(ctx, l, greeter(), nil); err != nil {
+			t.Errorf("Announce = %v, want nil", err)
+		}
+		l.compare(t, "deregister 0s")
+	})
+}
+
+// TestAnnounceLogsChanges checks that an outage is told of when it begins and
+// when it ends, and a shutdown not at all.
+func TestAnnounceLogsChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text bytes.Buffer
+		log := slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}}))
+		l := newLedger()
+		stop := announce(t, l, &service.AnnounceOptions{Logger: log})
+		time.Sleep(time.Minute)
+		for range 2 {
+			l.fail(registry.ErrUnavailable)
+			time.Sleep(time.Minute)
+			l.fail(nil)
+			time.Sleep(time.Minute)
+		}
+		if err := stop(); err != nil {
+			t.Errorf("Announce = %v, want nil", err)
+		}
+		away := `level=WARN msg="the service is not announced" service=greeter error="registry: unavailable"` + "\n"
+		back := `level=INFO msg="announced again" service=greeter` + "\n"
+		if diff := cmp.Diff(away+back+away+back, text.String()); diff != "" {
+			t.Errorf("log (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A gateway that asks for patience has not refused.
+func TestAnnounceIsPatient(t *testing.T) {
+	for _, code := range []int{408, 429, 500, 503} {
+		t.Run(http.StatusText(code), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLedger()
+				l.fail(goapi.NewError(code, "not now", nil))
+				stop := announce(t, l, nil)
+				time.Sleep(200 * time.Millisecond)
+				synctest.Wait()
+				l.compare(t, "fail 0s", "fail 100ms")
+				if err := stop(); err != nil {
+					t.Errorf("Announce = %v, want nil", err)
+				}
+			})
+		})
+	}
 }

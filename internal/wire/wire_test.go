@@ -14,6 +14,7 @@ import (
 // pipe is a connection that takes what is written, or fails after n bytes.
 type pipe struct {
 	net.Conn
+
 	n   int
 	err error
 }
