@@ -2,7 +2,6 @@ package handler
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -106,9 +105,8 @@ func (h *api) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), pol.Timeout)
-	defer cancel()
-	reply, err := invoke(ctx, h.caller, rt.Upstream,
+	pol.Upstream.Timeout = pol.Timeout
+	reply, err := invoke(r.Context(), h.caller, rt.Upstream,
 		upstream.Call{Policy: &pol.Upstream, Idempotent: repeatable(r.Method)},
 		&client.Request{
 			Service:     rt.Service,
@@ -156,8 +154,8 @@ func (h *api) message(w http.ResponseWriter, r *http.Request, maxBody int64) ([]
 
 // apiRequest returns the message that a request is, but for its body.
 func apiRequest(r *http.Request, trusted []netip.Prefix) (*proto.Request, error) {
-	req := &proto.Request{Method: r.Method, Path: r.URL.Path, Url: r.URL.RequestURI()}
-	if !utf8.ValidString(req.Path) || !utf8.ValidString(req.Url) {
+	target := r.URL.RequestURI()
+	if notUTF8(r.URL.Path) || notUTF8(target) {
 		return nil, badRequest("the path or the query is not UTF-8")
 	}
 	header, err := requestHeader(r, trusted)
@@ -166,7 +164,10 @@ func apiRequest(r *http.Request, trusted []netip.Prefix) (*proto.Request, error)
 	}
 	header["Host"] = []string{r.Host}
 	delete(header, "Te") // a message has no trailers
-	req.Header = make(map[string]*proto.Pair, len(header))
+	req := &proto.Request{
+		Method: r.Method, Path: r.URL.Path, Url: target,
+		Header: make(map[string]*proto.Pair, len(header)),
+	}
 	for name, values := range header {
 		if !slices.ContainsFunc(values, notUTF8) {
 			req.Header[name] = &proto.Pair{Key: name, Values: values}
@@ -192,11 +193,12 @@ func addBody(req *proto.Request, header http.Header, body []byte) error {
 	if !utf8.Valid(body) {
 		return untransportable("body")
 	}
-	req.Body = string(body)
-	if !isForm(header, req.Body) {
+	text := string(body)
+	if !isForm(header, text) {
+		req.Body = text
 		return nil
 	}
-	form, err := parsePairs(req.Body, "form")
+	form, err := parsePairs(text, "form")
 	if err != nil {
 		return err
 	}
@@ -205,7 +207,7 @@ func addBody(req *proto.Request, header http.Header, body []byte) error {
 			return untransportable("form")
 		}
 	}
-	req.Body, req.Post = "", pairMap(form)
+	req.Post = pairMap(form)
 	return nil
 }
 
@@ -287,9 +289,9 @@ func writeResponse(w http.ResponseWriter, r *http.Request, service string, res *
 	case status < http.StatusOK || status > 999:
 		return badResponse(service, fmt.Sprintf("its status is %d", status))
 	}
-	header, bad := responseHeader(res.GetHeader())
-	if bad != "" {
-		return badResponse(service, fmt.Sprintf("header %.40q is malformed", bad))
+	header, err := responseHeader(service, res.GetHeader())
+	if err != nil {
+		return err
 	}
 	body := res.GetBody()
 	h := w.Header()
@@ -305,15 +307,14 @@ func writeResponse(w http.ResponseWriter, r *http.Request, service string, res *
 	}
 	w.WriteHeader(status)
 	if body != "" && r.Method != http.MethodHead {
-		_, _ = w.Write([]byte(body)) //nolint:gosec // it has the content type that the service gave it; an error is a client that is gone
+		_, _ = w.Write([]byte(body)) // an error is a client that is gone
 	}
 	return nil
 }
 
-// responseHeader returns the headers of a reply, or the name of one that HTTP
-// does not allow.
-func responseHeader(pairs map[string]*proto.Pair) (header http.Header, bad string) {
-	header = make(http.Header, len(pairs)+1)
+// responseHeader returns the headers of a reply, if HTTP allows them.
+func responseHeader(service string, pairs map[string]*proto.Pair) (http.Header, error) {
+	header := make(http.Header, len(pairs)+1)
 	for _, key := range slices.Sorted(maps.Keys(pairs)) { // some may be the same in canonical form
 		p := pairs[key]
 		name := p.GetKey()
@@ -321,18 +322,18 @@ func responseHeader(pairs map[string]*proto.Pair) (header http.Header, bad strin
 			name = key
 		}
 		if !httpguts.ValidHeaderFieldName(name) {
-			return nil, name
+			return nil, badResponse(service, fmt.Sprintf("%.40q is no name of a header", name))
 		}
 		name = http.CanonicalHeaderKey(name)
 		for _, value := range p.GetValues() {
 			if !httpguts.ValidHeaderFieldValue(value) {
-				return nil, name
+				return nil, badResponse(service, fmt.Sprintf("header %.40s is malformed", name))
 			}
 			header[name] = append(header[name], value)
 		}
 	}
 	delete(header, "Content-Length") // it is of what the service meant to write
-	return header, ""
+	return header, nil
 }
 
 func badResponse(service, why string) error {
