@@ -1,8 +1,6 @@
 package handler_test
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,15 +9,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -31,7 +26,6 @@ import (
 	"github.com/goapi-dev/goapi/handler"
 	"github.com/goapi-dev/goapi/proto"
 	"github.com/goapi-dev/goapi/registry"
-	"github.com/goapi-dev/goapi/service"
 	"github.com/goapi-dev/goapi/upstream"
 )
 
@@ -168,6 +162,24 @@ func TestAPIMessage(t *testing.T) {
 			api(c, echoRoute(), r)
 			golden(t, "api/"+name+".request.json", append(c.calls[0].Body, '\n'))
 		})
+	}
+}
+
+// TestAPICodedForm checks that a form is not read in a coding that is unknown.
+func TestAPICodedForm(t *testing.T) {
+	for coding, isForm := range map[string]bool{"x": false, "gzip": false, "identity": true, "Identity": true, "": true} {
+		c := &recorder{reply: "{}"}
+		r := post("/", formType, "a=1")
+		r.Header.Set("Content-Encoding", coding)
+		api(c, echoRoute(), r)
+		want := &proto.Request{Body: "a=1"}
+		if isForm {
+			want = &proto.Request{Post: pairs("a", "1")}
+		}
+		got := received(t, &c.calls[0])
+		if diff := cmp.Diff(want, &proto.Request{Body: got.GetBody(), Post: got.GetPost()}, protocmp.Transform()); diff != "" {
+			t.Errorf("form with Content-Encoding %q (-want +got)\n%s", coding, diff)
+		}
 	}
 }
 
@@ -438,243 +450,5 @@ func TestAPIWithoutRoute(t *testing.T) {
 	handler.API(answer("{}"), nil).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 	if w.Code != http.StatusNotFound {
 		t.Errorf("status = %d, want 404", w.Code)
-	}
-}
-
-// echoCall answers with what it was asked, as the service of the capture does.
-func echoCall(_ context.Context, req *proto.Request) (*proto.Response, error) {
-	if req.GetPath() == "/fail" {
-		return nil, &goapi.Error{Code: 409, ID: "echo.call", Detail: "no"}
-	}
-	status := map[string]int32{"/none": 204, "/bad": 1000}[req.GetPath()]
-	return &proto.Response{
-		StatusCode: status,
-		Header: map[string]*proto.Pair{
-			"X-Echo":       {Key: "X-Echo", Values: req.GetHeader()["X-Many"].GetValues()},
-			"Content-Type": {Key: "Content-Type", Values: []string{"text/plain"}},
-		},
-		Body: strings.Join(append(req.GetGet()["a"].GetValues(), req.GetPost()["a"].GetValues()...), " ") + req.GetBody(),
-	}, nil
-}
-
-// TestAPIOverTheWire calls a service through a gateway, both on sockets.
-func TestAPIOverTheWire(t *testing.T) {
-	s := service.New("echo", nil)
-	s.Handle("Echo.Call", service.Method(echoCall), nil)
-	node := httptest.NewServer(s)
-	defer node.Close()
-	micro := client.NewMicro(nil)
-	defer micro.Close()
-	rt := echoRoute()
-	rt.Upstream = upstream.Static(node.Listener.Addr().String())
-
-	tests := []struct {
-		method, target, contentType, body string
-		want                              string // status, content type, length and body
-	}{
-		{"GET", "/?a=é&a=2", "", "", "200 text/plain 4 é 2"},
-		{"HEAD", "/?a=1", "", "", "200 text/plain 1 "},
-		{"POST", "/?a=1", formType, "a=2", "200 text/plain 3 1 2"},
-		{"PUT", "/", "application/json", `{"a":"\u00e9<"}`, `200 text/plain 15 {"a":"\u00e9<"}`},
-		{"POST", "/", "", "", "200 text/plain 0 "},
-		{"DELETE", "/none", "", "", "204 text/plain -1 "},
-		{"GET", "/fail", "", "", `409 application/json 64 {"id":"echo.call","code":409,"detail":"no","status":"Conflict"}` + "\n"},
-		{"GET", "/bad", "", "", `502 application/json 114 {"id":"goapi","code":502,"detail":"service echo gave no valid answer: its status is 1000","status":"Bad Gateway"}` + "\n"},
-	}
-	for _, asProtobuf := range []bool{false, true} {
-		gateway := httptest.NewServer(goapi.With(rt, handler.API(micro, &handler.APIOptions{Protobuf: asProtobuf})))
-		defer gateway.Close()
-		for _, tt := range tests {
-			req, err := http.NewRequestWithContext(t.Context(), tt.method, gateway.URL+tt.target, strings.NewReader(tt.body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			req.Header["X-Many"] = []string{"a", "b"}
-			if tt.contentType != "" {
-				req.Header.Set("Content-Type", tt.contentType)
-			}
-			rsp, err := gateway.Client().Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			body, err := io.ReadAll(rsp.Body)
-			_ = rsp.Body.Close()
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := strings.Join([]string{rsp.Status[:3], rsp.Header.Get("Content-Type"), rsp.Header.Get("Content-Length"), string(body)}, " ")
-			want := strings.Replace(tt.want, " -1 ", "  ", 1)
-			if got != want {
-				t.Errorf("%s %s = %s, want %s", tt.method, tt.target, got, want)
-			}
-			if echoed := rsp.Header["X-Echo"]; rsp.StatusCode < 300 && !slices.Equal(echoed, []string{"a", "b"}) {
-				t.Errorf("%s %s answers X-Echo %q, want a and b", tt.method, tt.target, echoed)
-			}
-			if rsp.Header.Get("X-Many") != "" {
-				t.Errorf("%s %s answers with a header of the call", tt.method, tt.target)
-			}
-		}
-	}
-}
-
-// FuzzAPI sends a request as it was read off a connection. If the service gets
-// it, it gets all of it, in both encodings.
-func FuzzAPI(f *testing.F) {
-	for _, seed := range []string{
-		"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
-		"GET /a%2Fb?a=1&a=%C3%A9&b HTTP/1.1\r\nHost: h\r\nX-Many: a\r\nX-Many: \xc3\xa9\r\n\r\n",
-		"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Type: " + formType + "\r\nContent-Length: 7\r\n\r\na=1&b=2",
-		"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 7\r\n\r\na=1&b=2",
-		"PUT /echo HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n{\"a\":1}\r\n0\r\n\r\n",
-		"POST / HTTP/1.0\r\nContent-Type: x\r\nContent-Length: 1\r\n\r\n\xff",
-		"GET http://example.com//x?%zz HTTP/1.1\r\nHost: h\r\nConnection: X-Hop\r\n\r\n",
-		"OPTIONS * HTTP/1.1\r\nHost: [::1]:80\r\nCookie: a=1\r\nCookie: b=2\r\nX_a: 1\r\n\r\n",
-	} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		parse := func() *http.Request {
-			r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
-			if err != nil {
-				return nil
-			}
-			r.RemoteAddr = "192.0.2.9:1234"
-			return r
-		}
-		r := parse()
-		if r == nil || !utf8.ValidString(r.Method) { // what no server hands on
-			return
-		}
-		body, err := io.ReadAll(r.Body)
-		var messages []*proto.Request
-		for _, asProtobuf := range []bool{false, true} {
-			c := &recorder{}
-			if !asProtobuf {
-				c.reply = "{}"
-			}
-			w := httptest.NewRecorder()
-			goapi.With(echoRoute(), handler.API(c, &handler.APIOptions{Protobuf: asProtobuf})).ServeHTTP(w, parse())
-			if w.Code >= 500 || (w.Code == http.StatusOK) != (len(c.calls) == 1) {
-				t.Fatalf("answer = %d %s after %d calls, want 200 after one, or a client's error", w.Code, w.Body, len(c.calls))
-			}
-			if len(c.calls) == 0 {
-				return
-			}
-			messages = append(messages, received(t, &c.calls[0]))
-		}
-		if err != nil {
-			t.Fatalf("a broken body went to the service: %v", err)
-		}
-		if diff := cmp.Diff(messages[0], messages[1], protocmp.Transform()); diff != "" {
-			t.Fatalf("the messages differ (-JSON +protobuf)\n%s", diff)
-		}
-		checkMessage(t, r, string(body), messages[0])
-	})
-}
-
-// checkMessage compares a message with the request that it was made of.
-func checkMessage(t *testing.T, r *http.Request, body string, got *proto.Request) {
-	t.Helper()
-	if got.GetMethod() != r.Method || got.GetPath() != r.URL.Path || got.GetUrl() != r.URL.RequestURI() {
-		t.Errorf("message = %s %s %s, want %s %s %s", got.GetMethod(), got.GetPath(), got.GetUrl(), r.Method, r.URL.Path, r.URL.RequestURI())
-	}
-	if diff := cmp.Diff(r.URL.Query(), valuesOf(got.GetGet())); diff != "" {
-		t.Errorf("get (-want +got)\n%s", diff)
-	}
-	if got.GetPost() == nil && got.GetBody() != body && strings.Trim(body, "&") != "" {
-		t.Errorf("body = %q, want %q", got.GetBody(), body)
-	}
-	if got.GetPost() != nil {
-		want, err := url.ParseQuery(body)
-		if diff := cmp.Diff(want, valuesOf(got.GetPost())); diff != "" || err != nil || got.GetBody() != "" {
-			t.Errorf("post (-want +got)\n%s, %v, with the body %q", diff, err, got.GetBody())
-		}
-	}
-	for name, list := range valuesOf(got.GetHeader()) {
-		switch name {
-		case "Host":
-			if !slices.Equal(list, []string{r.Host}) {
-				t.Errorf("Host = %q, want %q", list, r.Host)
-			}
-		case "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via": // the gateway's own
-		default:
-			if !slices.Equal(list, r.Header[name]) {
-				t.Errorf("header %s = %q, want %q", name, list, r.Header[name])
-			}
-		}
-	}
-}
-
-// valuesOf returns pairs as net/url has them.
-func valuesOf(pairs map[string]*proto.Pair) url.Values {
-	v := make(url.Values, len(pairs))
-	for name, p := range pairs {
-		v[name] = p.GetValues()
-	}
-	return v
-}
-
-// FuzzAPIReply has a service reply anything: the client gets a valid answer.
-func FuzzAPIReply(f *testing.F) {
-	for _, seed := range []string{
-		`{"statusCode":202,"header":{"X":{"key":"X","values":["a","b"]}},"body":"x"}`, `{}`, "", `{"statusCode":1000}`,
-		`{"header":{"Connection":{"key":"connection","values":["x"]},"content-length":{"values":["7"]}},"statusCode":304,"body":"x"}`,
-		"\x08\xca\x01\x1a\x01B",
-	} {
-		f.Add([]byte(seed), false)
-		f.Add([]byte(seed), true)
-	}
-	f.Fuzz(func(t *testing.T, reply []byte, asProtobuf bool) {
-		w := httptest.NewRecorder()
-		goapi.With(echoRoute(), handler.API(answer(string(reply)), &handler.APIOptions{Protobuf: asProtobuf})).
-			ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
-		if w.Code < 200 || w.Code > 999 {
-			t.Fatalf("status = %d", w.Code)
-		}
-		var wire bytes.Buffer
-		if err := w.Result().Write(&wire); err != nil {
-			t.Fatal(err)
-		}
-		rsp, err := http.ReadResponse(bufio.NewReader(&wire), nil)
-		if err != nil {
-			t.Fatalf("the answer cannot be read: %v", err)
-		}
-		body, err := io.ReadAll(rsp.Body)
-		_ = rsp.Body.Close()
-		if err != nil || string(body) != w.Body.String() || rsp.StatusCode != w.Code {
-			t.Fatalf("answer = %d %q, %v; want %d %q", rsp.StatusCode, body, err, w.Code, w.Body)
-		}
-		for name, list := range rsp.Header {
-			for i, value := range list {
-				if want := strings.Trim(w.Header()[name][i], " \t"); value != want {
-					t.Errorf("header %s = %q, want %q", name, value, want)
-				}
-			}
-		}
-	})
-}
-
-func BenchmarkAPI(b *testing.B) {
-	body := `{"name":"` + strings.Repeat("x", 900) + `","age":7}`
-	replies := map[bool]string{false: `{"statusCode":200,"header":{"X-A":{"key":"X-A","values":["1"]}},"body":"hello"}`}
-	message, err := protobuf.Marshal(&proto.Response{StatusCode: 200, Header: pairs("X-A", "1"), Body: "hello"})
-	if err != nil {
-		b.Fatal(err)
-	}
-	replies[true] = string(message)
-	for name, asProtobuf := range map[string]bool{"json": false, "protobuf": true} {
-		b.Run(name, func(b *testing.B) {
-			h := goapi.With(echoRoute(), handler.API(answer(replies[asProtobuf]), &handler.APIOptions{Protobuf: asProtobuf}))
-			b.ReportAllocs()
-			for b.Loop() {
-				r := httptest.NewRequest(http.MethodPost, "/echo?a=1&b=2", strings.NewReader(body))
-				r.Header["Content-Type"] = []string{"application/json"}
-				r.Header["User-Agent"] = []string{"bench"}
-				w := httptest.NewRecorder()
-				if h.ServeHTTP(w, r); w.Code != http.StatusOK {
-					b.Fatal(w.Code, w.Body)
-				}
-			}
-		})
 	}
 }
