@@ -1,9 +1,9 @@
 // Package handler holds the http.Handlers that serve routed requests.
 //
-// [RPC] and [HTTP] take the route from the request's context, where a
+// [RPC], [API] and [HTTP] take the route from the request's context, where a
 // [goapi.Gateway] or [goapi.With] has put it, and try nodes of the route's
-// upstream: RPC turns the request into a call of a method, HTTP forwards it as
-// it is. [Call] and [Registry] are for operators, and stand on mounts of their
+// upstream: RPC turns the request into a call of a method, API hands the whole
+// request to a method as a message, HTTP forwards it as it is. [Call] and [Registry] are for operators, and stand on mounts of their
 // own listener: Call calls the method that the request itself names, and
 // Registry shows and changes what is announced.
 //

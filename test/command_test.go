@@ -59,7 +59,7 @@ func TestRegisterACommand(t *testing.T) {
 	_, port, _ := strings.Cut(address, ":")
 
 	p := startGateway(t)
-	cmd := exec.Command(goapi, "register", "--admin", p.admin, "--name", "files", "--address", address,
+	cmd := exec.Command(binary, "register", "--admin", p.admin, "--name", "files", "--address", address,
 		"--endpoint", "Files;method=GET;path=/files/**;strip=/files", "--",
 		python, "-m", "http.server", "--bind", "127.0.0.1", "--directory", filepath.Join("..", "test"), port)
 	var stderr strings.Builder

@@ -51,7 +51,7 @@ func tryGateway(t *testing.T, args ...string) (*process, error) {
 		"run", "--log-format", "json", "--log-level", "debug", "--data", t.TempDir(),
 		"--address", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", "off",
 	}, args...)
-	p := &process{t: t, cmd: exec.Command(goapi, all...), done: make(chan struct{})}
+	p := &process{t: t, cmd: exec.Command(binary, all...), done: make(chan struct{})}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -196,7 +196,7 @@ func command(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, goapi, args...)
+	cmd := exec.CommandContext(ctx, binary, args...)
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()

@@ -107,7 +107,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		want string
 	}{
 		{"run --resolver nosuch", "micro, path, vpath, host, grpc, subdomain"},
-		{"run --handler nosuch", "want auto, rpc or http"},
+		{"run --handler nosuch", "want auto, rpc, http or api"},
 		{"run --registry nosuch://x", "known schemes: embedded:"},
 		{"run --registry nats://user:secret@127.0.0.1:1?nosuch=1", "nosuch"},
 		{"run --registry memory:?x=1", "takes no address and no parameters"},

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// goapi is the path of the command under test.
-var goapi string
+// binary is the path of the command under test.
+var binary string
 
 // nodeEnv makes this test binary a node of a service instead; see node_test.go.
 const nodeEnv = "GOAPI_TEST_NODE"
@@ -33,8 +33,8 @@ func build(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	goapi = filepath.Join(dir, "goapi")
-	if out, err := exec.Command("go", "build", "-o", goapi, "../cmd/goapi").CombinedOutput(); err != nil {
+	binary = filepath.Join(dir, "goapi")
+	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/goapi").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		return 1
 	}

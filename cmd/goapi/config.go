@@ -55,7 +55,7 @@ func (c *config) addServer(flags *pflag.FlagSet, env func(string) (string, bool)
 	flags.StringVar(&c.data, "data", dataDir(env), "directory for what must survive a restart")
 	flags.StringVar(&c.resolver, "resolver", "micro", "what names the service of a request without a route: micro, path, vpath, host, grpc, subdomain, or none")
 	flags.StringVar(&c.namespace, "namespace", "", "prefix of the service names that the resolver finds")
-	flags.StringVar(&c.handler, "handler", "auto", "what serves a request without a route: auto (as the service's protocol says), rpc or http")
+	flags.StringVar(&c.handler, "handler", "auto", "what serves a request without a route: auto (as the service's protocol says), rpc, http or api")
 	flags.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&c.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&c.adminTokenFile, "admin-token-file", "", "file whose first line is the token of the admin API; needed when --admin is not loopback")
@@ -68,8 +68,8 @@ func (c *config) addServer(flags *pflag.FlagSet, env func(string) (string, bool)
 
 // check returns what the flags say that cannot be.
 func (c *config) check() error {
-	if !slices.Contains([]string{"auto", "rpc", "http"}, c.handler) {
-		return fmt.Errorf("--handler %q: want auto, rpc or http", c.handler)
+	if !slices.Contains([]string{"auto", "rpc", "http", "api"}, c.handler) {
+		return fmt.Errorf("--handler %q: want auto, rpc, http or api", c.handler)
 	}
 	if c.drain <= 0 {
 		return fmt.Errorf("--drain %s: want a time above 0, such as 30s", c.drain)

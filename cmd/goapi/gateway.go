@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -85,16 +86,17 @@ func (g *gateway) open(ctx context.Context) error {
 		return err
 	}
 
-	g.pools = upstream.NewPools(&upstream.Options{Logger: g.log})
-	g.live = router.NewLive(reg, g.pools, &router.Options{
-		Resolver: resolve,
-		Handler:  g.cfg.handler,
-		Logger:   g.log,
-	})
 	caller, handlers, err := g.handlers()
 	if err != nil {
 		return err
 	}
+	g.pools = upstream.NewPools(&upstream.Options{Logger: g.log})
+	g.live = router.NewLive(reg, g.pools, &router.Options{
+		Resolver: resolve,
+		Handler:  g.cfg.handler,
+		Handlers: slices.Sorted(maps.Keys(handlers)),
+		Logger:   g.log,
+	})
 	gw := &goapi.Gateway{Router: g.live, Handlers: handlers, Logger: g.log}
 	g.routed = middleware.Bounds(gw, nil)
 
@@ -212,6 +214,7 @@ func (g *gateway) handlers() (client.Caller, map[string]http.Handler, error) {
 	g.onClose(grpc.Close)
 	caller := client.ByProtocol{client.ProtocolMicro: micro, client.ProtocolGRPC: grpc}
 	return caller, map[string]http.Handler{
+		"api":  handler.API(caller, &handler.APIOptions{TrustedProxies: proxies}),
 		"rpc":  handler.RPC(caller, &handler.RPCOptions{TrustedProxies: proxies}),
 		"http": handler.HTTP(&handler.HTTPOptions{TLS: tlsConf, DialContext: dial, TrustedProxies: proxies}),
 	}, nil
