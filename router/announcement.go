@@ -19,8 +19,8 @@ import (
 const (
 	maxEndpoints   = 10_000   // of an announcement; and as many claims
 	maxExpressions = 256      // of a service
-	maxMetadata    = 64 << 10 // of an endpoint, in bytes
-	maxName        = 255      // of a service, in bytes
+	maxMetadata    = 64 << 10 // of a service, a node or an endpoint, in bytes
+	maxName        = 255      // of a service, or the id of a node, in bytes
 )
 
 // announcement is what one registry.Service says, read.
@@ -96,7 +96,7 @@ func (r *reader) read(s *registry.Service) *announcement {
 		if e == nil || e.Metadata["subscriber"] == "true" {
 			continue
 		}
-		if size := metadataSize(e); size > maxMetadata {
+		if size := metadataSize(e.Metadata); size > maxMetadata {
 			a.leaveOut(&goapi.Endpoint{Name: e.Name}, fmt.Sprintf("its metadata has %d bytes, more than %d", size, maxMetadata))
 			continue
 		}
@@ -147,10 +147,10 @@ func (a *announcement) leaveOut(e *goapi.Endpoint, reason string) {
 	a.reports = append(a.reports, r)
 }
 
-// metadataSize returns the bytes of an endpoint's metadata.
-func metadataSize(e *registry.Endpoint) int {
+// metadataSize returns the bytes of metadata.
+func metadataSize(md map[string]string) int {
 	size := 0
-	for k, v := range e.Metadata {
+	for k, v := range md {
 		size += len(k) + len(v)
 	}
 	return size
@@ -326,10 +326,17 @@ func badNode(n *registry.Node, seen map[string]bool) string {
 	switch {
 	case n.ID == "":
 		return "it has no id"
+	case len(n.ID) > maxName:
+		return fmt.Sprintf("its id has %d bytes, more than %d", len(n.ID), maxName)
 	case seen[n.ID]:
 		return "another node has the same id"
 	case n.Address == "":
 		return "it has no address"
+	case len(n.Address) > maxHost:
+		return fmt.Sprintf("its address has %d bytes, more than %d", len(n.Address), maxHost)
+	}
+	if size := metadataSize(n.Metadata); size > maxMetadata {
+		return fmt.Sprintf("its metadata has %d bytes, more than %d", size, maxMetadata)
 	}
 	host, port, err := net.SplitHostPort(n.Address)
 	if err != nil {

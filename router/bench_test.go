@@ -93,6 +93,31 @@ func BenchmarkRoute100k(b *testing.B) {
 	}
 }
 
+// BenchmarkRouteHostile looks up what the resolver finds, beside services that
+// announce as many expressions and templates for any path as they may.
+func BenchmarkRouteHostile(b *testing.B) {
+	for _, n := range []int{0, 1, 7, 100} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			services := []*registry.Service{service("victim")}
+			for i := range n {
+				s := service(fmt.Sprint("bad", i))
+				for j := range 256 {
+					s.Endpoints = append(s.Endpoints, announced(fmt.Sprintf("name=E%d;path=^/.*x%d-%d$", j, i, j)))
+				}
+				services = append(services, s, alike(fmt.Sprint("alike", i), "/*"))
+			}
+			table, _ := router.NewTable(upstream.NewPools(nil), &router.Options{Resolver: first}).Next(services)
+			r := get("/victim" + "/a/a/a/a/a/a/a/a")
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := table.Route(r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkNext changes one service of a fleet. What it costs must not grow
 // with the fleet.
 func BenchmarkNext(b *testing.B) {

@@ -58,6 +58,12 @@ func (b *builder) findMembers(announced []*registry.Service) {
 	for _, s := range announced {
 		nodes := make([]*registry.Node, 0, len(s.Nodes))
 		brokers := 0
+		if size := metadataSize(s.Metadata); size > maxMetadata {
+			b.report(Report{Reason: fmt.Sprintf("its metadata, which is not used, has %d bytes, more than %d", size, maxMetadata)})
+			c := *s
+			c.Metadata = nil
+			s = &c
+		}
 		for _, n := range s.Nodes {
 			if n == nil {
 				continue
@@ -106,6 +112,7 @@ func (b *builder) claims() []*claim {
 		before[c.key] = c
 	}
 	var claims, waiting []*claim
+	var room quota
 	seen := make(map[string]bool) // by key
 	index := make(map[string]int) // by slot
 	for _, s := range b.members {
@@ -125,6 +132,10 @@ func (b *builder) claims() []*claim {
 			case len(claims) == maxEndpoints:
 				b.report(Report{Reason: fmt.Sprintf("more than %d patterns in all its versions", maxEndpoints)})
 			default:
+				if err := room.admit(c); err != nil {
+					b.report(Report{Endpoint: c.route.Endpoint.Name, Pattern: printable(c.pattern.text, 200), Reason: err.Error()})
+					continue
+				}
 				index[slot] = len(claims)
 				claims = append(claims, c)
 			}

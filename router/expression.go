@@ -6,11 +6,11 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"strings"
+	"unicode/utf8"
 )
 
-// maxExpression bounds the size of a regular expression: about as many
-// instructions, each of which costs memory for good and time for each byte of
-// a path.
+// maxExpression bounds the size of a regular expression before it is compiled:
+// a few bytes can make very many instructions.
 const maxExpression = 1000
 
 // maxStem bounds what is compared to find the expressions for a path.
@@ -22,6 +22,7 @@ type expression struct {
 	re     *regexp.Regexp
 	prefix string // every match starts with it
 	stem   string // the start of the segment after the literal ones
+	cost   int    // of matching it, in instructions
 	named  bool   // it has named groups
 }
 
@@ -34,6 +35,12 @@ func parseExpression(text string) (*pattern, error) {
 	}
 	if expressionSize(tree) > maxExpression {
 		return nil, errors.New("the regular expression is too large")
+	}
+	tree = tree.Simplify()
+	prefix := literalStart(tree)
+	cost, err := expressionCost(tree, prefix)
+	if err != nil {
+		return nil, err
 	}
 	re, err := regexp.Compile(anchored(text))
 	if err != nil {
@@ -48,9 +55,8 @@ func parseExpression(text string) (*pattern, error) {
 	if groups > maxVariables {
 		return nil, fmt.Errorf("it has more than %d named groups", maxVariables)
 	}
-	prefix := literalStart(tree.Simplify())
 	segments, stem := literalSegments(prefix)
-	e := &expression{re: re, prefix: prefix, stem: stem, named: groups > 0}
+	e := &expression{re: re, prefix: prefix, stem: stem, cost: cost, named: groups > 0}
 	return &pattern{text: text, segments: segments, expr: e}, nil
 }
 
@@ -90,6 +96,21 @@ func literalSegments(prefix string) (segments []segment, stem string) {
 		segments = append(segments, segment{kind: literal, text: text})
 		rest = after
 	}
+}
+
+// expressionCost returns what it costs to match an expression: a little, and if
+// it comes to the worst, each instruction for each byte of the path. Those for
+// the prefix are soon done.
+func expressionCost(tree *syntax.Regexp, prefix string) (int, error) {
+	prog, err := syntax.Compile(tree)
+	if err != nil {
+		return 0, fmt.Errorf("the regular expression is not one of RE2: %w", err)
+	}
+	cost := 4 + len(prog.Inst) - utf8.RuneCountInString(prefix)
+	if cost > maxCost {
+		return 0, errors.New("the regular expression is too large")
+	}
+	return cost, nil
 }
 
 // expressionSize returns about how many instructions an expression compiles

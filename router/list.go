@@ -31,7 +31,7 @@ func (t *Table) Routes() []Listing {
 	list := []Listing{}
 	for _, s := range t.services.all() {
 		for _, c := range s.claims {
-			if t.trie(c.host).find(t.hasher, &c.pattern, c.method) == c {
+			if has, waits := t.trie(c.host).find(t.hasher, &c.pattern, c.method); has == c && !waits {
 				list = append(list, c.listing())
 			}
 		}
@@ -57,12 +57,26 @@ func (t *Table) Reports() []Report {
 	list := []Report{}
 	for _, s := range t.services.all() {
 		list = append(list, s.reports...)
+		for _, c := range s.claims {
+			if t.waits(c) {
+				list = append(list, c.crowdedOut())
+			}
+		}
 	}
 	for _, c := range t.contests.all() {
 		list = append(list, c.reports()...)
 	}
 	slices.SortFunc(list, Report.compare)
 	return list
+}
+
+// waits says whether a claim waits for room among other expressions.
+func (t *Table) waits(c *claim) bool {
+	if c == nil || c.pattern.expr == nil {
+		return false
+	}
+	has, waits := t.trie(c.host).find(t.hasher, &c.pattern, c.method)
+	return waits && has == c
 }
 
 // listing returns the claim as lists show it.

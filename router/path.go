@@ -11,13 +11,13 @@ import (
 // requestPath returns the path of a request as it was received. It refuses one
 // that two programs may read differently.
 func requestPath(u *url.URL) (string, error) {
-	path := u.EscapedPath()
+	path := receivedPath(u)
 	switch {
 	case path == "" && u.Opaque == "":
 		return "/", nil // as of RFC 9110, section 4.2.3
 	case !strings.HasPrefix(path, "/"):
 		return "", goapi.NewError(http.StatusBadRequest, "the request's target is not a path", nil)
-	case strings.IndexByte(path, '%') < 0 && !strings.Contains(path, "/."):
+	case u.RawPath == "" && strings.IndexByte(path, '%') < 0 && !strings.Contains(path, "/."):
 		return path, nil
 	}
 	for raw := range strings.SplitSeq(path[1:], "/") {
@@ -30,6 +30,24 @@ func requestPath(u *url.URL) (string, error) {
 		}
 	}
 	return path, nil
+}
+
+// receivedPath returns the path of u in the form in which it was received, and
+// is forwarded, or which was given by whoever rewrote it. EscapedPath is
+// another one where that has bytes that it does not expect: it escapes anew,
+// and makes separators of escaped slashes.
+func receivedPath(u *url.URL) string {
+	raw := u.RawPath
+	if raw == "" {
+		return u.EscapedPath()
+	}
+	if path, err := url.PathUnescape(raw); err != nil || path != u.Path {
+		return u.EscapedPath()
+	}
+	if strings.IndexByte(raw, '#') >= 0 {
+		return strings.ReplaceAll(raw, "#", "%23") // as it is forwarded
+	}
+	return raw
 }
 
 // ambiguous says why a decoded segment is refused, if it is. An escaped slash,

@@ -215,7 +215,7 @@ func checkTemplate(t *testing.T, p *pattern) {
 	table := NewTable(nil, nil)
 	c := &claim{pattern: *p}
 	table.anyHost = table.anyHost.put(table.hasher, p, "", c)
-	s := search{table: table, path: path, work: maxWork}
+	s := search{table: table, path: path}
 	if got := s.claim(host{}); got != c {
 		t.Fatalf("template %q, as %q, does not match %q", p.text, p, path)
 	}

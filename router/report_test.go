@@ -113,6 +113,37 @@ func TestBadNodes(t *testing.T) {
 	}
 }
 
+// TestMegabytes: metadata out of all proportion is not used.
+func TestMegabytes(t *testing.T) {
+	much := map[string]string{"x": strings.Repeat("x", 1<<20)}
+	s, other := service("s", "path=/a"), service("other", "path=/b")
+	s.Metadata = much
+	s.Nodes = append(nodes("much", strings.Repeat("i", 300), "far"), s.Nodes...)
+	s.Nodes[0].Metadata = much
+	s.Nodes[2].Address = strings.Repeat("a.", 200) + "a:80"
+	table, reports := newTable(nil).Next([]*registry.Service{other, s})
+	for path, want := range map[string]string{"/a": "s-1", "/b": "other-1"} {
+		if rt, err := table.Route(get(path)); err != nil || nodeIDs(rt.Upstream) != want {
+			t.Errorf("Route(%s) = %v, %v, want the node %s", path, rt, err, want)
+		}
+	}
+	var got []string
+	for _, r := range reports {
+		got = append(got, clipped(r.Node)+": "+r.Reason)
+	}
+	want := []string{
+		": its metadata, which is not used, has 1048577 bytes, more than 65536",
+		"far: its address has 404 bytes, more than 255",
+		"iiii: its id has 300 bytes, more than 255",
+		"much: its metadata has 1048577 bytes, more than 65536",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("reports =\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func clipped(id string) string { return id[:min(len(id), 4)] }
+
 func TestBadServices(t *testing.T) {
 	table, reports := newTable(nil).Next([]*registry.Service{
 		service("", "path=/a"),

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -29,12 +30,9 @@ func (t *Table) Route(r *http.Request) (*goapi.Route, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := search{table: t, path: path, method: r.Method, work: maxWork}
+	s := search{table: t, path: path, method: r.Method}
 	c := t.find(&s, h, preflight(r))
 	switch {
-	case s.work < 0:
-		return nil, goapi.NewError(http.StatusNotFound, "too many patterns are alike to find a route for "+what(r, path),
-			fmt.Errorf("%w: %w", goapi.ErrNoRoute, errTooAlike))
 	case c != nil:
 		c.pattern.setVariables(r, path)
 		return c.route, nil
@@ -42,7 +40,12 @@ func (t *Table) Route(r *http.Request) (*goapi.Route, error) {
 		allow := s.allowed(h)
 		return nil, notAllowed(fmt.Sprintf("no route for %s; its methods are %s", what(r, path), allow), allow)
 	}
-	return t.resolve(r, &s)
+	rt, err := t.resolve(r, &s)
+	if s.ended && errors.Is(err, goapi.ErrNoRoute) {
+		err = goapi.NewError(http.StatusNotFound, "too many patterns are alike to find a route for "+what(r, path),
+			fmt.Errorf("%w: %w", err, errTooAlike))
+	}
+	return rt, err
 }
 
 // find returns the claim for a request, or nil. The search of a preflight ends
@@ -70,7 +73,7 @@ func preflight(r *http.Request) string {
 // allowed returns the methods that the path is routed for.
 func (s *search) allowed(h host) string {
 	var methods []string
-	again := search{table: s.table, path: s.path, work: maxWork, others: &methods}
+	again := search{table: s.table, path: s.path, others: &methods}
 	again.claim(h)
 	if slices.Contains(methods, http.MethodGet) {
 		methods = append(methods, http.MethodHead)

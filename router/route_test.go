@@ -11,6 +11,7 @@ import (
 
 	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/resolver"
 	"github.com/goapi-dev/goapi/router"
 )
 
@@ -137,6 +138,8 @@ func TestRefused(t *testing.T) {
 		{"twice escaped dot dot", target("/a/%252e%252e/b"), 200},
 		{"dot dot within escaped slashes", target("/a%2F..%2Fb"), 400},
 		{"dot dot within backslashes", target(`/a\..\b`), 400},
+		{"dot dot beside what is not escaped", target("/a|b/..%2F.."), 400},
+		{"control beside what is not escaped", func(r *http.Request) { r.URL.Path, r.URL.RawPath = "/a|\x01", "/a|\x01" }, 400},
 		{"dot dot within escaped backslashes", target("/a%5C..%5cb"), 400},
 		{"backslash", target("/a%5Cb"), 200},
 		{"NUL", target("/a%00b"), 400},
@@ -287,31 +290,127 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
-// TestManyAlike: patterns that make a search try very many ways end in an error,
-// and soon.
+// alike returns a service of 2^13 templates that start with first, and then mix
+// literals and variables in all ways.
+func alike(name, first string) *registry.Service {
+	s := service(name)
+	for i := range 1 << 13 {
+		path := first
+		for bit := range 13 {
+			path += "/" + []string{"a", "*"}[i>>bit&1]
+		}
+		s.Endpoints = append(s.Endpoints, announced(fmt.Sprintf("name=E%d;path=%s/end", i, path)))
+	}
+	return s
+}
+
+// TestManyAlike: what would make a search try very many ways is left out. It
+// hides nothing.
 func TestManyAlike(t *testing.T) {
-	var services []*registry.Service
-	for _, first := range []string{"/a", "/*"} {
-		s := service("s" + first)
-		for i := range 1 << 13 {
-			path := first
-			for bit := range 13 {
-				path += "/" + []string{"a", "*"}[i>>bit&1]
+	all := strings.Repeat("/a", 14)
+	table, reports := newTable(&router.Options{Resolver: resolver.Path}).Next([]*registry.Service{
+		service("a"), alike("s", "/a"), alike("t", "/*"), service("any", "path=/{x}/**;method=PUT"), service("z", "path=/z"),
+	})
+	if !slices.ContainsFunc(reports, func(r router.Report) bool {
+		return r.Service == "t" && strings.Contains(r.Reason, `mixes literal segments and variables in more than 512 ways: announce fewer, or use "**"`)
+	}) {
+		t.Errorf("%d reports, none of which says so", len(reports))
+	}
+	for _, tt := range []struct{ method, path, want string }{
+		{"GET", all + "/end", all + "/end"},
+		{"PUT", all + "/other", "/{x}/**"},
+		{"GET", "/z", "/z"},
+		{"GET", "/a/b", ""},
+	} {
+		r := get(tt.path)
+		r.Method = tt.method
+		if got := pattern(table.Route(r)); got != tt.want && tt.want != "" {
+			t.Errorf("Route(%s %s) = %s, want %s", tt.method, tt.path, got, tt.want)
+		}
+	}
+}
+
+// TestTooAlike: when very many services are alike on purpose, a search ends
+// soon; what is left is tried, and the resolver asked.
+func TestTooAlike(t *testing.T) {
+	services := []*registry.Service{service("web"), service("rest", "path=/{x}/**:v")}
+	for i := range 128 {
+		s := service(fmt.Sprint("s", i))
+		for j := range 128 {
+			path := "/*"
+			for bit := range 14 {
+				path += "/" + []string{"a", "*"}[(i+j<<7)>>bit&1]
 			}
-			s.Endpoints = append(s.Endpoints, announced(fmt.Sprintf("name=E%d;path=%s/end", i, path)))
+			s.Endpoints = append(s.Endpoints, announced(fmt.Sprintf("name=E%d;path=%s/end", j, path)))
 		}
 		services = append(services, s)
 	}
-	table := static(t, nil, append(services, service("z", "path=/z"))...)
-	if got := pattern(table.Route(get(strings.Repeat("/a", 14) + "/end"))); got != strings.Repeat("/a", 14)+"/end" {
-		t.Errorf("Route = %s, want the literal", got)
+	table := static(t, &router.Options{Resolver: first}, services...)
+	path := strings.Repeat("/a", 14) + "/other"
+	if rt, err := table.Route(get("/web" + path)); err != nil || rt.Service != "web" {
+		t.Errorf("Route(/web…) = %v, %v, want that the resolver finds web", rt, err)
 	}
-	_, err := table.Route(get(strings.Repeat("/a", 14) + "/other"))
-	if !errors.Is(err, goapi.ErrNoRoute) || !strings.Contains(err.Error(), "too many patterns are alike") {
-		t.Errorf("Route error = %v, want that too many patterns are alike", err)
+	if _, err := table.Route(get("/none" + path)); !errors.Is(err, goapi.ErrNoRoute) || !strings.Contains(err.Error(), "too many patterns are alike") {
+		t.Errorf("Route(/none…) error = %v, want that too many patterns are alike", err)
 	}
-	if got := pattern(table.Route(get("/z"))); got != "/z" {
-		t.Errorf("Route(/z) = %s: another service is hidden", got)
+	if rt, err := table.Route(get("/a" + path + ":v")); err != nil || rt.Service != "rest" {
+		t.Errorf("Route(…:v) = %v, %v, want rest", rt, err)
+	}
+}
+
+// TestManyInOnePlace: verbs and methods are not tried one by one.
+func TestManyInOnePlace(t *testing.T) {
+	s := service("s", "name=Last;path=/**:last;method=GET,PUT")
+	for i := range 9_000 {
+		s.Endpoints = append(s.Endpoints, announced(fmt.Sprintf("name=E%d;path=/**:v%d", i, i%3000)+";method=M"+fmt.Sprint(i)))
+	}
+	table := static(t, nil, s, service("any", "name=Any;path=/**;method=DELETE"))
+	for _, tt := range []struct{ method, path, want string }{
+		{"PUT", "/a:last", "Last"},
+		{"HEAD", "/a:last", "Last"},
+		{"POST", "/a:last", "405 DELETE, GET, HEAD, PUT"},
+		{"M3001", "/a:v1", "E3001"},
+		{"DELETE", "/a:v1", "Any"},
+		{"GET", "/a:v1", "405 DELETE, M1, M3001, M6001"},
+	} {
+		r := get(tt.path)
+		r.Method = tt.method
+		if got := endpoint(table.Route(r)); got != tt.want {
+			t.Errorf("Route(%s %s) = %s, want %s", tt.method, tt.path, got, tt.want)
+		}
+	}
+	many := service("many")
+	for i := range 1000 {
+		many.Endpoints = append(many.Endpoints, announced(fmt.Sprintf("name=E%d;path=/many;method=M%d", i, i)))
+	}
+	got := endpoint(static(t, nil, many).Route(get("/many")))
+	if n := strings.Count(got, ","); !strings.HasPrefix(got, "405 ") || n != 63 {
+		t.Errorf("Route(/many) allows %d methods, want 64", n+1)
+	}
+}
+
+// TestPathAsForwarded: what EscapedPath would escape anew is matched as it is
+// forwarded.
+func TestPathAsForwarded(t *testing.T) {
+	table := static(t, nil, service("s", "name=Two;path=/{x}/{y}", "name=One;path=/{x}", "name=Expression;path=^/e/[^/]*%23$"))
+	for path, want := range map[string]string{
+		"/a%2Fb":    "One a/b",
+		"/a%2Fb#c":  "One a/b#c",
+		"/a%2Fb|c":  "One a/b|c",
+		"/a%2Fb\"c": "One a/b\"c",
+		"/a#b/c":    "Two a#b",
+		"/e/a%2F#":  "Expression ",
+	} {
+		r := get("/")
+		target(path)(r)
+		if got := endpoint(table.Route(r)) + " " + r.PathValue("x"); got != want {
+			t.Errorf("Route(%s) = %s, want %s", path, got, want)
+		}
+	}
+	r := get("/a%2Fb")
+	r.URL.Path = "/rewritten/x" // and RawPath is not
+	if got := endpoint(table.Route(r)); got != "Two" {
+		t.Errorf("Route of a path that was rewritten = %s, want Two", got)
 	}
 }
 

@@ -3,34 +3,43 @@ package router
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 )
 
-// maxWork bounds the search for one request's route, in steps: a look at a node
-// is one, a regular expression some more, in proportion to the path. Patterns
-// that are alike make a search try many; honest ones a few dozen.
-const maxWork = 1 << 14
+// The search for one request's route is bounded, however many services there
+// are. What a service may announce is bounded so that it takes very many that
+// mean it to use up either budget; what is then not looked at is the less
+// specific.
+const (
+	maxWork     = 1 << 14 // nodes of tries that are looked at
+	maxMatching = 1 << 15 // costs of regular expressions, for each 64 bytes of the path
+	maxAllowed  = 64      // methods that are collected
+)
 
-// errTooAlike is the error of a search that its budget ended.
+// errTooAlike is the error of a search that a budget ended.
 var errTooAlike = errors.New("router: too many patterns are alike")
 
 // A search finds the most specific claim for one request. It goes through the
 // tries of the table depth first, what is more specific first, and so ends at
 // the first claim that fits.
 type search struct {
-	table  *Table
-	path   string // as received
-	method string
-	named  bool      // only claims that name the method count
-	work   int       // what is left of the budget
-	missed bool      // a pattern matched, but for another method
-	others *[]string // where to collect the methods of such patterns; nil is nowhere
+	table    *Table
+	path     string // as received
+	method   string
+	named    bool // only claims that name the method count
+	work     int  // what is left of the budgets
+	matching int
+	ended    bool      // there was not enough
+	missed   bool      // a pattern matched, but for another method
+	others   *[]string // where to collect the methods of such patterns; nil is nowhere
 }
 
 // claim returns the claim for a host, or nil.
 func (s *search) claim(h host) *claim {
 	t := s.table
 	if !t.hosts.isEmpty() {
+		s.refill()
 		for i := range len(h.name) {
 			if i > 0 && h.name[i] != '.' {
 				continue // else it is the host itself, or a wildcard
@@ -45,13 +54,14 @@ func (s *search) claim(h host) *claim {
 			}
 		}
 	}
+	s.refill() // hosts are not at the expense of what is for any
 	return s.walk(t.anyHost, s.path[1:])
 }
 
 // walk returns the claim of a pattern below n, which may be nil. The path goes
 // on with rest, which starts with a segment.
 func (s *search) walk(n *node, rest string) *claim {
-	if n == nil || !s.spend(1) {
+	if n == nil || !s.spend() {
 		return nil
 	}
 	raw, after, more := strings.Cut(rest, "/")
@@ -100,7 +110,7 @@ func (s *search) last(n *node, raw string) *claim {
 // end returns the claim of a pattern that ends at n, which may be nil, where
 // the path does.
 func (s *search) end(n *node, verb string) *claim {
-	if n == nil || !s.spend(1) {
+	if n == nil || !s.spend() {
 		return nil
 	}
 	if n.end != nil {
@@ -141,8 +151,12 @@ func (s *search) expression(t *tail, rest string) *claim {
 		return nil
 	}
 	next, _, _ := strings.Cut(rest, "/")
-	for i := min(len(next), t.longest); i >= 0 && s.spend(1); i-- {
-		for claims := t.exprs.get(s.table.hasher, next[:i]); len(claims) > 0; {
+	for i := min(len(next), t.longest); i >= 0 && s.matching > 0; i-- {
+		crowd := t.exprs.get(s.table.hasher, next[:i])
+		if crowd == nil {
+			continue
+		}
+		for claims := crowd.tried; len(claims) > 0 && s.matching > 0; {
 			same := 1 // claims of one expression
 			for same < len(claims) && claims[same].pattern.text == claims[0].pattern.text {
 				same++
@@ -160,8 +174,13 @@ func (s *search) expression(t *tail, rest string) *claim {
 
 // matches says whether the path matches an expression.
 func (s *search) matches(e *expression) bool {
-	return s.spend(1) && strings.HasPrefix(s.path, e.prefix) &&
-		s.spend(8+len(s.path)/16) && e.re.MatchString(s.path)
+	if !strings.HasPrefix(s.path, e.prefix) {
+		s.matching--
+		return false
+	}
+	s.matching -= e.cost * (1 + len(s.path)/64)
+	s.ended = s.ended || s.matching < 0
+	return s.matching >= 0 && e.re.MatchString(s.path)
 }
 
 // pick returns the claim for the method, of those of one place that have the
@@ -174,30 +193,50 @@ func (s *search) pick(claims []*claim, rawVerb string) *claim {
 	if err != nil {
 		return nil
 	}
-	var get, anyMethod *claim
-	for _, c := range claims {
-		if c.pattern.verb != verb {
-			continue
-		}
-		switch {
-		case s.others != nil:
-			*s.others = append(*s.others, c.method)
-		case c.method == s.method:
-			return c
-		case c.method == http.MethodGet:
-			get = c
-		case c.method == "":
-			anyMethod = c
-		}
-		s.missed = true
-	}
-	if get != nil && s.method == http.MethodHead {
-		return get
-	}
-	if s.named {
+	if claims = ofVerb(claims, verb); len(claims) == 0 {
 		return nil
 	}
-	return anyMethod
+	if s.others != nil {
+		for _, c := range claims[:min(len(claims), maxAllowed-len(*s.others))] {
+			*s.others = append(*s.others, c.method)
+		}
+		return nil
+	}
+	s.missed = true
+	c := ofMethod(claims, s.method)
+	if c == nil && s.method == http.MethodHead {
+		c = ofMethod(claims, http.MethodGet)
+	}
+	if c == nil && !s.named {
+		c = ofMethod(claims, "")
+	}
+	return c
+}
+
+// ofVerb returns those of the claims of one place that have a verb. There may
+// be thousands.
+func ofVerb(claims []*claim, verb string) []*claim {
+	from, _ := slices.BinarySearchFunc(claims, verb, func(c *claim, verb string) int {
+		return strings.Compare(verb, c.pattern.verb)
+	})
+	n, _ := slices.BinarySearchFunc(claims[from:], verb, func(c *claim, verb string) int {
+		if c.pattern.verb == verb {
+			return -1
+		}
+		return 1
+	})
+	return claims[from : from+n]
+}
+
+// ofMethod returns that one of the claims of one verb that has a method, or nil.
+func ofMethod(claims []*claim, method string) *claim {
+	i, found := slices.BinarySearchFunc(claims, method, func(c *claim, method string) int {
+		return strings.Compare(c.method, method)
+	})
+	if !found {
+		return nil
+	}
+	return claims[i]
 }
 
 // literal returns the node that a segment leads to by its text.
@@ -212,11 +251,15 @@ func (s *search) literal(n *node, raw string) *node {
 	return n.literals.get(s.table.hasher, text)
 }
 
-// spend takes from the budget, and says whether there was enough.
-func (s *search) spend(work int) bool {
-	s.work -= work
+// spend takes a step from the budget, and says whether there was one.
+func (s *search) spend() bool {
+	s.work--
+	s.ended = s.ended || s.work < 0
 	return s.work >= 0
 }
+
+// refill makes the budgets full.
+func (s *search) refill() { s.work, s.matching = maxWork, maxMatching }
 
 // cutVerb splits what follows the last colon of the last segment from what is
 // before it.

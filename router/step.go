@@ -13,7 +13,7 @@ type step struct {
 	changed  bool
 	slots    map[string]*claimed // that services want or give up in this step
 	order    []*claimed          // the slots; what a service has is made side by side in memory
-	ranks    map[string]int      // where services are in the list; made when needed
+	ranks    map[string]int      // where in the list the services are whose order matters
 
 	before, now []Report // of what changes
 }
@@ -72,10 +72,13 @@ func (s *step) slot(c *claim) *claimed {
 		slot.was = *was
 		slot.claims = append(slot.claims, was.waiting...)
 	} else {
-		slot.was.holder = s.table.trie(c.host).find(s.table.hasher, &c.pattern, c.method)
+		slot.was.holder, _ = s.table.trie(c.host).find(s.table.hasher, &c.pattern, c.method)
 	}
-	if slot.was.holder != nil {
-		slot.claims = append(slot.claims, slot.was.holder)
+	if was := slot.was.holder; was != nil {
+		slot.claims = append(slot.claims, was)
+		if s.table.waits(was) {
+			s.before = append(s.before, was.crowdedOut())
+		}
 	}
 	s.slots[key] = slot
 	s.order = append(s.order, slot)
@@ -85,8 +88,11 @@ func (s *step) slot(c *claim) *claimed {
 // settle decides who has the slots.
 func (s *step) settle() {
 	t := &s.table
+	s.findRanks()
+	holders := make([]*claim, 0, len(s.order))
 	for _, slot := range s.order {
 		now := s.decide(slot)
+		holders = append(holders, now.holder)
 		if was := slot.was.holder; now.holder != was {
 			c := now.holder
 			if c == nil {
@@ -102,6 +108,11 @@ func (s *step) settle() {
 		s.before = append(s.before, slot.was.reports()...)
 		s.now = append(s.now, now.reports()...)
 	}
+	for _, c := range holders {
+		if t.waits(c) {
+			s.now = append(s.now, c.crowdedOut())
+		}
+	}
 }
 
 // decide returns who has a slot from now on: the service that had it, or else
@@ -111,30 +122,50 @@ func (s *step) decide(slot *claimed) contest {
 	if len(claims) == 0 {
 		return contest{}
 	}
-	if len(claims) > 1 {
-		slices.SortFunc(claims, func(c, d *claim) int { return s.rank(c.route.Service) - s.rank(d.route.Service) })
-		if was := slot.was.holder; was != nil {
-			i := slices.IndexFunc(claims, func(c *claim) bool { return c.route.Service == was.route.Service })
-			if i > 0 {
-				c := claims[i]
-				claims = slices.Insert(slices.Delete(claims, i, i+1), 0, c)
+	first := slot.heir()
+	if first < 0 {
+		first = 0
+		for i, c := range claims {
+			if s.ranks[c.route.Service] < s.ranks[claims[first].route.Service] {
+				first = i
 			}
 		}
 	}
+	claims[0], claims[first] = claims[first], claims[0]
 	return contest{holder: claims[0], waiting: claims[1:]}
 }
 
-// rank returns where in the list the first service of a name is.
-func (s *step) rank(name string) int {
-	if s.ranks == nil {
-		s.ranks = make(map[string]int, len(s.services))
-		for i, service := range s.services {
-			if _, ok := s.ranks[service.Name]; !ok {
-				s.ranks[service.Name] = i
+// heir returns where the claim is of the service that had the slot, or -1.
+func (c *claimed) heir() int {
+	was := c.was.holder
+	if was == nil {
+		return -1
+	}
+	return slices.IndexFunc(c.claims, func(d *claim) bool { return d.route.Service == was.route.Service })
+}
+
+// findRanks finds where in the list the services are that want a slot which
+// nobody had, or whose holder is gone. Others need no order.
+func (s *step) findRanks() {
+	unknown := len(s.services)
+	s.ranks = make(map[string]int)
+	for _, slot := range s.order {
+		if len(slot.claims) > 1 && slot.heir() < 0 {
+			for _, c := range slot.claims {
+				s.ranks[c.route.Service] = unknown
 			}
 		}
 	}
-	return s.ranks[name]
+	missing := len(s.ranks)
+	for i, service := range s.services {
+		if missing == 0 {
+			return
+		}
+		if rank, wanted := s.ranks[service.Name]; wanted && rank == unknown {
+			s.ranks[service.Name] = i
+			missing--
+		}
+	}
 }
 
 // reports returns a report for each claim that waits.

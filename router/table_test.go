@@ -14,6 +14,126 @@ import (
 	"github.com/goapi-dev/goapi/router"
 )
 
+// TestManyExpressions: expressions that cost every request something do not
+// hide services, and what there is no room for comes in when there is.
+func TestManyExpressions(t *testing.T) {
+	var services []*registry.Service
+	hostile := func(name string, paths func(i int) string) *registry.Service {
+		s := service(name)
+		for i := range 256 {
+			s.Endpoints = append(s.Endpoints, announced(fmt.Sprintf("name=E%d;path=%s", i, paths(i))))
+		}
+		return s
+	}
+	for i := range 20 {
+		services = append(services, hostile(fmt.Sprint("bad", i), func(j int) string { return fmt.Sprintf("^/.*x%d-%d$", i, j) }))
+	}
+	late := service("late", "path=^/.*late$")
+	services = append(services, late, protocol("mucp", service("victim", "name=A.B")), service("web", "path=^/web/.*$"))
+	table, _ := newTable(&router.Options{Resolver: first}).Next(services)
+	for path, want := range map[string]string{"/victim/A.B": "victim", "/web/a": "web", "/x0-0": "bad0", "/a/x10-0": "bad10"} {
+		if rt, err := table.Route(get(path)); err != nil || rt.Service != want {
+			t.Errorf("Route(%s) = %v, %v, want %s", path, rt, err, want)
+		}
+	}
+	tried := 0
+	for _, l := range table.Routes() {
+		if strings.HasPrefix(l.Service, "bad") {
+			tried++
+		}
+	}
+	if tried < 100 || tried > 300 {
+		t.Errorf("%d of 5120 expressions without a literal start are routed, want between 100 and 300", tried)
+	}
+	if got := reasons(table.Reports(), "bad0"); len(got) != 101 ||
+		!strings.Contains(got[1], `of the service start with "/", or with a part of it: start each with literal segments`) {
+		t.Errorf("reports of bad0: %d, second %q", len(got), got[1])
+	}
+	if got := reasons(table.Reports(), "late"); len(got) != 1 || !strings.Contains(got[0], `of other services start with "/": start each with literal segments`) {
+		t.Errorf("reports of late: %q, want that there is no room", got)
+	}
+	if _, err := table.Route(get("/z/late")); !errors.Is(err, goapi.ErrNoRoute) {
+		t.Errorf("Route(/z/late) error = %v, want ErrNoRoute", err)
+	}
+	other := clone(late)
+	other.Endpoints[0].Metadata["description"] = "other"
+	changed := slices.Clone(services)
+	changed[20] = other
+	table, reports := table.Next(changed)
+	if len(reports) != 0 || len(reasons(table.Reports(), "late")) != 1 {
+		t.Errorf("after another announcement, new reports %v, all of late %v", reports, reasons(table.Reports(), "late"))
+	}
+	table, reports = table.Next(changed[18:])
+	if rt, err := table.Route(get("/z/late")); err != nil || rt.Endpoint.Description != "other" || len(reports) != 0 {
+		t.Errorf("with room, Route(/z/late) = %v, %v, new reports %v", rt, err, reports)
+	}
+	if got := reasons(table.Reports(), "late"); len(got) != 0 {
+		t.Errorf("with room, late waits: %q", got)
+	}
+	if table, _ = table.Next(nil); len(table.Routes())+len(table.Reports()) != 0 {
+		t.Errorf("without services, Routes = %v, Reports = %v", table.Routes(), table.Reports())
+	}
+}
+
+// TestExpressionsOfAService: what counts is the expressions that one path is
+// matched with, in all versions, and not their number.
+func TestExpressionsOfAService(t *testing.T) {
+	plain, chain, methods, hosts := service("plain"), service("chain"), service("methods"), service("hosts")
+	for i := range 100 {
+		plain.Endpoints = append(plain.Endpoints, announced(fmt.Sprintf("name=E%d;path=^/plain/a%d-[0-9]+$", i, i)))
+		chain.Endpoints = append(chain.Endpoints, announced(fmt.Sprintf("name=E%d;path=^/%s.*$", i, strings.Repeat("c", 100-i))))
+		hosts.Endpoints = append(hosts.Endpoints, announced(fmt.Sprintf("name=E%d;path=^/hosts/.*$;host=h%d.test", i, i)))
+	}
+	for i := range 1000 {
+		methods.Endpoints = append(methods.Endpoints, announced(fmt.Sprintf("name=E%d;path=^/methods/.*$;method=M%d", i, i)))
+	}
+	second := service("chain", "name=Last;path=^/"+strings.Repeat("c", 100)+"/.*$")
+	second.Nodes[0].ID = "chain-2"
+	table, reports := newTable(nil).Next([]*registry.Service{plain, chain, second, methods, hosts})
+	for name, want := range map[string][2]int{"plain": {100, 100}, "hosts": {100, 100}, "chain": {20, 60}, "methods": {200, 400}} {
+		n := 0
+		for _, l := range table.Routes() {
+			if l.Service == name {
+				n += max(len(l.Methods), 1)
+			}
+		}
+		if n < want[0] || n > want[1] {
+			t.Errorf("%d patterns of %s are routed, want from %d to %d", n, name, want[0], want[1])
+		}
+	}
+	if !slices.ContainsFunc(reports, func(r router.Report) bool { return r.Service == "chain" && r.Endpoint == "Last" }) {
+		t.Errorf("the last expression of chain is not left out")
+	}
+}
+
+// reasons returns the reasons of the reports about a service.
+func reasons(reports []router.Report, service string) []string {
+	var list []string
+	for _, r := range reports {
+		if r.Service == service {
+			list = append(list, r.Reason)
+		}
+	}
+	return list
+}
+
+// TestHolderGone: when the holder goes, the first in the list of those that
+// wait has the route, whatever their names.
+func TestHolderGone(t *testing.T) {
+	var services []*registry.Service
+	for _, name := range []string{"a", "d", "c", "b"} {
+		services = append(services, service(name, "path=/x"))
+	}
+	table, _ := newTable(nil).Next(services)
+	for _, want := range []string{"a", "d", "c", "b"} {
+		if rt, err := table.Route(get("/x")); err != nil || rt.Service != want {
+			t.Errorf("of %d services, %v has /x (%v), want %s", len(services), rt, err, want)
+		}
+		services = services[1:]
+		table, _ = table.Next(services)
+	}
+}
+
 func TestConflicts(t *testing.T) {
 	a := service("a", "name=A;path=/x/{id}")
 	b := service("b", "name=B;path=/x/{key}")

@@ -25,42 +25,51 @@ type tail struct {
 	// exprs are of the regular expressions whose literal segments end here, by
 	// what the next segment of a path has to start with. Stems are not longer
 	// than longest.
-	exprs   dict[[]*claim]
+	exprs   dict[*crowd]
 	longest int
 }
 
-// find returns the claim of a pattern's shape and a method, or nil.
-func (n *node) find(h hasher, p *pattern, method string) *claim {
+// find returns the claim of a pattern's shape and a method, or nil. One of a
+// regular expression may wait for room.
+func (n *node) find(h hasher, p *pattern, method string) (c *claim, waits bool) {
 	for _, s := range p.trunk() {
 		if n == nil {
-			return nil
+			return nil, false
 		}
 		n = n.next(h, s)
 	}
-	if n == nil {
-		return nil
+	switch {
+	case n == nil:
+		return nil, false
+	case p.expr == nil:
+		claims := n.claims(p)
+		if i, found := position(claims, p, method); found {
+			return claims[i], false
+		}
+	case n.tail != nil:
+		return n.tail.exprs.get(h, p.expr.stem).find(p, method)
 	}
-	claims := n.claims(h, p)
-	if i, found := position(claims, p, method); found {
-		return claims[i]
-	}
-	return nil
+	return nil, false
 }
 
 // put returns n, which may be nil, with c, or with nothing if c is nil, as the
 // claim of a pattern's shape and a method. It is nil when nothing is left.
 func (n *node) put(h hasher, p *pattern, method string, c *claim) *node {
 	return n.edit(h, p.trunk(), func(n *node) {
-		claims := n.claims(h, p)
+		if p.expr != nil {
+			n.putExpression(h, p, method, c)
+			return
+		}
+		claims := n.claims(p)
 		i, found := position(claims, p, method)
 		after := claims[i:]
 		if found {
 			after = after[1:]
 		}
 		if c == nil {
-			n.setClaims(h, p, slices.Concat(claims[:i], after))
+			n.setClaims(p, slices.Concat(claims[:i], after))
 		} else {
-			n.setClaims(h, p, slices.Concat(claims[:i], []*claim{c}, after))
+			n.setClaims(p, slices.Concat(claims[:i], []*claim{c}, after))
 		}
 	})
 }
@@ -99,9 +108,9 @@ func (n *node) next(h hasher, s segment) *node {
 	return n.literals.get(h, s.text)
 }
 
-// claims returns the claims that stand where those of p do, whose trunk leads
-// to n.
-func (n *node) claims(h hasher, p *pattern) []*claim {
+// claims returns the claims that stand where those of a template do, whose
+// trunk leads to n.
+func (n *node) claims(p *pattern) []*claim {
 	at := p.place()
 	switch {
 	case at == atEnd && n.end != nil:
@@ -110,35 +119,52 @@ func (n *node) claims(h hasher, p *pattern) []*claim {
 		return nil
 	case at == atEnd:
 		return n.tail.ends
-	case at == atRest:
-		return n.tail.rests
 	}
-	return n.tail.exprs.get(h, p.expr.stem)
+	return n.tail.rests
 }
 
 // setClaims replaces what claims returns. It is called on a node that nobody
 // has yet.
-func (n *node) setClaims(h hasher, p *pattern, claims []*claim) {
-	var t tail
-	if n.tail != nil {
-		t = *n.tail
-	}
+func (n *node) setClaims(p *pattern, claims []*claim) {
+	t := n.tail.copied()
 	switch at := p.place(); {
 	case at == atEnd && len(claims) == 1:
 		n.end, t.ends = claims[0], nil
 	case at == atEnd:
 		n.end, t.ends = nil, claims
-	case at == atRest:
-		t.rests = claims
-	case len(claims) == 0:
-		t.exprs = t.exprs.remove(h, p.expr.stem)
 	default:
-		t.exprs = t.exprs.set(h, p.expr.stem, claims)
-		t.longest = max(t.longest, len(p.expr.stem))
+		t.rests = claims
 	}
-	n.tail = &t
-	if len(t.ends) == 0 && len(t.rests) == 0 && t.exprs.isEmpty() {
-		n.tail = nil
+	n.setTail(t)
+}
+
+// putExpression is put for a regular expression whose trunk leads to n. It is
+// called on a node that nobody has yet.
+func (n *node) putExpression(h hasher, p *pattern, method string, c *claim) {
+	t := n.tail.copied()
+	stem := p.expr.stem
+	if next := t.exprs.get(h, stem).put(p, method, c); next != nil {
+		t.exprs = t.exprs.set(h, stem, next)
+		t.longest = max(t.longest, len(stem))
+	} else {
+		t.exprs = t.exprs.remove(h, stem)
+	}
+	n.setTail(t)
+}
+
+// copied returns a copy of t, which may be nil.
+func (t *tail) copied() tail {
+	if t == nil {
+		return tail{}
+	}
+	return *t
+}
+
+// setTail sets the tail, if there is anything in it.
+func (n *node) setTail(t tail) {
+	n.tail = nil
+	if len(t.ends) > 0 || len(t.rests) > 0 || !t.exprs.isEmpty() {
+		n.tail = &t
 	}
 }
 

@@ -43,7 +43,7 @@ func TestTrie(t *testing.T) {
 		for _, v := range versions {
 			for _, text := range texts {
 				for _, method := range []string{"", "GET", "POST"} {
-					if got := v.root.find(h, mustParse(t, text), method); got != v.want[method+text] {
+					if got, _ := v.root.find(h, mustParse(t, text), method); got != v.want[method+text] {
 						t.Fatalf("find(%s %s) = %v, want %v", method, text, got, v.want[method+text])
 					}
 				}
