@@ -99,12 +99,13 @@ type api struct {
 // joined is what a registry.Multi tells of its members.
 type joined interface{ Members() []registry.MemberState }
 
-// logged logs errors that are no client's fault.
+// logged logs errors that are no client's fault. That the gateway is not ready
+// is none: it is what /readyz is asked for.
 func (a *api) logged(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w, r, ex := goapi.NewExchange(w, r)
 		defer func() {
-			if ex.Err != nil && goapi.Status(ex.Err) >= http.StatusInternalServerError {
+			if ex.Err != nil && goapi.Status(ex.Err) >= http.StatusInternalServerError && r.URL.Path != "/readyz" {
 				a.log.Warn("admin request failed", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("error", ex.Err))
 			}
 		}()
