@@ -33,11 +33,15 @@ type announcement struct {
 
 // A claim is what a service wants to be routed to it: requests for one pattern,
 // one host or any, and one method or any.
+//
+// What a search looks at is in the first cache line, and what sets the variable
+// of most patterns in one other: 192 bytes are aligned.
 type claim struct {
 	route   *goapi.Route
 	method  string // "" is any
 	pattern pattern
 	host    string // "" is any; ".example.com" is a wildcard
+	first   [1]variable
 	// key is equal for claims of nodes that may serve each other's requests.
 	key string
 }
@@ -243,7 +247,11 @@ func newClaim(e *goapi.Endpoint, p *pattern, host, method string) *claim {
 	key := strings.Join([]string{
 		e.Name, e.Handler, e.Body, e.Strip, strconv.FormatBool(e.Stream), host, method, p.text,
 	}, "\x00")
-	return &claim{pattern: *p, host: host, method: method, key: key, route: &goapi.Route{Pattern: p.text, Endpoint: e}}
+	c := &claim{pattern: *p, host: host, method: method, key: key, route: &goapi.Route{Pattern: p.text, Endpoint: e}}
+	if copy(c.first[:], p.variables) == len(p.variables) {
+		c.pattern.variables = c.first[:len(p.variables)]
+	}
+	return c
 }
 
 // methodKey is the key of the nodes that have a method.

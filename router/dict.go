@@ -38,8 +38,11 @@ type branch[V any] struct {
 type entry[V any] struct {
 	key   string
 	value V
-	sub   *branch[V] // if set, key and value mean nothing
+	sub   branch[V] // in place, too; unless it is empty, key and value mean nothing
 }
+
+// isKey says whether the entry holds a key.
+func (e *entry[V]) isKey() bool { return len(e.sub.entries) == 0 }
 
 func newHasher() hasher { return hasher{seed: maphash.MakeSeed(), mask: ^uint64(0)} }
 
@@ -60,13 +63,13 @@ func (d *dict[V]) get(h hasher, key string) (value V) {
 			return value
 		}
 		e := &b.entries[i]
-		if e.sub == nil {
+		if e.isKey() {
 			if e.key == key {
 				return e.value
 			}
 			return value
 		}
-		b, hash = e.sub, hash>>fanBits
+		b, hash = &e.sub, hash>>fanBits
 	}
 	if i := b.index(key); i >= 0 {
 		return b.entries[i].value
@@ -115,14 +118,13 @@ func (b *branch[V]) set(h hasher, hash uint64, depth int, e entry[V]) branch[V] 
 		return branch[V]{bitmap: b.bitmap | bit, entries: entries}
 	}
 	switch old := b.entries[i]; {
-	case old.sub != nil:
-		sub := old.sub.set(h, hash>>fanBits, depth+1, e)
-		e = entry[V]{sub: &sub}
+	case !old.isKey():
+		e = entry[V]{sub: old.sub.set(h, hash>>fanBits, depth+1, e)}
 	case old.key != e.key:
 		var sub branch[V]
 		sub = sub.set(h, h.hash(old.key)>>(fanBits*(depth+1)), depth+1, old)
 		sub = sub.set(h, hash>>fanBits, depth+1, e)
-		e = entry[V]{sub: &sub}
+		e = entry[V]{sub: sub}
 	}
 	return b.with(i, e)
 }
@@ -140,17 +142,17 @@ func (b *branch[V]) remove(hash uint64, depth int, key string) branch[V] {
 		return *b
 	}
 	e := b.entries[i]
-	if e.sub == nil {
+	if e.isKey() {
 		if e.key == key {
 			return b.without(bit, i)
 		}
 		return *b
 	}
 	sub := e.sub.remove(hash>>fanBits, depth+1, key)
-	if len(sub.entries) == 1 && sub.entries[0].sub == nil {
+	if len(sub.entries) == 1 && sub.entries[0].isKey() {
 		return b.with(i, sub.entries[0]) // a single key needs no branch
 	}
-	return b.with(i, entry[V]{sub: &sub})
+	return b.with(i, entry[V]{sub: sub})
 }
 
 // with returns b with another entry at i.
@@ -170,7 +172,7 @@ func (b *branch[V]) without(bit uint32, i int) branch[V] {
 func (b *branch[V]) each(yield func(string, V) bool) bool {
 	for i := range b.entries {
 		e := &b.entries[i]
-		if e.sub != nil {
+		if !e.isKey() {
 			if !e.sub.each(yield) {
 				return false
 			}

@@ -45,6 +45,15 @@
 // # Bounds
 //
 // What services announce is data: what cannot be routed is left out and
-// reported, and hurts no other service. The search for a route has a budget of
-// steps, which patterns of honest services do not come near.
+// reported, and hurts no other service. What one request can cost does not grow
+// with the number of services:
+//
+//   - The templates of a service mix literals and variables in at most 512 ways.
+//     Those of honest services do so in a few dozen.
+//   - The regular expressions of a service that one path is matched with cost at
+//     most 400: each about its instructions after the literal start. Those that
+//     start with the same literal text cost 3200 in all services; further ones
+//     wait for room, the earlier first, in one change the smaller name's.
+//   - A search has a budget, which very many services have to mean to use up. It
+//     then skips what is less specific, and the resolver is asked as ever.
 package router

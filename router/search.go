@@ -216,6 +216,9 @@ func (s *search) pick(claims []*claim, rawVerb string) *claim {
 // ofVerb returns those of the claims of one place that have a verb. There may
 // be thousands.
 func ofVerb(claims []*claim, verb string) []*claim {
+	if len(claims) == 1 && claims[0].pattern.verb == verb {
+		return claims // as nearly always
+	}
 	from, _ := slices.BinarySearchFunc(claims, verb, func(c *claim, verb string) int {
 		return strings.Compare(verb, c.pattern.verb)
 	})
