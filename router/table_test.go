@@ -3,6 +3,7 @@ package router_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -131,6 +132,34 @@ func TestHolderGone(t *testing.T) {
 		}
 		services = services[1:]
 		table, _ = table.Next(services)
+	}
+}
+
+// TestContestCost: what it takes to decide a slot does not grow with the number
+// of services.
+func TestContestCost(t *testing.T) {
+	services := []*registry.Service{service("a", "path=/x"), service("b", "path=/x"), service("c", "path=/x")}
+	for i := range 20_000 {
+		services = append(services, &registry.Service{Name: fmt.Sprintf("s%05d", i)})
+	}
+	table, _ := newTable(nil).Next(services)
+	for _, want := range []string{"a", "b"} {
+		services = slices.Clone(services)
+		if want == "a" {
+			services[0] = service("a", "name=Other;path=/x")
+		} else {
+			services = services[1:]
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		table, _ = table.Next(services)
+		runtime.ReadMemStats(&after)
+		if rt, err := table.Route(get("/x")); err != nil || rt.Service != want {
+			t.Errorf("Route(/x) = %v, %v, want %s", rt, err, want)
+		}
+		if size := after.TotalAlloc - before.TotalAlloc; size > 200_000 {
+			t.Errorf("to decide for %s takes %d bytes", want, size)
+		}
 	}
 }
 
