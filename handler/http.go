@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/client"
@@ -197,6 +200,11 @@ type forwarding struct {
 // takeBody prepares the body of the request.
 func (f *forwarding) takeBody(keep bool) error {
 	expect := f.header["Expect"]
+	for name := range f.r.Trailer {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return goapi.NewError(http.StatusBadRequest, fmt.Sprintf("the request announces a trailer %.40q, which is no name of a field", name), nil)
+		}
+	}
 	if f.body = newBody(f.r, &f.rc, f.patience(), keep); f.body == nil {
 		delete(f.header, "Expect") // for a body that never comes
 		return nil

@@ -202,6 +202,7 @@ func TestHTTPRefuses(t *testing.T) {
 		{"a circle", "GET / HTTP/1.1\r\nHost: a\r\nVia: " + strings.Repeat("1.1 goapi, ", 16) + "1.1 b\r\n\r\n", 508},
 		{"a chunk size with a sign", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n+3\r\nabc\r\n0\r\n\r\n", 400},
 		{"a chunk that ends early", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc\r\n0\r\n\r\n", 400},
+		{"a trailer that has no name", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: a b\r\n\r\n0\r\n\r\n", 400},
 		{"a trailer that breaks its line", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n1\r\na\r\n0\r\nX-T: a\x00b\r\n\r\n", 400},
 	}
 	for _, tt := range tests {

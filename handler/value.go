@@ -7,6 +7,10 @@ import (
 	"github.com/goapi-dev/goapi/registry"
 )
 
+// maxFields is how many fields a message may have to be known by them: each name
+// of a query is looked for among all.
+const maxFields = 1000
+
 // fieldOf returns what describes a field of a message, or nil. Exact names go
 // first; else case and underscores make no difference. All says that the
 // message has no other fields than those announced.
@@ -15,7 +19,7 @@ import (
 // types, and name a field without a JSON name after its type: then the message
 // has fields that are not known.
 func fieldOf(message *registry.Value, name string) (field *registry.Value, all bool) {
-	if message == nil || len(message.Values) == 0 {
+	if message == nil || len(message.Values) == 0 || len(message.Values) > maxFields {
 		return nil, false
 	}
 	generated := slices.ContainsFunc(message.Values, func(v *registry.Value) bool { return v != nil && v.Name == "MessageState" })

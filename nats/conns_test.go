@@ -228,7 +228,7 @@ func TestConnsComeBack(t *testing.T) {
 
 func TestRedact(t *testing.T) {
 	tests := []struct{ url, want string }{
-		{"nats://h:4222?host=i", "nats://h:4222?host=i"},
+		{"nats://h:4222?host=i", "nats://h:4222"},
 		{"nats://token@h", "nats://xxxxx@h"},
 		{"nats://user:password@h", "nats://xxxxx@h"},
 		{"embedded:", "embedded:"},

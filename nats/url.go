@@ -41,13 +41,14 @@ type target struct {
 	cert, key string
 }
 
-// Redact returns u as logs and errors may show it: without a password, and
-// without a token.
+// Redact returns u as logs and errors may show it: without a password, without
+// a token, and without what parameters hold, which may be meant as one.
 func Redact(u *url.URL) string {
 	c := *u
 	if c.User != nil {
 		c.User = url.User("xxxxx")
 	}
+	c.RawQuery = ""
 	return c.String()
 }
 

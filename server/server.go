@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -17,6 +19,9 @@ type Options struct {
 	// HeaderTimeout bounds the time a client takes to send the header of a
 	// request. Default: 10 s.
 	HeaderTimeout time.Duration
+	// BodyTimeout bounds the time a client takes to send the body of a request,
+	// unless the handler sets another deadline for it. Default: 30 s.
+	BodyTimeout time.Duration
 	// IdleTimeout bounds the time a connection waits for its next request.
 	// Default: 2 min.
 	IdleTimeout time.Duration
@@ -39,6 +44,9 @@ func (o *Options) orDefault() Options {
 	}
 	if d.HeaderTimeout <= 0 {
 		d.HeaderTimeout = 10 * time.Second
+	}
+	if d.BodyTimeout <= 0 {
+		d.BodyTimeout = 30 * time.Second
 	}
 	if d.IdleTimeout <= 0 {
 		d.IdleTimeout = 2 * time.Minute
@@ -81,9 +89,36 @@ func Listen(ctx context.Context, address string, opts *Options) (*Server, error)
 			ReadHeaderTimeout: o.HeaderTimeout,
 			IdleTimeout:       o.IdleTimeout,
 			MaxHeaderBytes:    o.MaxHeader,
-			ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
+			ErrorLog:          log.New(complaints{o.Logger}, "", 0),
 		},
 	}, nil
+}
+
+// boundBodies sets the deadline for the body of each request. Net/http takes it
+// back at the end of the body; where nobody reads the body, it waits for the
+// rest before it goes on with the connection.
+func (s *Server) boundBodies(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.opts.BodyTimeout)) // a connection that is closed tells the one who reads
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// complaints logs what net/http has to say: a handler that panics is an error,
+// and all else is about clients.
+type complaints struct{ log *slog.Logger }
+
+// Write implements io.Writer.
+func (c complaints) Write(p []byte) (int, error) {
+	text := strings.TrimSpace(string(p))
+	if strings.HasPrefix(text, "http: panic") {
+		c.log.Error(text)
+	} else {
+		c.log.Debug(text)
+	}
+	return len(p), nil
 }
 
 // Addr returns the address that the server listens on.
@@ -96,7 +131,7 @@ func (s *Server) Close() error { return s.listener.Close() }
 // flight end within Options.Drain, cuts off the rest, and returns nil; when it
 // had to cut off requests it says so in the log. It is called once.
 func (s *Server) Run(ctx context.Context, h http.Handler) error {
-	s.http.Handler = h
+	s.http.Handler = s.boundBodies(h)
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	s.http.BaseContext = func(net.Listener) context.Context { return base }

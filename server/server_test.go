@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -76,6 +78,49 @@ func TestRunCutsOffWhatOutlastsTheDrain(t *testing.T) {
 	if b, err := io.ReadAll(conn); len(b) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the connection gave %q, %v; want it closed without an answer", b, err)
 	}
+}
+
+func TestBodyThatNobodyReads(t *testing.T) {
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "answer") })
+	s, _, _ := start(t, h, &server.Options{BodyTimeout: 50 * time.Millisecond})
+	conn := dial(t, s.Addr().String())
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if b, err := io.ReadAll(conn); err != nil || !strings.Contains(string(b), "answer") {
+		t.Errorf("the connection gave %q, %v; want the answer, and its end", b, err)
+	}
+}
+
+func TestPanicIsAnError(t *testing.T) {
+	var out syncBuffer
+	h := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a defect") })
+	s, stop, done := start(t, h, &server.Options{Logger: slog.New(slog.NewTextHandler(&out, nil))})
+	conn := dial(t, s.Addr().String())
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	_, _ = io.ReadAll(conn) // until it is closed
+	stop()
+	<-done
+	if !strings.Contains(out.String(), "level=ERROR") || !strings.Contains(out.String(), "a defect") {
+		t.Errorf("log = %q, want the panic as an error", out.String())
+	}
+}
+
+// syncBuffer is a buffer for a log.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }
 
 func TestHeaderLimits(t *testing.T) {

@@ -29,6 +29,9 @@ func (cl *call) failure(ctx context.Context, req *client.Request, err error) err
 		return client.CallError(ctx, req, err)
 	case st.Code() == codes.DeadlineExceeded: // a moment before the context says so
 		return goapi.NewError(http.StatusGatewayTimeout, req.Service+" did not answer in time", context.DeadlineExceeded)
+	case !cl.headers.Load() && st.Code() == codes.Internal && strings.Contains(st.Message(), "header list size"):
+		// The service said how much it takes when it was connected to.
+		return goapi.NewError(http.StatusRequestHeaderFieldsTooLarge, "the request's header is larger than "+req.Service+" takes", err)
 	case st.Code() == codes.Unavailable || !cl.headers.Load():
 		return client.CallError(ctx, req, err)
 	}

@@ -104,7 +104,7 @@ func (g *gateway) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g.operate = admin.New(g.live, g.pools, &admin.Options{
+	g.operate = middleware.Bounds(admin.New(g.live, g.pools, &admin.Options{
 		Hosts:    g.cfg.adminHosts,
 		Token:    token,
 		Ready:    g.ready,
@@ -112,7 +112,7 @@ func (g *gateway) open(ctx context.Context) error {
 		Registry: handler.Registry(reg, &handler.RegistryOptions{Done: g.drained}),
 		Call:     handler.Call(nodesOf(g.pools), caller, nil),
 		Logger:   g.log,
-	})
+	}), nil)
 	return nil
 }
 
@@ -191,7 +191,7 @@ func (g *gateway) startBus(ctx context.Context) error {
 		if errors.Is(err, syscall.EADDRINUSE) {
 			return listening("nats", g.cfg.nats, err)
 		}
-		return err
+		return fmt.Errorf("--data %s: %w", g.cfg.data, err)
 	}
 	g.onClose(g.embedded.Close)
 	return nil

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -35,6 +36,17 @@ type world struct {
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// oneLine is an error as a terminal may show it: services and servers have a
+// word in it.
+func oneLine(err error) string {
+	const most = 1000
+	s := strings.ReplaceAll(err.Error(), "\n", "; ")
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return printable(s)
+}
 
 // run executes the command line and returns the status to exit with.
 func run(ctx context.Context, args []string, w world) int {
@@ -65,6 +77,6 @@ Try it:  goapi demo`,
 	case errors.As(err, &exit):
 		return int(exit)
 	}
-	fmt.Fprintln(w.err, "goapi:", err)
+	fmt.Fprintln(w.err, "goapi:", oneLine(err))
 	return 1
 }

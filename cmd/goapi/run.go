@@ -25,6 +25,9 @@ Repeated values are split at white space.`,
 				return err
 			}
 			g, err := newGateway(cmd.Context(), c, log)
+			if interrupted(cmd.Context(), err) {
+				return nil
+			}
 			if err != nil {
 				return err
 			}
