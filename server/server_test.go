@@ -93,7 +93,7 @@ func TestBodyThatNobodyReads(t *testing.T) {
 
 func TestPanicIsAnError(t *testing.T) {
 	var out syncBuffer
-	h := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a defect") })
+	h := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a defect") }) //nolint:forbidigo // what is tested
 	s, stop, done := start(t, h, &server.Options{Logger: slog.New(slog.NewTextHandler(&out, nil))})
 	conn := dial(t, s.Addr().String())
 	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
