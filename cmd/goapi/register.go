@@ -43,7 +43,7 @@ With a COMMAND it starts the service itself, announces it when its address
 accepts connections, and withdraws it before the command is stopped, or when
 the command ends. It exits with the command's status.`,
 		Example: `  goapi register --name hello --address 127.0.0.1:9000 \
-    --endpoint 'Hello;method=GET;path=/hello' -- python3 hello.py`,
+    --endpoint 'Hello;method=GET;path=/hello' -- python3 examples/python/hello.py 9000`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := r.service()
 			if err != nil {
