@@ -110,6 +110,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		{"run --handler nosuch", "want auto, rpc, http or api"},
 		{"run --registry nosuch://x", "known schemes: embedded:"},
 		{"run --registry nats://user:secret@127.0.0.1:1?nosuch=1", "nosuch"},
+		{"run --registry nats://127.0.0.1:1?token=secret", "token"},
 		{"run --registry memory:?x=1", "takes no address and no parameters"},
 		{"run --drain 0s", "want a time above 0"},
 		{"demo --admin 0.0.0.0:0", "for this machine only"},
