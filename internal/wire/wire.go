@@ -84,7 +84,8 @@ func (t *Trip) Sent() bool {
 // written, which says nothing of the other side. That happens a few times at
 // most.
 func (t *Trip) Again(ctx context.Context) bool {
-	stale := t.conn != nil && t.reused && !t.Sent()
+	t.sent = t.Sent() // which conn forgotten must not forget
+	stale := t.conn != nil && t.reused && !t.sent
 	t.conn = nil
 	t.stale++
 	return stale && t.stale < maxStale && ctx.Err() == nil

@@ -57,6 +57,9 @@ func TestTripSent(t *testing.T) {
 				if got := trip.Again(t.Context()); got == tt.want {
 					t.Errorf("%s: Again = %t, want %t", name, got, !tt.want)
 				}
+				if got := trip.Sent(); got != tt.want {
+					t.Errorf("%s: Sent after Again = %t, want %t", name, got, tt.want)
+				}
 			}
 		})
 	}
