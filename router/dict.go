@@ -37,8 +37,8 @@ type branch[V any] struct {
 // far.
 type entry[V any] struct {
 	key   string
-	value V
 	sub   branch[V] // in place, too; unless it is empty, key and value mean nothing
+	value V
 }
 
 // isKey says whether the entry holds a key.
@@ -53,28 +53,36 @@ func (d *dict[V]) isEmpty() bool { return len(d.root.entries) == 0 }
 
 // get returns the value of a key, or the zero value.
 func (d *dict[V]) get(h hasher, key string) (value V) {
+	if at := d.find(h, key); at != nil {
+		value = *at
+	}
+	return value
+}
+
+// find returns where the value of a key is, or nil. It is read-only.
+func (d *dict[V]) find(h hasher, key string) *V {
 	if d.isEmpty() {
-		return value
+		return nil
 	}
 	b, hash := &d.root, h.hash(key)
 	for range maxDepth {
 		bit, i := b.at(hash)
 		if b.bitmap&bit == 0 {
-			return value
+			return nil
 		}
 		e := &b.entries[i]
 		if e.isKey() {
 			if e.key == key {
-				return e.value
+				return &e.value
 			}
-			return value
+			return nil
 		}
 		b, hash = &e.sub, hash>>fanBits
 	}
 	if i := b.index(key); i >= 0 {
-		return b.entries[i].value
+		return &b.entries[i].value
 	}
-	return value
+	return nil
 }
 
 // set returns d with the value of a key.

@@ -251,7 +251,7 @@ func (s *search) literal(n *node, raw string) *node {
 	if err != nil {
 		return nil
 	}
-	return n.literals.get(s.table.hasher, text)
+	return n.literals.find(s.table.hasher, text)
 }
 
 // spend takes a step from the budget, and says whether there was one.

@@ -10,12 +10,13 @@ import (
 // have matched. Tries do not change: edit returns a new one, which shares with
 // the old one all but the way to what changed.
 //
-// It has the size of a cache line: a search waits for memory most of its time.
+// It is small and lies in its place of the dict: a search waits for memory most
+// of its time.
 type node struct {
-	literals dict[*node] // by the text of the next segment
-	variable *node       // the next segment is "*"
-	end      *claim      // of the pattern that ends here; nil if there is none, or more than one
-	tail     *tail       // the rarer parts; nil is none
+	literals dict[node] // in place; by the text of the next segment
+	variable *node      // the next segment is "*"
+	end      *claim     // of the pattern that ends here; nil if there is none, or more than one
+	tail     *tail      // the rarer parts; nil is none
 }
 
 // tail is the rarer part of a node.
@@ -88,8 +89,8 @@ func (n *node) edit(h hasher, segments []segment, change func(*node)) *node {
 		e.variable = e.variable.edit(h, segments[1:], change)
 	default:
 		text := segments[0].text
-		if child := e.literals.get(h, text).edit(h, segments[1:], change); child != nil {
-			e.literals = e.literals.set(h, text, child)
+		if child := e.literals.find(h, text).edit(h, segments[1:], change); child != nil {
+			e.literals = e.literals.set(h, text, *child)
 		} else {
 			e.literals = e.literals.remove(h, text)
 		}
@@ -105,7 +106,7 @@ func (n *node) next(h hasher, s segment) *node {
 	if s.kind == one {
 		return n.variable
 	}
-	return n.literals.get(h, s.text)
+	return n.literals.find(h, s.text)
 }
 
 // claims returns the claims that stand where those of a template do, whose

@@ -65,7 +65,7 @@ func TestPatternOrder(t *testing.T) {
 		root = root.put(h, p, "", &claim{pattern: *p})
 	}
 	var got []string
-	for _, c := range root.literals.get(h, "a").tail.rests {
+	for _, c := range root.literals.find(h, "a").tail.rests {
 		got = append(got, c.pattern.text)
 	}
 	slices.Reverse(texts)
