@@ -21,19 +21,37 @@ const (
 // *ProtocolError and nothing was sent, so that another node may be called.
 type ByProtocol map[string]Caller
 
-var _ Caller = ByProtocol(nil)
+var (
+	_ Caller   = ByProtocol(nil)
+	_ Streamer = ByProtocol(nil)
+)
 
 // Call implements Caller.
 func (b ByProtocol) Call(ctx context.Context, n *registry.Node, req *Request) (*Response, error) {
-	protocol := n.Metadata["protocol"]
-	if protocol == "" {
-		protocol = ProtocolMicro
-	}
+	protocol := protocolOf(n)
 	caller, ok := b[protocol]
 	if !ok {
 		return nil, &ProtocolError{Node: n.ID, Protocol: protocol}
 	}
 	return caller.Call(ctx, n, req)
+}
+
+// Stream implements Streamer. A caller that is no Streamer is no caller here.
+func (b ByProtocol) Stream(ctx context.Context, n *registry.Node, req *Request) (Stream, error) {
+	protocol := protocolOf(n)
+	streamer, ok := b[protocol].(Streamer)
+	if !ok {
+		return nil, &ProtocolError{Node: n.ID, Protocol: protocol}
+	}
+	return streamer.Stream(ctx, n, req)
+}
+
+// protocolOf returns the protocol that a node speaks.
+func protocolOf(n *registry.Node) string {
+	if p := n.Metadata["protocol"]; p != "" {
+		return p
+	}
+	return ProtocolMicro
 }
 
 // A ProtocolError is returned by [ByProtocol] for a node that speaks a protocol

@@ -3,7 +3,6 @@ package handler
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -22,6 +21,11 @@ type RPCOptions struct {
 	// TrustedProxies are peers whose account of where a request came from is
 	// believed. Default: none.
 	TrustedProxies []netip.Prefix
+	// GRPC serves requests whose content type is application/grpc or starts
+	// with it: see the GRPC handler. Default: none, they are 415.
+	GRPC http.Handler
+	// Streams bounds and guards streams. Default: its zero value.
+	Streams StreamOptions
 }
 
 // rpcMethods are the HTTP methods that are calls.
@@ -73,7 +77,14 @@ func (h *rpc) serve(w http.ResponseWriter, r *http.Request) error {
 	if rt == nil {
 		return goapi.ErrNoRoute
 	}
-	if err := callable(r, rt); err != nil {
+	switch {
+	case isGRPC(r) && h.opts.GRPC != nil:
+		h.opts.GRPC.ServeHTTP(w, r)
+		return nil
+	case rt.Endpoint.Stream:
+		return h.stream(w, r, rt)
+	}
+	if err := callable(r); err != nil {
 		return err
 	}
 	md, err := callMetadata(r, h.opts.TrustedProxies)
@@ -106,17 +117,13 @@ func (h *rpc) serve(w http.ResponseWriter, r *http.Request) error {
 }
 
 // callable returns an error for a request that is no unary call.
-func callable(r *http.Request, rt *goapi.Route) error {
+func callable(r *http.Request) error {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
 	default:
 		err := goapi.NewError(http.StatusMethodNotAllowed, quote(r.Method)+" is no call; use one of "+rpcMethods, nil)
 		err.Header = http.Header{"Allow": {rpcMethods}}
 		return err
-	}
-	if rt.Endpoint.Stream {
-		return goapi.NewError(http.StatusNotImplemented,
-			fmt.Sprintf("%s of service %s is a stream, which this gateway does not serve", rt.Endpoint.Name, rt.Service), nil)
 	}
 	return nil
 }

@@ -9,6 +9,10 @@ var (
 	// ErrNoNodes is returned by [Set.Do] for a Set that has no nodes: nothing
 	// was attempted.
 	ErrNoNodes = errors.New("upstream: no nodes")
+	// ErrOverloaded is returned by [Set.Do] when the limits of the service or
+	// of all its nodes are reached: nothing was attempted (503 with
+	// Retry-After).
+	ErrOverloaded = errors.New("upstream: overloaded")
 	// ErrForbiddenAddress is returned by a [Guard] for an address that no node
 	// may have.
 	ErrForbiddenAddress = errors.New("upstream: forbidden address")

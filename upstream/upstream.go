@@ -17,7 +17,10 @@
 // [Guard] keeps a dialler away from addresses that no node may have.
 package upstream
 
-import "time"
+import (
+	"net/http"
+	"time"
+)
 
 const (
 	defaultTries   = 3
@@ -62,4 +65,7 @@ type Call struct {
 	// Idempotent requests may be sent again after bytes of them may have left.
 	// A request whose body cannot be sent a second time is not.
 	Idempotent bool
+	// Header is the request's, for what is decided by it. It is only read, and
+	// may be nil.
+	Header http.Header
 }
