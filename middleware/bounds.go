@@ -14,22 +14,24 @@ type BoundsOptions struct {
 	HeaderFields int
 }
 
-// Bounds refuses requests that no handler is to see: those with more header
+// Bounds returns a middleware that refuses requests that no handler is to see: those with more header
 // fields than allowed (431), and CONNECT, which would make a tunnel of the
 // gateway (405).
-func Bounds(next http.Handler, opts *BoundsOptions) http.Handler {
+func Bounds(opts *BoundsOptions) func(http.Handler) http.Handler {
 	most := 200
 	if opts != nil && opts.HeaderFields > 0 {
 		most = opts.HeaderFields
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := check(r, most); err != nil {
-			w.Header().Set("Connection", "close")
-			goapi.WriteError(w, r, err)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := check(r, most); err != nil {
+				w.Header().Set("Connection", "close")
+				goapi.WriteError(w, r, err)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
 }
 
 // check returns why a request is refused, or nil.

@@ -27,7 +27,7 @@ func TestBounds(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			served := false
-			h := middleware.Bounds(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served = true }), tt.opts)
+			h := middleware.Bounds(tt.opts)(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served = true }))
 			r := httptest.NewRequest(tt.method, "/", nil)
 			for i := range tt.fields {
 				r.Header.Add("X-"+strconv.Itoa(i/2), "v") // two lines of a name count as two
@@ -43,7 +43,7 @@ func TestBounds(t *testing.T) {
 
 func Example() {
 	hello := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
-	h := middleware.Bounds(hello, &middleware.BoundsOptions{HeaderFields: 1})
+	h := middleware.Bounds(&middleware.BoundsOptions{HeaderFields: 1})(hello)
 
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	r.Header.Set("A", "1")

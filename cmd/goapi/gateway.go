@@ -98,13 +98,14 @@ func (g *gateway) open(ctx context.Context) error {
 		Logger:   g.log,
 	})
 	gw := &goapi.Gateway{Router: g.live, Handlers: handlers, Logger: g.log}
-	g.routed = middleware.Bounds(gw, nil)
+	bounds := middleware.Bounds(nil)
+	g.routed = bounds(gw)
 
 	token, err := readSecret("admin-token-file", g.cfg.adminTokenFile)
 	if err != nil {
 		return err
 	}
-	g.operate = middleware.Bounds(admin.New(g.live, g.pools, &admin.Options{
+	g.operate = bounds(admin.New(g.live, g.pools, &admin.Options{
 		Hosts:    g.cfg.adminHosts,
 		Token:    token,
 		Ready:    g.ready,
@@ -112,7 +113,7 @@ func (g *gateway) open(ctx context.Context) error {
 		Registry: handler.Registry(reg, &handler.RegistryOptions{Done: g.drained}),
 		Call:     handler.Call(nodesOf(g.pools), caller, nil),
 		Logger:   g.log,
-	}), nil)
+	}))
 	return nil
 }
 
