@@ -32,5 +32,5 @@ func ExampleByName() {
 	}
 	targets, err := resolve(httptest.NewRequest(http.MethodPost, "/greeter.Greeter/Hello", nil))
 	fmt.Println(targets, err)
-	// Output: [{greeter Greeter.Hello rpc}] <nil>
+	// Output: [{greeter Greeter.Hello rpc} {greeter.Greeter Greeter.Hello rpc}] <nil>
 }

@@ -5,8 +5,14 @@ import (
 	"strings"
 )
 
-// GRPC reads a path as gRPC writes it: /greeter.Greeter/Hello is the method
-// Greeter.Hello of the service greeter, which is all before the last dot.
+// GRPC reads a path as gRPC writes it: /pkg.Service/Method is the method
+// Service.Method of the service pkg, which is all before the last dot. Servers
+// of go-micro are known by such a name. Others may go by the whole first
+// segment, with or without a package, and so that is the second reading:
+//
+//	/greeter.Greeter/Hello  greeter          Greeter.Hello
+//	                        greeter.Greeter  Greeter.Hello
+//	/Greeter/Hello          Greeter          Greeter.Hello
 func GRPC(r *http.Request) ([]Target, error) {
 	var buf [2]string
 	segs, more := segments(r, buf[:0])
@@ -14,12 +20,45 @@ func GRPC(r *http.Request) ([]Target, error) {
 		return nil, ErrNoTarget
 	}
 	dot := strings.LastIndexByte(segs[0], '.')
-	if dot < 0 {
-		return nil, ErrNoTarget
-	}
 	method := segs[0][dot+1:] + "." + segs[1]
 	if len(method) > maxName {
 		return nil, ErrNoTarget
 	}
-	return []Target{{Service: segs[0][:dot], Method: method, Kind: RPC}}, nil
+	targets := make([]Target, 0, 2)
+	if dot > 0 {
+		targets = append(targets, Target{Service: segs[0][:dot], Method: method, Kind: RPC})
+	}
+	return append(targets, Target{Service: segs[0], Method: method, Kind: RPC}), nil
+}
+
+// WithGRPC returns a Resolver that reads requests of gRPC and gRPC-Web as GRPC
+// does, which are then of the kind Relay, and all others as next does.
+func WithGRPC(next Resolver) Resolver {
+	return func(r *http.Request) ([]Target, error) {
+		if !isGRPC(r) {
+			return next(r)
+		}
+		targets, err := GRPC(r)
+		for i := range targets {
+			targets[i].Kind = Relay
+		}
+		return targets, err
+	}
+}
+
+// isGRPC says whether a request is gRPC's or gRPC-Web's, or a browser asks
+// beforehand whether it may send one.
+func isGRPC(r *http.Request) bool {
+	if kind := r.Header["Content-Type"]; len(kind) > 0 {
+		const prefix = "application/grpc"
+		return len(kind[0]) >= len(prefix) && strings.EqualFold(kind[0][:len(prefix)], prefix)
+	}
+	for _, list := range r.Header["Access-Control-Request-Headers"] {
+		for name := range strings.SplitSeq(list, ",") {
+			if strings.EqualFold(strings.TrimSpace(name), "X-Grpc-Web") {
+				return true
+			}
+		}
+	}
+	return false
 }

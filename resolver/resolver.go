@@ -2,10 +2,10 @@
 // claims, from its path or its host alone.
 //
 // [Micro], [Path], [VPath], [Host], [GRPC] and [Subdomain] read a request as
-// the resolvers of go-micro's API gateway did; [Namespace] puts a namespace in
-// front of what one of them finds, and [ByName] is for configuration. They
-// look at nothing but the request: whether a service exists is the router's to
-// say.
+// the resolvers of go-micro's API gateway did. [WithGRPC] has [GRPC] read what
+// comes as gRPC, [Namespace] puts a namespace in front of what is found, and
+// [ByName] is for configuration. They look at nothing but the request: whether
+// a service exists is the router's to say.
 //
 // Paths are read segment by segment, each decoded once, with one slash at the
 // end ignored. What is not a plausible name is not looked for: names consist
@@ -31,6 +31,9 @@ const (
 	RPC Kind = iota
 	// Proxy is the HTTP request as it is; the target's method is its verb.
 	Proxy
+	// Relay is a call that came as gRPC and goes on as gRPC, whatever handler
+	// serves other calls.
+	Relay
 )
 
 // String implements fmt.Stringer.
@@ -40,6 +43,8 @@ func (k Kind) String() string {
 		return "rpc"
 	case Proxy:
 		return "proxy"
+	case Relay:
+		return "relay"
 	}
 	return fmt.Sprintf("Kind(%d)", int(k))
 }
@@ -56,22 +61,22 @@ type Target struct {
 // nothing. A Resolver may be used concurrently.
 type Resolver func(*http.Request) ([]Target, error)
 
-// ByName returns the resolver that configuration calls name. It is nil, and no
-// error, for "none".
+// ByName returns the resolver that configuration calls name, with
+// [WithGRPC]. It is nil, and no error, for "none".
 func ByName(name string) (Resolver, error) {
 	switch name {
 	case "micro":
-		return Micro, nil
+		return WithGRPC(Micro), nil
 	case "path":
-		return Path, nil
+		return WithGRPC(Path), nil
 	case "vpath":
-		return VPath, nil
+		return WithGRPC(VPath), nil
 	case "host":
-		return Host, nil
+		return WithGRPC(Host), nil
 	case "grpc":
-		return GRPC, nil
+		return WithGRPC(GRPC), nil
 	case "subdomain":
-		return Subdomain, nil
+		return WithGRPC(Subdomain), nil
 	case "none":
 		return nil, nil //nolint:nilnil // as documented: none is no resolver
 	}

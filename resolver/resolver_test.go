@@ -113,10 +113,13 @@ func TestPaths(t *testing.T) {
 		{"vpath", "/v1/" + long, nil},
 		{"vpath", "/", nil},
 
-		{"grpc", "/foo.Bar/Method", targets{rpc("foo", "Bar.Method")}},
-		{"grpc", "/greeter.Greeter/Hello", targets{rpc("greeter", "Greeter.Hello")}},
-		{"grpc", "/go.micro.srv.greeter.Say/Hello", targets{rpc("go.micro.srv.greeter", "Say.Hello")}},
-		{"grpc", "/Greeter/Hello", nil},
+		{"grpc", "/foo.Bar/Method", targets{rpc("foo", "Bar.Method"), rpc("foo.Bar", "Bar.Method")}},
+		{"grpc", "/greeter.Greeter/Hello", targets{rpc("greeter", "Greeter.Hello"), rpc("greeter.Greeter", "Greeter.Hello")}},
+		{"grpc", "/go.micro.srv.greeter.Say/Hello", targets{
+			rpc("go.micro.srv.greeter", "Say.Hello"), rpc("go.micro.srv.greeter.Say", "Say.Hello"),
+		}},
+		{"grpc", "/Greeter/Hello", targets{rpc("Greeter", "Greeter.Hello")}},
+		{"grpc", "/foo..Bar/Hello", nil},
 		{"grpc", "/.Greeter/Hello", nil},
 		{"grpc", "/foo./Hello", nil},
 		{"grpc", "/foo.Bar", nil},
@@ -230,8 +233,47 @@ func TestByName(t *testing.T) {
 	}
 }
 
+// TestWithGRPC: requests of gRPC are read as gRPC, whatever reads the others.
+func TestWithGRPC(t *testing.T) {
+	relayed := targets{
+		{Service: "ns.pkg", Method: "Greeter.Hello", Kind: resolver.Relay},
+		{Service: "ns.pkg.Greeter", Method: "Greeter.Hello", Kind: resolver.Relay},
+	}
+	other := targets{proxy("ns.pkg.Greeter")}
+	tests := []struct {
+		name, header, value string
+		path                string
+		want                targets
+	}{
+		{"gRPC", "Content-Type", "application/grpc", "/pkg.Greeter/Hello", relayed},
+		{"with a codec", "Content-Type", "application/grpc+json", "/pkg.Greeter/Hello", relayed},
+		{"in another case", "Content-Type", "Application/GRPC+proto", "/pkg.Greeter/Hello", relayed},
+		{"gRPC-Web", "Content-Type", "application/grpc-web-text", "/pkg.Greeter/Hello", relayed},
+		{"preflight of gRPC-Web", "Access-Control-Request-Headers", "content-type, x-grpc-web", "/pkg.Greeter/Hello", relayed},
+		{"path that gRPC does not have", "Content-Type", "application/grpc", "/pkg", nil},
+		{"another preflight", "Access-Control-Request-Headers", "content-type", "/pkg.Greeter/Hello", other},
+		{"another type", "Content-Type", "application/json", "/pkg.Greeter/Hello", other},
+		{"shorter type", "Content-Type", "application/g", "/pkg.Greeter/Hello", other},
+		{"no type", "Accept", "application/grpc", "/pkg.Greeter/Hello", other},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			res, err := resolver.ByName("path")
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := request(t, "api.example.com", tt.path)
+			r.Header = http.Header{tt.header: {tt.value}}
+			got, err := resolver.Namespace("ns", res)(r)
+			check(t, got, err, tt.want)
+		})
+	}
+}
+
 func TestKindString(t *testing.T) {
-	for kind, want := range map[resolver.Kind]string{resolver.RPC: "rpc", resolver.Proxy: "proxy", 7: "Kind(7)"} {
+	for kind, want := range map[resolver.Kind]string{
+		resolver.RPC: "rpc", resolver.Proxy: "proxy", resolver.Relay: "relay", 7: "Kind(7)",
+	} {
 		if got := kind.String(); got != want {
 			t.Errorf("Kind(%d).String() = %q, want %q", int(kind), got, want)
 		}
@@ -250,6 +292,7 @@ func FuzzResolvers(f *testing.F) {
 	}
 	f.Add("/foo", "[::1]:80")
 	f.Add("/foo", "..co.uk")
+	f.Add("/Greeter/Hello", "")
 	f.Fuzz(func(t *testing.T, path, host string) {
 		u, err := url.ParseRequestURI(path)
 		if err != nil {
