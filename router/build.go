@@ -169,15 +169,23 @@ func (b *builder) addResolved(s *service) {
 	}
 	called := slices.ContainsFunc(b.members, func(s *registry.Service) bool { return slices.ContainsFunc(s.Nodes, isCalled) })
 	h := b.opts.Handler
-	if h == handlerHTTP || h == handlerAuto && !called {
-		s.proxy = b.route(b.old.proxy, &goapi.Endpoint{Name: b.name, Handler: handlerHTTP})
-		return
-	}
-	if h == handlerAuto {
+	switch {
+	case h == handlerAuto && called:
 		h = handlerRPC
+	case h == handlerAuto:
+		h = handlerHTTP
 	}
-	s.methods = b.methods(s.claims, h)
-	s.call = b.route(b.old.call, &goapi.Endpoint{Handler: h})
+	if isProxy(h) {
+		s.proxy = b.route(b.old.proxy, &goapi.Endpoint{Name: b.name, Handler: h})
+	} else {
+		s.calls = b.calls(b.old.calls, s.claims, h)
+	}
+	switch {
+	case h == handlerRPC:
+		s.relays = s.calls
+	case called:
+		s.relays = b.calls(b.old.relays, s.claims, handlerRPC)
+	}
 }
 
 // route returns a route to all nodes: old, which may be nil, if it is one.
@@ -188,9 +196,21 @@ func (b *builder) route(old *goapi.Route, e *goapi.Endpoint) *goapi.Route {
 	return &goapi.Route{Service: b.name, Endpoint: e, Upstream: b.pool.All(), Policy: b.policy(e)}
 }
 
-// methods returns a route for each announced method, by name. It shares what it
-// can with the route of a claim for the method.
-func (b *builder) methods(claims []*claim, handler string) []*goapi.Route {
+// calls returns the routes of the methods for a handler. It shares what it can
+// with old, which may be nil, and with the routes of claims for the methods.
+func (b *builder) calls(old *calls, claims []*claim, handler string) *calls {
+	var other *goapi.Route
+	if old != nil {
+		other = old.other
+	}
+	return &calls{
+		methods: b.methods(old, claims, handler),
+		other:   b.route(other, &goapi.Endpoint{Handler: handler}),
+	}
+}
+
+// methods returns a route for each announced method, by name.
+func (b *builder) methods(old *calls, claims []*claim, handler string) []*goapi.Route {
 	claimed := make(map[string]*claim) // by name of the method
 	for _, c := range claims {
 		if e := c.route.Endpoint; e.Handler == handler && claimed[e.Name] == nil {
@@ -203,7 +223,7 @@ func (b *builder) methods(claims []*claim, handler string) []*goapi.Route {
 		for _, e := range b.announcements[s].methods {
 			if !seen[e.Name] {
 				seen[e.Name] = true
-				methods = append(methods, b.method(e, claimed[e.Name], handler))
+				methods = append(methods, b.method(old.method(e.Name), e, claimed[e.Name], handler))
 			}
 		}
 	}
@@ -211,8 +231,9 @@ func (b *builder) methods(claims []*claim, handler string) []*goapi.Route {
 	return slices.Clip(methods)
 }
 
-// method returns the route of a method, for which there may be a claim.
-func (b *builder) method(e *goapi.Endpoint, c *claim, handler string) *goapi.Route {
+// method returns the route of a method: old, if it is one. There may be a claim
+// for the method.
+func (b *builder) method(old *goapi.Route, e *goapi.Endpoint, c *claim, handler string) *goapi.Route {
 	key := methodKey(e.Name)
 	var set *upstream.Set
 	if c != nil && b.count(key) == b.count(c.key) {
@@ -228,7 +249,7 @@ func (b *builder) method(e *goapi.Endpoint, c *claim, handler string) *goapi.Rou
 		announced.Handler = handler
 		e = &announced
 	}
-	if old := b.old.method(e.Name); old != nil && old.Upstream == set && sameEndpoint(old.Endpoint, e) {
+	if old != nil && old.Upstream == set && sameEndpoint(old.Endpoint, e) {
 		return old
 	}
 	if c == nil {

@@ -50,23 +50,27 @@ func (t *Table) resolve(r *http.Request, s *search) (*goapi.Route, error) {
 
 // resolve returns the route for a target, or nil if the service is not to be
 // reached like that. A method that is not announced, where others are, is an
-// error.
+// error; not so for handlers that the router does not know.
 func (s *service) resolve(target resolver.Target, handler string) (*goapi.Route, error) {
-	strict := handler == handlerAuto || handler == handlerRPC || handler == handlerHTTP
-	if target.Kind == resolver.Proxy && strict {
+	known := isKnown(handler)
+	calls := s.calls
+	switch {
+	case target.Kind == resolver.Relay:
+		calls, known = s.relays, true
+	case target.Kind == resolver.Proxy && known:
 		return s.proxy, nil
 	}
-	if s.call == nil {
+	if calls == nil {
 		return nil, nil //nolint:nilnil // neither: the next target may do
 	}
-	if rt := s.method(target.Method); rt != nil {
+	if rt := calls.method(target.Method); rt != nil {
 		return rt, nil
 	}
-	if strict && len(s.methods) > 0 {
+	if known && len(calls.methods) > 0 {
 		return nil, goapi.NewError(http.StatusNotFound,
 			fmt.Sprintf("service %s has no method %s", printable(s.name, maxName), printable(target.Method, 100)), goapi.ErrNoRoute)
 	}
-	return s.call.Like(&goapi.Endpoint{Name: target.Method, Handler: s.call.Endpoint.Handler}), nil
+	return calls.other.Like(&goapi.Endpoint{Name: target.Method, Handler: calls.other.Endpoint.Handler}), nil
 }
 
 // noRoute returns the error for a request that nothing claims. More says what

@@ -13,7 +13,8 @@ import (
 	"github.com/goapi-dev/goapi/router"
 )
 
-// first is a resolver that reads /service/Method, first as a call.
+// first is a resolver that reads /service/Method, first as a call; what comes
+// as gRPC, only as that.
 func first(r *http.Request) ([]resolver.Target, error) {
 	name, method, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	switch name {
@@ -21,6 +22,9 @@ func first(r *http.Request) ([]resolver.Target, error) {
 		return nil, resolver.ErrNoTarget
 	case "fail":
 		return nil, errors.New("secret of the resolver")
+	}
+	if r.Header.Get("Content-Type") == "application/grpc" {
+		return []resolver.Target{{Service: name, Method: method, Kind: resolver.Relay}}, nil
 	}
 	return []resolver.Target{
 		{Service: name, Method: method, Kind: resolver.RPC},
@@ -74,10 +78,16 @@ func TestResolve(t *testing.T) {
 		{"rpc: any service", "rpc", "/web/A.B", "rpc A.B web-1"},
 		{"rpc: not announced", "rpc", "/rpc/Other", "404 service rpc has no method Other"},
 		{"http: any service", "http", "/rpc/x", "http rpc rpc-1"},
-		{"other: announced", "api", "/rpc/Greeter.Hello", "api Greeter.Hello rpc-1"},
-		{"other: not announced", "api", "/rpc/Other", "api Other rpc-1"},
-		{"other: web", "api", "/web/x", "api x web-1"},
-		{"other: no service", "api", "/none/x", "404 no route"},
+		{"api: announced", "api", "/rpc/Greeter.Hello", "api Greeter.Hello rpc-1"},
+		{"api: announced with a route of rpc", "api", "/rpc/Greeter.Routed", "api Greeter.Routed rpc-1"},
+		{"api: not announced", "api", "/rpc/Other", "404 service rpc has no method Other"},
+		{"api: nothing announced", "api", "/web/x", "api x web-1"},
+		{"web: any service", "web", "/rpc/x", "web rpc rpc-1"},
+		{"web: web service", "web", "/web/x", "web web web-1"},
+		{"other: announced", "own", "/rpc/Greeter.Hello", "own Greeter.Hello rpc-1"},
+		{"other: not announced", "own", "/rpc/Other", "own Other rpc-1"},
+		{"other: web", "own", "/web/x", "own x web-1"},
+		{"other: no service", "own", "/none/x", "404 no route"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -106,6 +116,62 @@ func TestResolve(t *testing.T) {
 				t.Errorf("Route(%s) has the pattern %q, want none", tt.path, rt.Pattern)
 			}
 		})
+	}
+}
+
+// TestRelay: what came as gRPC goes to the rpc handler, whatever serves the rest.
+func TestRelay(t *testing.T) {
+	tests := []struct {
+		name, handler, path string
+		want                string
+	}{
+		{"auto", "auto", "/rpc/Greeter.Hello", "rpc Greeter.Hello rpc-1"},
+		{"rpc", "rpc", "/rpc/Greeter.Hello", "rpc Greeter.Hello rpc-1"},
+		{"api", "api", "/rpc/Greeter.Hello", "rpc Greeter.Hello rpc-1"},
+		{"http", "http", "/rpc/Greeter.Routed", "rpc Greeter.Routed rpc-1"},
+		{"web", "web", "/quiet/Any.Thing", "rpc Any.Thing quiet-1"},
+		{"other", "own", "/mixed/A.B", "rpc A.B mixed-0 mixed-1"},
+		{"not announced", "own", "/rpc/Greeter.Other", "404 service rpc has no method Greeter.Other"},
+		{"a service that is not called", "auto", "/web/A.B", "404 no route for POST /web/A.B; service web is not reached like that"},
+		{"a service that is not called, http", "http", "/plain/A.B", "404 no route for POST /plain/A.B; service plain is not reached like that"},
+		{"a service that is not called, rpc", "rpc", "/plain/A.B", "rpc A.B plain-1"},
+		{"no service", "http", "/none/A.B", "404 no route for POST /none/A.B, and no service none"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			table, _ := newTable(&router.Options{Resolver: first, Handler: tt.handler}).Next(resolvable())
+			r := get(tt.path)
+			r.Method = http.MethodPost
+			r.Header.Set("Content-Type", "application/grpc")
+			rt, err := table.Route(r)
+			var got string
+			if e, ok := errors.AsType[*goapi.Error](err); ok {
+				got = fmt.Sprint(e.Code, " ", e.Detail)
+			} else {
+				got = rt.Endpoint.Handler + " " + rt.Endpoint.Name + " " + nodeIDs(rt.Upstream)
+			}
+			if got != tt.want {
+				t.Errorf("Route(%s) = %q, want %q", tt.path, got, tt.want)
+			}
+		})
+	}
+}
+
+// TestOnlyNodesOfResolved: a change of nodes alone makes no new routes of any
+// kind.
+func TestOnlyNodesOfResolved(t *testing.T) {
+	for _, handler := range []string{"auto", "rpc", "api", "http", "own"} {
+		before, _ := newTable(&router.Options{Resolver: first, Handler: handler}).Next(resolvable()[:4])
+		moved := resolvable()[:4]
+		for _, s := range moved {
+			s.Nodes[0].Address = "127.0.0.1:9999"
+		}
+		if after, _ := before.Next(moved); after != before {
+			t.Errorf("%s: the table is another one, though only nodes changed", handler)
+		}
+		if after, _ := before.Next(moved[1:]); after == before {
+			t.Errorf("%s: without a service, the table is the same", handler)
+		}
 	}
 }
 

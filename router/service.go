@@ -21,31 +21,47 @@ type service struct {
 	claims []*claim // one for each slot
 
 	// The following serve what the resolver finds, and are nil where the
-	// service is not to be reached like that. Methods are those announced, by
-	// name; call serves others where none is announced; proxy serves requests
-	// as they are.
-	methods     []*goapi.Route
-	call, proxy *goapi.Route
+	// service is not to be reached like that: calls, calls that are relayed as
+	// gRPC, and requests as they are. The first two are mostly one.
+	calls, relays *calls
+	proxy         *goapi.Route
 
 	reports []Report
 }
 
+// calls are the routes of a service's methods. They do not change.
+type calls struct {
+	methods []*goapi.Route // those announced, by name
+	other   *goapi.Route   // for all others; its endpoint has no name
+}
+
 // method returns the route of an announced method, or nil.
-func (s *service) method(name string) *goapi.Route {
-	i, found := slices.BinarySearchFunc(s.methods, name, func(rt *goapi.Route, name string) int {
+func (c *calls) method(name string) *goapi.Route {
+	if c == nil {
+		return nil
+	}
+	i, found := slices.BinarySearchFunc(c.methods, name, func(rt *goapi.Route, name string) int {
 		return strings.Compare(rt.Endpoint.Name, name)
 	})
 	if !found {
 		return nil
 	}
-	return s.methods[i]
+	return c.methods[i]
+}
+
+// equal says whether two services have the same routes. Either may be nil.
+func (c *calls) equal(o *calls) bool {
+	if c == nil || o == nil || c == o {
+		return c == o
+	}
+	return c.other == o.other && slices.Equal(c.methods, o.methods)
 }
 
 // equal says whether two services are the same to a table.
 func (s *service) equal(o *service) bool {
 	return s.versions == o.versions && s.absent == o.absent &&
 		slices.Equal(s.claims, o.claims) &&
-		slices.Equal(s.methods, o.methods) && s.call == o.call && s.proxy == o.proxy &&
+		s.calls.equal(o.calls) && s.relays.equal(o.relays) && s.proxy == o.proxy &&
 		slices.Equal(s.reports, o.reports)
 }
 

@@ -17,12 +17,13 @@ type Options struct {
 	Resolver resolver.Resolver
 	// Handler serves the requests that the resolver finds a service for.
 	// "auto" is "rpc" for calls to services of which a node has the protocol
-	// mucp or grpc, and "http" for requests to any other service. "rpc" is for
-	// calls to any service, "http" for requests to any service, and another
-	// name for both. Default: auto.
+	// mucp or grpc, and "http" for requests to any other service. "rpc" and
+	// "api" are for calls to any service, "http" and "web" for requests to any
+	// service, and another name for both. What came as gRPC is for "rpc" always,
+	// if a node of the service has such a protocol. Default: auto.
 	Handler string
 	// Handlers are the names that endpoints may use. Endpoints that name
-	// others are left out. Default: rpc and http.
+	// others are left out. Default: rpc, http, api and web.
 	Handlers []string
 	// Policy returns what the operator laid on an endpoint of a service; nil
 	// is all defaults. It is asked once for each route. Default: none.
@@ -38,7 +39,16 @@ const (
 	handlerRPC  = "rpc"
 	handlerHTTP = "http"
 	handlerAPI  = "api"
+	handlerWeb  = "web"
 )
+
+// isProxy says whether a handler passes requests on as they are.
+func isProxy(handler string) bool { return handler == handlerHTTP || handler == handlerWeb }
+
+// isKnown says whether the router knows what a handler is for.
+func isKnown(handler string) bool {
+	return handler == handlerAuto || handler == handlerRPC || handler == handlerAPI || isProxy(handler)
+}
 
 // orDefault returns o with every zero field at its default; o may be nil.
 func (o *Options) orDefault() Options {
@@ -50,7 +60,7 @@ func (o *Options) orDefault() Options {
 		d.Handler = handlerAuto
 	}
 	if d.Handlers == nil {
-		d.Handlers = []string{handlerRPC, handlerHTTP}
+		d.Handlers = []string{handlerRPC, handlerHTTP, handlerAPI, handlerWeb}
 	}
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
