@@ -2,9 +2,14 @@ package client
 
 import (
 	"context"
+	"errors"
 
 	"github.com/goapi-dev/goapi/registry"
 )
+
+// ErrStreamOver is returned by Send and CloseSend of a Stream that is over; Recv
+// tells why.
+var ErrStreamOver = errors.New("client: the stream is over")
 
 // A Streamer opens streams of messages in one protocol. It may be used
 // concurrently.
@@ -21,8 +26,7 @@ type Streamer interface {
 // another receives; Close may be called by any, at any time.
 type Stream interface {
 	// Send sends a message. It blocks while the service does not read, and
-	// keeps nothing of msg. An error means that the stream is over, and Recv
-	// tells why.
+	// keeps nothing of msg. Its error is ErrStreamOver, also after CloseSend.
 	Send(msg []byte) error
 	// CloseSend says that no more is sent. It is called by the one who sends.
 	CloseSend() error
@@ -33,6 +37,7 @@ type Stream interface {
 	// off.
 	Recv() ([]byte, error)
 	// Close ends the stream at once and releases it; the service's side is
-	// cancelled, unless it has ended. It must be called, also after an error.
+	// cancelled, unless it has ended. What blocks in Send or Recv returns. It must
+	// be called, also after an error, and may be again.
 	Close() error
 }

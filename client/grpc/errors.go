@@ -21,7 +21,8 @@ import (
 func (cl *call) failure(ctx context.Context, req *client.Request, err error) error {
 	st := status.Convert(err)
 	switch {
-	case cl.begun.Load() && tooLarge(st): // a service says so of a request, and begins no answer
+	case cl.begun.Load() && tooLarge(st) && strings.HasSuffix(st.Message(), fmt.Sprintf("vs. %d)", cl.maxReply)):
+		// A service says so of a message that it gets, in numbers of its own.
 		return goapi.NewError(http.StatusBadGateway, "the answer of "+req.Service+" is too large", err)
 	case cl.answered.Load():
 		return serviceError(req.Service, st)
@@ -32,7 +33,7 @@ func (cl *call) failure(ctx context.Context, req *client.Request, err error) err
 	case !cl.headers.Load() && st.Code() == codes.Internal && strings.Contains(st.Message(), "header list size"):
 		// The service said how much it takes when it was connected to.
 		return goapi.NewError(http.StatusRequestHeaderFieldsTooLarge, "the request's header is larger than "+req.Service+" takes", err)
-	case st.Code() == codes.Unavailable || !cl.headers.Load():
+	case st.Code() == codes.Unavailable || !cl.headers.Load() || strings.HasPrefix(st.Message(), "stream terminated by RST_STREAM"):
 		return client.CallError(ctx, req, err)
 	}
 	return goapi.NewError(http.StatusBadGateway, fmt.Sprintf("%s answered with something that is not gRPC", req.Service), err)

@@ -1,4 +1,5 @@
-// Package grpc calls methods of services in gRPC: unary, bytes in, bytes out.
+// Package grpc calls methods of services in gRPC, unary and as streams: bytes
+// in, bytes out.
 //
 // Services of go-micro and native gRPC servers are called alike. A method is
 // named in one of three ways:
@@ -38,14 +39,15 @@ type Options struct {
 	// Options are those of every caller.
 	client.Options
 
-	// MaxConns bounds the connections that are kept: one for each node. The one
-	// that was unused for longest makes room. Default: 1024.
+	// MaxConns bounds the connections that are kept: for each node one for calls
+	// and one for streams. The one that was unused for longest makes room.
+	// Default: 1024.
 	MaxConns int
 }
 
 const defaultMaxConns = 1024
 
-// Caller makes unary calls in gRPC.
+// Caller makes calls in gRPC, and opens streams.
 type Caller struct {
 	opts client.Options
 	pool pool
@@ -78,11 +80,7 @@ func (c *Caller) Call(ctx context.Context, n *registry.Node, req *client.Request
 	if err := client.Check(ctx, req); err != nil {
 		return nil, err
 	}
-	path, err := methodPath(n, req)
-	if err != nil {
-		return nil, err
-	}
-	codec, err := codecFor(req)
+	path, codec, err := target(n, req)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +90,7 @@ func (c *Caller) Call(ctx context.Context, n *registry.Node, req *client.Request
 	}
 	defer conn.release()
 
-	cl := &call{sent: req.Sent}
+	cl := &call{sent: req.Sent, maxReply: c.opts.MaxReply}
 	ctx = context.WithValue(metadata.NewOutgoingContext(ctx, outgoing(ctx, req.Header)), callKey{}, cl)
 	var body []byte
 	err = conn.Invoke(ctx, path, req.Body, &body, grpc.ForceCodecV2(codec), grpc.MaxCallRecvMsgSize(c.opts.MaxReply))
@@ -100,6 +98,16 @@ func (c *Caller) Call(ctx context.Context, n *registry.Node, req *client.Request
 		return nil, cl.failure(ctx, req, err)
 	}
 	return &client.Response{ContentType: req.ContentType, Body: body}, nil
+}
+
+// target returns the path of a call and the codec of its messages.
+func target(n *registry.Node, req *client.Request) (string, codec, error) {
+	path, err := methodPath(n, req)
+	if err != nil {
+		return "", "", err
+	}
+	c, err := codecFor(req)
+	return path, c, err
 }
 
 // methodPath returns the path of a call; see the package's comment.
@@ -166,6 +174,7 @@ func notInValue(r rune) bool { return r < ' ' || r > '~' }
 // call follows one call through the stats of its connection.
 type call struct {
 	sent     func()
+	maxReply int
 	headers  atomic.Bool // of the request: handed to the connection
 	begun    atomic.Bool // the answer: its header is here
 	answered atomic.Bool // with a status of the service's own

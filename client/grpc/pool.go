@@ -18,6 +18,8 @@ import (
 const (
 	idleTimeout    = 5 * time.Minute
 	maxHeaderBytes = 256 << 10
+	streamWindow   = 256 << 10 // of what a service sends and nobody reads; bounds the memory of a stream
+	connWindow     = 4 << 20
 	firstBackoff   = 100 * time.Millisecond
 	maxBackoff     = time.Second
 )
@@ -29,6 +31,7 @@ var errPoolFull = errors.New("grpc: too many nodes are called at once")
 type key struct {
 	address string
 	secure  bool
+	streams bool // which stay, and must not use up what a node takes of calls
 }
 
 // pool keeps one connection for each key. Finding one that is there takes no
@@ -156,6 +159,8 @@ func (c *Caller) dial(k key) (*grpc.ClientConn, error) {
 			MinConnectTimeout: c.opts.ConnectTimeout,
 		}),
 		grpc.WithIdleTimeout(idleTimeout),
+		grpc.WithInitialWindowSize(streamWindow), // else up to 16 MiB, as fast as the network is
+		grpc.WithInitialConnWindowSize(connWindow),
 		grpc.WithMaxHeaderListSize(maxHeaderBytes),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithNoProxy(),
