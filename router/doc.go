@@ -36,7 +36,9 @@
 // literal segments at the start count as such; of two expressions the one with
 // the longer literal start comes first. Of equal patterns, one with a verb comes
 // before one without, and one that names the method before one for any. HEAD
-// follows GET where nothing names HEAD.
+// follows GET where nothing names HEAD. A WebSocket handshake, which is always a
+// GET, is also for an endpoint of the rpc handler with stream=true that names
+// other methods, where nothing at its place is for GET.
 //
 // When two services claim one route, the one that has it keeps it; else it is
 // the earlier registry's, or the smaller name's. The other one waits, and is

@@ -251,6 +251,30 @@ func TestResolvedNodes(t *testing.T) {
 	}
 }
 
+// TestResolvedStreams: a stream that is resolved is one, for every method of
+// HTTP and with or without a route of its own.
+func TestResolvedStreams(t *testing.T) {
+	s := protocol("mucp", service("s",
+		"name=A.Routed;path=/a;method=POST;stream=true", "name=A.Named;stream=true;handler=rpc", "name=A.Bare;stream=true;handler=",
+		"name=A.Other;path=/b;stream=true;handler=api", "name=A.Unary"))
+	for _, handler := range []string{"auto", "rpc", "http"} {
+		table := static(t, &router.Options{Resolver: first, Handler: handler}, s)
+		for path, want := range map[string]bool{"/s/A.Routed": true, "/s/A.Named": true, "/s/A.Bare": true, "/s/A.Other": true, "/s/A.Unary": false} {
+			for _, method := range []string{http.MethodGet, http.MethodPost} {
+				r := get(path)
+				r.Method = method
+				if handler == "http" {
+					r.Header.Set("Content-Type", "application/grpc")
+				}
+				rt, err := table.Route(r)
+				if err != nil || rt.Endpoint.Stream != want || rt.Endpoint.Handler != "rpc" {
+					t.Errorf("%s: Route(%s %s) = %v, %v: want a stream %t of rpc", handler, method, path, rt, err, want)
+				}
+			}
+		}
+	}
+}
+
 // TestProtocolChange: what resolves changes with the protocol of the nodes.
 func TestProtocolChange(t *testing.T) {
 	table, _ := newTable(&router.Options{Resolver: first}).Next([]*registry.Service{service("s")})

@@ -30,7 +30,7 @@ func (t *Table) Route(r *http.Request) (*goapi.Route, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := search{table: t, path: path, method: r.Method}
+	s := search{table: t, request: r, path: path, method: r.Method}
 	c := t.find(&s, h, preflight(r))
 	switch {
 	case c != nil:
@@ -73,7 +73,7 @@ func preflight(r *http.Request) string {
 // allowed returns the methods that the path is routed for.
 func (s *search) allowed(h host) string {
 	var methods []string
-	again := search{table: s.table, path: s.path, others: &methods}
+	again := search{table: s.table, request: s.request, path: s.path, others: &methods}
 	again.claim(h)
 	if slices.Contains(methods, http.MethodGet) {
 		methods = append(methods, http.MethodHead)

@@ -267,6 +267,51 @@ func TestMethods(t *testing.T) {
 	}
 }
 
+// TestHandshake: a stream is reached by WebSocket, whatever method it names, and
+// takes no other GET.
+func TestHandshake(t *testing.T) {
+	table := static(t, nil, service("s",
+		"name=Chat;path=/chat/{room};method=POST;stream=true", "name=Page;path=/**;method=GET;handler=http",
+		"name=Own;path=/own;method=POST;stream=true", "name=OwnGet;path=/own;method=GET",
+		"name=Both;path=/any;method=PUT;stream=true", "name=Any;path=/any",
+		"name=Unary;path=/unary;method=POST", "name=Proxy;path=/proxy;method=POST;stream=true;handler=http",
+		"name=Expr;path=^/expr/[a-z]+$;method=POST;stream=true", "name=Verb;path=/a/{b}:talk;method=POST;stream=true",
+	), service("t", "name=Only;path=/only;method=POST;stream=true;host=only.test"))
+	tests := []struct{ method, target, upgrade, want string }{
+		{"GET", "/chat/1", "websocket", "Chat"},
+		{"GET", "/chat/1", "WebSocket", "Chat"},
+		{"GET", "/chat/1", "h2c", "Page"},
+		{"GET", "/chat/1", "", "Page"},
+		{"POST", "/chat/1", "", "Chat"},
+		{"PUT", "/chat/1", "websocket", "405 GET, HEAD, POST"},
+		{"HEAD", "/chat/1", "websocket", "Page"},
+		{"GET", "/own", "websocket", "OwnGet"},
+		{"GET", "/any", "websocket", "Any"},
+		{"GET", "/unary", "websocket", "Page"},
+		{"GET", "/proxy", "websocket", "Page"},
+		{"GET", "/expr/a", "websocket", "Expr"},
+		{"GET", "/a/b:talk", "websocket", "Verb"},
+		{"GET", "/a/b:walk", "websocket", "Page"},
+	}
+	for _, tt := range tests {
+		r := get(tt.target)
+		r.Method = tt.method
+		r.Header.Set("Upgrade", tt.upgrade)
+		if got := endpoint(table.Route(r)); got != tt.want {
+			t.Errorf("Route(%s %s, Upgrade: %s) = %s, want %s", tt.method, tt.target, tt.upgrade, got, tt.want)
+		}
+	}
+	r := get("/only")
+	r.Host = "only.test"
+	if got := endpoint(table.Route(r)); got != "Page" {
+		t.Errorf("Route(GET only.test/only) = %s, want Page", got)
+	}
+	r.Header.Set("Upgrade", "websocket")
+	if got := endpoint(table.Route(r)); got != "Only" {
+		t.Errorf("Route(GET only.test/only, Upgrade: websocket) = %s, want Only", got)
+	}
+}
+
 func TestPreflight(t *testing.T) {
 	table := static(t, nil, service("s",
 		"name=Get;path=/a;method=GET", "name=Any;path=/**", "name=Own;path=/own;method=OPTIONS", "name=Post;path=/own;method=POST"))
@@ -441,6 +486,11 @@ func TestRouteAllocations(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { _, _ = table.Route(r) }); n != 0 {
 		t.Errorf("a literal path allocates %v times, want 0", n)
 	}
+	stream := static(t, nil, service("s", "path=/a/b;method=POST;stream=true"))
+	r.Header.Set("Upgrade", "websocket")
+	if n := testing.AllocsPerRun(100, func() { _, _ = stream.Route(r) }); n != 0 {
+		t.Errorf("a handshake allocates %v times, want 0", n)
+	}
 	r = get("/c/1/2")
 	empty := *r
 	if n := testing.AllocsPerRun(100, func() { *r = empty; _, _ = table.Route(r) }); n > 2 {
@@ -449,18 +499,20 @@ func TestRouteAllocations(t *testing.T) {
 }
 
 func FuzzRoute(f *testing.F) {
-	f.Add("GET", "example.com", "/a/b%2Fc", "")
-	f.Add("OPTIONS", "x.test:80", "/s/Call.It", "GET")
-	f.Add("POST", "[::1]", "//a:v", "")
-	f.Add("CONNECT", "user@host", "*", "")
-	f.Add("HEAD", "", "/%zz/..", "")
+	f.Add("GET", "example.com", "/a/b%2Fc", "", "")
+	f.Add("OPTIONS", "x.test:80", "/s/Call.It", "GET", "")
+	f.Add("POST", "[::1]", "//a:v", "", "")
+	f.Add("CONNECT", "user@host", "*", "", "")
+	f.Add("HEAD", "", "/%zz/..", "", "")
+	f.Add("GET", "a.test", "/stream", "", "websocket")
 	table, _ := router.Static([]*registry.Service{
 		service("s", "path=/a/{x},/a/{y=**}:v,/**,^/b/.*c$;method=GET,POST;host=*,*.test", "name=Call.It"),
-		service("t", "path=/a/*/c;handler=http"),
+		service("t", "path=/a/*/c;handler=http", "name=S.S;path=/stream;method=POST;stream=true"),
 	}, &router.Options{Resolver: first})
-	f.Fuzz(func(t *testing.T, method, host, path, asked string) {
+	f.Fuzz(func(t *testing.T, method, host, path, asked, upgrade string) {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Method, r.Host, r.URL.Path = method, host, path
+		r.Header.Set("Upgrade", upgrade)
 		if asked != "" {
 			r.Header.Set("Origin", "x")
 			r.Header.Set("Access-Control-Request-Method", asked)

@@ -25,6 +25,7 @@ var errTooAlike = errors.New("router: too many patterns are alike")
 // the first claim that fits.
 type search struct {
 	table    *Table
+	request  *http.Request
 	path     string // as received
 	method   string
 	named    bool // only claims that name the method count
@@ -210,7 +211,27 @@ func (s *search) pick(claims []*claim, rawVerb string) *claim {
 	if c == nil && !s.named {
 		c = ofMethod(claims, "")
 	}
+	if c == nil && isHandshake(s.request) {
+		c = ofStream(claims)
+	}
 	return c
+}
+
+// isHandshake says whether a request would open a WebSocket, which is always a
+// GET.
+func isHandshake(r *http.Request) bool {
+	return r.Method == http.MethodGet && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+}
+
+// ofStream returns the first of the claims that is for a stream of messages: it
+// takes handshakes, too, whatever methods it names. It is nil for none.
+func ofStream(claims []*claim) *claim {
+	for _, c := range claims {
+		if e := c.route.Endpoint; e.Stream && e.Handler == handlerRPC {
+			return c
+		}
+	}
+	return nil
 }
 
 // ofVerb returns those of the claims of one place that have a verb. There may
