@@ -132,27 +132,45 @@ func checkName(field, s string) error {
 		return &FieldError{field, fmt.Sprintf("it is %d bytes long, more than %d", len(s), maxName)}
 	case !utf8.ValidString(s):
 		return &FieldError{field, "it is not valid UTF-8"}
-	case strings.ContainsFunc(s, unicode.IsControl):
-		return &FieldError{field, "it holds a control character"}
+	case strings.ContainsFunc(s, notPrintable):
+		return &FieldError{field, "it holds a character that is not printable"}
 	}
 	return nil
 }
 
+func notPrintable(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }
+
 // badAddress says what is wrong with a node's address; empty for nothing.
 func badAddress(address string) string {
 	host, port, err := net.SplitHostPort(address)
-	if err != nil || host == "" || strings.ContainsFunc(host, notInHost) {
-		return fmt.Sprintf("%q is not host:port", address)
+	if err != nil {
+		return fmt.Sprintf("%.80q is not host:port", address)
 	}
-	if !validPort(port) {
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case len(address) > maxName:
+		return fmt.Sprintf("it is %d bytes long, more than %d", len(address), maxName)
+	case err != nil && !isHostname(host):
+		return fmt.Sprintf("%q is not host:port: the host is neither a name nor an IP address", address)
+	case !validPort(port):
 		return fmt.Sprintf("the port of %q is not from 1 to 65535", address)
-	}
-	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().IsLinkLocalUnicast() {
+	case err == nil && ip.Unmap().IsLinkLocalUnicast():
 		return fmt.Sprintf("%q is a link-local address", address)
 	}
 	return ""
 }
 
-func notInHost(r rune) bool {
-	return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune("/?#@", r)
+// isHostname says whether s may be a name in DNS. Those of containers may hold
+// "_".
+func isHostname(s string) bool {
+	if s == "" || s[0] == '.' || strings.Contains(s, "..") {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '.' && c != '_' {
+			return false
+		}
+	}
+	return true
 }
