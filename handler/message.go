@@ -87,24 +87,31 @@ func layBody(msg map[string]any, p *parts, body []byte) (map[string]any, error) 
 	return msg, layJSON(msg, p.value, body)
 }
 
-// layField makes a body the field of the message that the endpoint names.
+// layField lays a body over the field of the message that the endpoint names.
 func layField(msg map[string]any, p *parts, body []byte) (map[string]any, error) {
-	var above fields
 	path, v, err := (&fields{value: p.value}).resolve(p.field)
 	if err != nil {
 		return nil, goapi.NewError(http.StatusBadGateway, "the service wants the body in the field "+quote(p.field)+", which its message does not have", err)
 	}
-	at, name, err := above.enter(path, p.field)
+	f := fields{obj: msg}
+	at, name, err := f.enter(path, p.field)
 	if err != nil {
 		return nil, err
 	}
-	if !p.form {
+	under, both := at[name].(map[string]any)
+	switch {
+	case p.form:
+		var form map[string]any
+		form, err = parseFields(v, string(body), "form")
+		at[name] = lay(under, form)
+	case both && body[0] == '{':
+		err = layJSON(under, v, body)
+	case both:
+		err = badRequest("the body is no JSON object: there is no place in it for the names below " + quote(p.field))
+	default:
 		at[name] = json.RawMessage(body)
-		return lay(msg, above.obj), nil
 	}
-	form, err := parseFields(v, string(body), "form")
-	at[name] = form
-	return lay(msg, above.obj), err
+	return f.obj, err
 }
 
 // lay lays one message over another, object by object, and returns it. Either

@@ -50,6 +50,10 @@ func TestMessages(t *testing.T) {
 		{name: "body is a field", field: "inner", query: "name=n", body: `{"score":1}`, value: helloRequest(), want: `{"inner":{"score":1},"name":"n"}`},
 		{name: "body is a field over the query", field: "name", query: "name=n&age=1", body: `"b"`, value: helloRequest(), want: `{"age":1,"name":"b"}`},
 		{name: "body is a field of a field", field: "inner.score", body: `1`, value: helloRequest(), want: `{"inner":{"score":1}}`},
+		{name: "body is a field, object by object", field: "inner", query: "inner.first_name=x&inner.score=1", body: `{"score":2}`, value: helloRequest(), want: `{"inner":{"first_name":"x","score":2}}`},
+		{name: "body is a field in another writing", field: "inner", query: "inner.first_name=x", body: `{"firstName":"y"}`, value: helloRequest(), want: `{"inner":{"firstName":"y"}}`},
+		{name: "body is a field beside others", field: "a.b", query: "a.c=1&a.b.d=2", body: `{"e":3}`, want: `{"a":{"b":{"d":"2","e":3},"c":"1"}}`},
+		{name: "form is a field, object by object", field: "inner", query: "inner.first_name=x", contentType: asForm, body: "score=1", value: helloRequest(), want: `{"inner":{"first_name":"x","score":1}}`},
 		{name: "body is a field, and is not there", field: "inner", query: "age=1", value: helloRequest(), want: `{"age":1}`},
 		{name: "body is a field of an unknown message", field: "thing", body: `[1,2]`, want: `{"thing":[1,2]}`},
 		{name: "form is a field", field: "inner", contentType: asForm, body: `score=1`, value: helloRequest(), want: `{"inner":{"score":1}}`},
@@ -88,6 +92,8 @@ func TestBadMessages(t *testing.T) {
 		{name: "form escape", contentType: asForm, body: "age=%", want: 400, detail: "the form has a bad escape"},
 		{name: "form field escape", field: "inner", contentType: asForm, body: "a=%", want: 400, detail: "the form has a bad escape"},
 		{name: "form names", contentType: asForm, body: strings.Repeat("&", 1000), want: 400, detail: "the form has more than 1000 names"},
+		{name: "no object for a field", query: "inner.score=1", field: "inner", body: `7`, want: 400, detail: `there is no place in it for the names below "inner"`},
+		{name: "field below a text", query: "name=x", field: "name.first", body: `7`, want: 502, detail: `the service wants the body in the field "name.first"`},
 		{name: "misannounced", field: "thing", body: `1`, want: 502, detail: `the service wants the body in the field "thing"`},
 	}
 	for _, tt := range tests {
