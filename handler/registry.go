@@ -65,7 +65,8 @@ func (o *RegistryOptions) orDefault() RegistryOptions {
 // over HTTP, in go-micro's JSON. It needs no route.
 //
 //   - GET returns every service as an array; with ?service=NAME every version
-//     of one, or 404.
+//     of one, or 404. Where several registries are read as one, the header
+//     Goapi-Incomplete names those that are lost, whose services may be missing.
 //   - GET as a WebSocket, or with "Accept: text/event-stream", streams changes,
 //     of one service with ?service=NAME. An event is
 //     {"Action":"create|update|delete","Service":{…}}: first a create for each
@@ -158,7 +159,26 @@ func (h *registryHandler) find(w http.ResponseWriter, r *http.Request, query url
 	if services == nil {
 		services = []*registry.Service{}
 	}
+	if lost := h.lost(); len(lost) > 0 {
+		w.Header().Set("Goapi-Incomplete", strings.Join(lost, ", "))
+	}
 	return writeJSON(w, r, services)
+}
+
+// lost returns the names of the registries that are lost, of several that are
+// read as one.
+func (h *registryHandler) lost() []string {
+	joined, ok := h.reg.(interface{ Members() []registry.MemberState })
+	if !ok {
+		return nil
+	}
+	var names []string
+	for _, m := range joined.Members() {
+		if m.Err != nil {
+			names = append(names, m.Name)
+		}
+	}
+	return names
 }
 
 // register announces the nodes of the service in the body.

@@ -65,6 +65,37 @@ func TestRegistryAnnouncesAndFinds(t *testing.T) {
 	}
 }
 
+// joined is a registry that is read as one with others.
+type joined struct {
+	registry.Memory
+	members []registry.MemberState
+}
+
+func (j *joined) Members() []registry.MemberState { return j.members }
+
+func TestRegistryNamesWhatIsLost(t *testing.T) {
+	gone := errors.New("secret of the registry")
+	tests := []struct {
+		name    string
+		members []registry.MemberState
+		want    string
+	}{
+		{"one", nil, ""},
+		{"all there", []registry.MemberState{{Name: "a:", Ready: true}, {Name: "b:", Ready: true}}, ""},
+		{"not asked yet", []registry.MemberState{{Name: "a:"}}, ""},
+		{"lost", []registry.MemberState{{Name: "a:", Err: gone}, {Name: "b:", Ready: true}, {Name: "c:", Err: gone}}, "a:, c:"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := handler.Registry(&joined{members: tt.members}, nil)
+			w := ask(h, "GET", "", "", "")
+			if got := w.Header().Get("Goapi-Incomplete"); got != tt.want || w.Code != http.StatusOK || w.Body.String() != "[]\n" {
+				t.Errorf("GET = %d %s with Goapi-Incomplete %q, want 200 [] with %q", w.Code, w.Body, got, tt.want)
+			}
+		})
+	}
+}
+
 func TestRegistryRefuses(t *testing.T) {
 	const kind = "application/json"
 	tests := []struct {
