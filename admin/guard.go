@@ -78,10 +78,11 @@ func checkOrigin(r *http.Request) error {
 	return nil
 }
 
-// checkContentType refuses bodies that a page could send without asking first.
+// checkContentType refuses bodies that a page could send without asking first:
+// of POST. With any other method it must ask, and is refused.
 func checkContentType(r *http.Request) error {
-	if r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodDelete && r.ContentLength == 0 {
-		return nil // a page must ask before it sends DELETE, and is refused
+	if r.Method != http.MethodPost {
+		return nil
 	}
 	got, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err == nil && got == "application/json" {
