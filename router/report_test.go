@@ -203,6 +203,45 @@ func TestTooMuch(t *testing.T) {
 	}
 }
 
+// TestCheck: who announces a service learns what is wrong with it.
+func TestCheck(t *testing.T) {
+	s := service("s", "path=/good", "name=H;path=/{", "name=B;path=/b;handler=broker", "name=E;path=/e;handler=own", "name=Twice;path=/good")
+	s.Nodes = append(s.Nodes, &registry.Node{ID: "bad", Address: "nowhere"})
+	tests := []struct {
+		name     string
+		handlers []string
+		want     []string
+	}{
+		{"defaults", nil, []string{
+			`node bad: left-out: its address "nowhere" is not host:port`,
+			`endpoint B, path /b: left-out: handler "broker" serves mounts only, which the gateway's configuration makes`,
+			`endpoint E, path /e: left-out: the gateway has no handler "own", only rpc, http, api, web`,
+			`endpoint H, path /{: left-out: path "/{": a variable has no "}"`,
+			`endpoint Twice, path /good: conflict: endpoint Endpoint of the same service has any method /good already`,
+		}},
+		{"handlers of its own", []string{"rpc", "own"}, []string{
+			`node bad: left-out: its address "nowhere" is not host:port`,
+			`endpoint B, path /b: left-out: handler "broker" serves mounts only, which the gateway's configuration makes`,
+			`endpoint H, path /{: left-out: path "/{": a variable has no "}"`,
+			`endpoint Twice, path /good: conflict: endpoint Endpoint of the same service has any method /good already`,
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			for _, r := range router.Check(s, &router.Options{Handlers: tt.handlers}) {
+				got = append(got, strings.TrimPrefix(r.String(), "service s, "))
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("Check =\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tt.want, "\n"))
+			}
+		})
+	}
+	if got := router.Check(service("s", "path=/good"), nil); got != nil {
+		t.Errorf("Check of a good service = %v, want none", got)
+	}
+}
+
 func TestStatic(t *testing.T) {
 	table, err := router.Static([]*registry.Service{nil, service("s", "path=/a", "name=Bad;path=/{"), service("t", "path=/a")}, nil)
 	if err == nil || !strings.Contains(err.Error(), "router: service s, endpoint Bad, path /{: left-out: ") ||

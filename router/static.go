@@ -20,3 +20,10 @@ func Static(services []*registry.Service, opts *Options) (*Table, error) {
 	}
 	return t, errors.Join(errs...)
 }
+
+// Check returns what a gateway with these options would not serve of what s
+// announces, were it alone: what is wrong with it, for whoever announces it.
+func Check(s *registry.Service, opts *Options) []Report {
+	_, reports := NewTable(upstream.NewPools(nil), opts).Next([]*registry.Service{s})
+	return reports
+}
