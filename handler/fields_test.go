@@ -182,6 +182,30 @@ func TestBadQueries(t *testing.T) {
 	}
 }
 
+// TestManyFields: of a message with very many fields none is looked for, so
+// that a long query costs no more.
+func TestManyFields(t *testing.T) {
+	for n, want := range map[int]string{1000: `{"f0":7}`, 1001: `{"f0":"7"}`} {
+		v := &registry.Value{Name: "Wide", Type: "Wide"}
+		for i := range n {
+			v.Values = append(v.Values, &registry.Value{Name: fmt.Sprint("f", i), Type: "int32"})
+		}
+		if got, code := message(t, typed(v), "F_0=7"); n == 1000 && (string(got) != want || code != http.StatusOK) {
+			t.Errorf("F_0=7 with %d fields = %d %s, want %s", n, code, got, want)
+		}
+		if got, code := message(t, typed(v), "f0=7"); string(got) != want || code != http.StatusOK {
+			t.Errorf("f0=7 with %d fields = %d %s, want %s", n, code, got, want)
+		}
+		known := http.StatusBadRequest
+		if n > 1000 {
+			known = http.StatusOK
+		}
+		if got, code := message(t, typed(v), "other=7"); code != known {
+			t.Errorf("other=7 with %d fields = %d %s, want %d", n, code, got, known)
+		}
+	}
+}
+
 // FuzzQuery checks messages that are made of a query: they are valid JSON,
 // a.b and a[b] are the same, texts come through, and an error is the client's.
 func FuzzQuery(f *testing.F) {

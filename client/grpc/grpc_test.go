@@ -65,7 +65,7 @@ func (protocol) Serve(t testing.TB, config *tls.Config, s clienttest.Service) *r
 }
 
 // serve starts a gRPC server that hands every method to the handler.
-func serve(t testing.TB, config *tls.Config, handler func(grpc.ServerStream) error) *registry.Node {
+func serve(t testing.TB, config *tls.Config, handler func(grpc.ServerStream) error, more ...grpc.ServerOption) *registry.Node {
 	t.Helper()
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -78,7 +78,7 @@ func serve(t testing.TB, config *tls.Config, handler func(grpc.ServerStream) err
 	if config != nil {
 		opts = append(opts, grpc.Creds(credentials.NewTLS(config)))
 	}
-	srv := grpc.NewServer(opts...)
+	srv := grpc.NewServer(append(opts, more...)...)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
