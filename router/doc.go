@@ -40,6 +40,10 @@
 // GET, is also for an endpoint of the rpc handler with stream=true that names
 // other methods, where nothing at its place is for GET.
 //
+// Routes come before anything that a resolver finds: a service that announces
+// "/**" takes the requests that would name another service. The list of routes
+// shows it; it is no report, since what a resolver would find is not known.
+//
 // When two services claim one route, the one that has it keeps it; else it is
 // the earlier registry's, or the smaller name's. The other one waits, and is
 // reported.

@@ -113,6 +113,25 @@ func TestBadNodes(t *testing.T) {
 	}
 }
 
+// FuzzValidated: a registry takes no name, id or address that is then left out.
+func FuzzValidated(f *testing.F) {
+	f.Add("s", "s-1", "127.0.0.1:80")
+	f.Add("a/b ö", "x y", "node_1.example.:65535")
+	f.Add("a\u202eb", "\u200b", "*:80")
+	f.Add("\ufffd", "a\xff", "[::1%eth0]:1")
+	f.Add(strings.Repeat("n", 256), strings.Repeat("i", 256), strings.Repeat("a", 253)+":80")
+	f.Fuzz(func(t *testing.T, name, id, address string) {
+		s := service("s", "path=/a")
+		s.Name, s.Nodes = name, []*registry.Node{{ID: id, Address: address}}
+		if s.Validate() != nil {
+			return
+		}
+		if reports := router.Check(s, nil); len(reports) > 0 {
+			t.Errorf("%q, node %q at %q may be registered, and: %v", name, id, address, reports)
+		}
+	})
+}
+
 // TestMegabytes: metadata out of all proportion is not used.
 func TestMegabytes(t *testing.T) {
 	much := map[string]string{"x": strings.Repeat("x", 1<<20)}
