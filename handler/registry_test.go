@@ -68,6 +68,7 @@ func TestRegistryAnnouncesAndFinds(t *testing.T) {
 // joined is a registry that is read as one with others.
 type joined struct {
 	registry.Memory
+
 	members []registry.MemberState
 }
 
