@@ -40,6 +40,7 @@ type config struct {
 	trustedProxies               []string
 	upstreamCA                   string
 	drain                        time.Duration
+	timeouts                     []string
 }
 
 // addListeners adds the flags that goapi run and goapi demo share.
@@ -63,6 +64,7 @@ func (c *config) addServer(flags *pflag.FlagSet, env func(string) (string, bool)
 	flags.StringVar(&c.natsTokenFile, "nats-token-file", "", "file whose first line is the token of the embedded bus; needed when --nats is not loopback")
 	flags.StringArrayVar(&c.trustedProxies, "trusted-proxy", nil, "address or CIDR of a proxy whose X-Forwarded-For is believed (repeatable)")
 	flags.StringVar(&c.upstreamCA, "upstream-ca", "", "PEM file of the authority that signed the certificates of nodes with secure=true; default: the system's")
+	flags.StringArrayVar(&c.timeouts, "timeout", nil, "time that services get to answer, [SERVICE[/ENDPOINT]=]DURATION (repeatable; the most specific counts; default 30s)")
 	flags.DurationVar(&c.drain, "drain", 30*time.Second, "time that requests in flight get when the gateway stops")
 }
 

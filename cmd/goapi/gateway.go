@@ -78,6 +78,10 @@ func (g *gateway) open(ctx context.Context) error {
 	if resolve != nil {
 		resolve = resolver.Namespace(g.cfg.namespace, resolve)
 	}
+	policy, err := g.cfg.policy()
+	if err != nil {
+		return err
+	}
 	if err := g.listen(ctx); err != nil {
 		return err
 	}
@@ -95,6 +99,7 @@ func (g *gateway) open(ctx context.Context) error {
 		Resolver: resolve,
 		Handler:  g.cfg.handler,
 		Handlers: slices.Sorted(maps.Keys(handlers)),
+		Policy:   policy,
 		Logger:   g.log,
 	})
 	gw := &goapi.Gateway{Router: g.live, Handlers: handlers, Logger: g.log}
