@@ -46,18 +46,13 @@ func (f *forwarding) relay(code int, header textproto.MIMEHeader) error {
 // answer passes the service's answer on to the client.
 func (f *forwarding) answer(try *upstream.Try, resp *http.Response) error {
 	try.Sent()
-	if resp.StatusCode < http.StatusOK {
-		return f.badAnswer("it switched to a protocol that nobody asked for")
+	if resp.StatusCode < http.StatusOK { // and final
+		return f.upgrade(try, resp)
+	}
+	if err := f.answerHeader(try, resp.Header); err != nil {
+		return err
 	}
 	h := f.w.Header()
-	if bad := copyAnswerHeader(h, resp.Header); bad != "" {
-		for name := range resp.Header {
-			delete(h, name)
-		}
-		return f.badAnswer(fmt.Sprintf("header %.40q is malformed", bad))
-	}
-	try.Answered()
-	f.ex.Upstream = time.Since(f.start)
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // the server would guess one
 	}
@@ -88,6 +83,21 @@ func (f *forwarding) answer(try *upstream.Try, resp *http.Response) error {
 		return err
 	}
 	f.setTrailer(resp.Trailer, trailer)
+	return nil
+}
+
+// answerHeader takes over the header of the service's answer, with which it has
+// answered.
+func (f *forwarding) answerHeader(try *upstream.Try, header http.Header) error {
+	h := f.w.Header()
+	if bad := copyAnswerHeader(h, header); bad != "" {
+		for name := range header {
+			delete(h, name)
+		}
+		return f.badAnswer(fmt.Sprintf("header %.40q is malformed", bad))
+	}
+	try.Answered()
+	f.ex.Upstream = time.Since(f.start)
 	return nil
 }
 

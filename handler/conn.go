@@ -2,11 +2,14 @@ package handler
 
 import (
 	"context"
+	"errors"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/goapi-dev/goapi/internal/wire"
@@ -23,20 +26,23 @@ const (
 	idleGrain = 8
 )
 
-// buffers are what bodies are copied with. The zero value is ready for use.
-type buffers struct{ pool sync.Pool }
+// buffers are arrays to be used again. The zero value is ready for use.
+type buffers[T any] struct{ pool sync.Pool }
 
-func (b *buffers) get() *[copySize]byte {
-	if buf, ok := b.pool.Get().(*[copySize]byte); ok {
+func (b *buffers[T]) get() *T {
+	if buf, ok := b.pool.Get().(*T); ok {
 		return buf
 	}
-	return new([copySize]byte)
+	return new(T)
 }
 
-func (b *buffers) put(buf *[copySize]byte) { b.pool.Put(buf) }
+func (b *buffers[T]) put(buf *T) { b.pool.Put(buf) }
+
+// copyBuffers are what bodies are copied with.
+type copyBuffers = buffers[[copySize]byte]
 
 // newTransport returns a transport to services, which speaks HTTP/1.1.
-func newTransport(o *HTTPOptions, buffers *buffers) *http.Transport {
+func newTransport(o *HTTPOptions, buffers *copyBuffers) *http.Transport {
 	dial := o.DialContext
 	if dial == nil {
 		dial = (&net.Dialer{ControlContext: (*upstream.Guard)(nil).Control}).DialContext
@@ -69,7 +75,7 @@ type conn struct {
 	wire.Conn
 
 	idle    time.Duration
-	buffers *buffers
+	buffers *copyBuffers
 	armed   atomic.Int64 // when the deadlines were moved, in Unix nanoseconds
 }
 
@@ -91,6 +97,31 @@ func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 	buf := c.buffers.get()
 	defer c.buffers.put(buf)
 	return io.CopyBuffer(struct{ io.Writer }{c}, r, buf[:])
+}
+
+// CloseWrite ends what the node is sent.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// SyscallConn implements syscall.Conn for who reads without deadlines.
+func (c *conn) SyscallConn() (syscall.RawConn, error) {
+	if s, ok := c.Conn.Conn.(syscall.Conn); ok {
+		return s.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}
+
+// NetConn returns the connection beneath.
+func (c *conn) NetConn() net.Conn { return c.Conn.Conn }
+
+// disarm ends the deadlines: whoever uses the connection now bounds it.
+func (c *conn) disarm() {
+	c.armed.Store(math.MaxInt64)
+	_ = c.SetDeadline(time.Time{}) // a connection that is closed tells the one who reads it
 }
 
 // arm moves the deadlines, if that is due.

@@ -72,28 +72,33 @@ func (o *HTTPOptions) orDefault() HTTPOptions {
 // same time if they want to, and are never held whole; trailers follow them.
 // The answer goes out as it comes in. An interim answer (103, say) is relayed,
 // and the client of an "Expect: 100-continue" is told to go on when the
-// service wants the body. Upgrades and CONNECT are not served.
+// service wants the body. CONNECT is not served, nor are upgrades: a request
+// that asks for one is forwarded without its Upgrade header, and so the service
+// answers as if it had not asked. [Web] is for them.
 //
 // What is tried again on another node is what [upstream.Set.Do] allows; a body
 // of an idempotent request is kept for that up to 64 KiB. When a service breaks
 // off its answer, so does the gateway.
 //
 // The handler is an io.Closer; Close closes the connections that are idle.
-func HTTP(opts *HTTPOptions) http.Handler {
+func HTTP(opts *HTTPOptions) http.Handler { return newProxy(opts) }
+
+// proxy is the HTTP handler, and the Web handler.
+type proxy struct {
+	trusted   []netip.Prefix
+	idle      time.Duration
+	buffers   copyBuffers
+	transport *http.Transport
+	upgrades  *upgrades // nil for none
+	serve     goapi.HandlerFunc
+}
+
+func newProxy(opts *HTTPOptions) *proxy {
 	o := opts.orDefault()
 	p := &proxy{trusted: o.TrustedProxies, idle: o.Idle}
 	p.transport = newTransport(&o, &p.buffers)
 	p.serve = p.forward
 	return p
-}
-
-// proxy is the HTTP handler.
-type proxy struct {
-	trusted   []netip.Prefix
-	idle      time.Duration
-	buffers   buffers
-	transport *http.Transport
-	serve     goapi.HandlerFunc
 }
 
 // ServeHTTP implements http.Handler.
@@ -120,8 +125,15 @@ func (p *proxy) forward(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	protocols, err := p.upgrades.admit(r)
+	if err != nil {
+		return err
+	}
+	if protocols != nil {
+		defer p.upgrades.leave()
+	}
 	rt := ex.Route
-	call := upstream.Call{Idempotent: repeatable(r.Method)}
+	call := upstream.Call{Idempotent: idempotent(r), Header: r.Header}
 	if rt.Policy != nil {
 		call.Policy = &rt.Policy.Upstream
 	}
@@ -131,6 +143,9 @@ func (p *proxy) forward(w http.ResponseWriter, r *http.Request) error {
 	}
 	f.trace.GotConn = f.trip.GotConn
 	f.trace.Got1xxResponse = f.relay
+	if protocols != nil {
+		f.askUpgrade(protocols)
+	}
 	if err := f.takeBody(call.Idempotent); err != nil {
 		return err
 	}
@@ -146,8 +161,16 @@ func (p *proxy) forward(w http.ResponseWriter, r *http.Request) error {
 	return upstreamError(rt.Service, err)
 }
 
-// repeatable says whether doing a request twice is the same as doing it once,
-// as RFC 9110, section 9.2.2 has it. Methods that are not known are not.
+// idempotent says whether doing a request twice is the same as doing it once:
+// by its method, or because the client gave it a key, by which the service
+// knows it again.
+func idempotent(r *http.Request) bool {
+	key := r.Header["Idempotency-Key"]
+	return repeatable(r.Method) || len(key) == 1 && key[0] != ""
+}
+
+// repeatable says so of a method, as RFC 9110, section 9.2.2 has it. Methods
+// that are not known are not.
 func repeatable(method string) bool {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodOptions, http.MethodTrace:
@@ -190,6 +213,9 @@ type forwarding struct {
 	fault  error // the client's, where that is what the attempt failed for
 
 	trip wire.Trip // of the attempt that is under way
+
+	asked []string // the protocols that the client asks to upgrade to
+	node  net.Conn // of the attempt, kept for an upgrade only
 
 	interim sync.Mutex // guards what follows, and w until the answer is here
 	relayed int

@@ -89,7 +89,10 @@ func TestHTTPTriesAgain(t *testing.T) {
 		{"PUT of more than can be kept, in chunks", "PUT", chunked(64<<10 + 1), 1},
 		{"POST", "POST", body(3), 1},
 		{"POST without a body", "POST", none, 1},
-		{"POST that says it can be repeated", "POST", "Idempotency-Key: 1\r\nX-Idempotency-Key: 1\r\n\r\n", 1},
+		{"POST that says it can be repeated", "POST", "Idempotency-Key: 1\r\n" + body(3), 3},
+		{"POST that says it can be repeated, without a body", "POST", "Idempotency-Key: 1\r\n\r\n", 3},
+		{"POST with two keys", "POST", "Idempotency-Key: 1\r\nIdempotency-Key: 2\r\n\r\n", 1},
+		{"POST with a header that only looks alike", "POST", "X-Idempotency-Key: 1\r\n\r\n", 1},
 		{"PATCH", "PATCH", body(3), 1},
 		{"a method of its own", "MERGE", none, 1},
 	}

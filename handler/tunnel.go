@@ -1,0 +1,177 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// tunnelSize is how much of what one side sends the gateway holds while the
+// other side does not read.
+const tunnelSize = 8 << 10
+
+type tunnelBuffers = buffers[[tunnelSize]byte]
+
+// A tunnel carries bytes between two connections until both directions have
+// ended. It holds no buffer for a direction in which nothing comes, where it
+// can tell that before it reads.
+type tunnel struct {
+	client, node end
+	idle         time.Duration
+	start        time.Time
+	moved        atomic.Int64 // when something last came or was taken, since start
+	timer        *time.Timer
+}
+
+// newTunnel returns a tunnel between two connections, which it owns from now
+// on. What came of each before is first.
+func newTunnel(client, node end, idle time.Duration) *tunnel {
+	return &tunnel{client: client, node: node, idle: idle, start: time.Now()}
+}
+
+// run carries bytes until both directions have ended, one of them has broken,
+// nothing has moved for the idle time, or ctx is done. Then both connections
+// are closed.
+func (t *tunnel) run(ctx context.Context) {
+	stop := context.AfterFunc(ctx, t.close)
+	defer stop()
+	t.timer = time.AfterFunc(math.MaxInt64, t.watch)
+	defer t.timer.Stop()
+	t.timer.Reset(t.idle)
+	var wg sync.WaitGroup
+	wg.Go(func() { t.carry(&t.client, &t.node) })
+	t.carry(&t.node, &t.client)
+	wg.Wait()
+	t.close()
+}
+
+// carry carries what src sends to dst. When src ends, so does dst; when either
+// breaks, both are reset.
+func (t *tunnel) carry(dst, src *end) {
+	for {
+		p, err := src.next()
+		if len(p) > 0 {
+			t.touch()
+			_, werr := dst.Write(p)
+			t.touch()
+			src.release()
+			if werr != nil {
+				t.reset()
+				return
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			if dst.closeWrite() != nil {
+				t.close() // there is no other way to tell
+			}
+			return
+		case err != nil:
+			t.reset()
+			return
+		}
+	}
+}
+
+// touch says that bytes move.
+func (t *tunnel) touch() { t.moved.Store(int64(time.Since(t.start))) }
+
+// watch ends a tunnel in which nothing moves. It is called by the timer.
+func (t *tunnel) watch() {
+	left := t.idle - time.Since(t.start) + time.Duration(t.moved.Load())
+	if left > 0 {
+		t.timer.Reset(left)
+		return
+	}
+	t.close()
+}
+
+func (t *tunnel) close() {
+	_ = t.client.Close() // whoever reads or writes is told
+	_ = t.node.Close()
+}
+
+func (t *tunnel) reset() {
+	t.client.reset()
+	t.node.reset()
+}
+
+// An end is a connection at one end of a tunnel.
+type end struct {
+	net.Conn
+
+	buffers *tunnelBuffers
+	first   []byte          // what comes before anything that is read
+	raw     syscall.RawConn // what Conn reads from, or nil
+	try     func(fd uintptr) bool
+
+	buf *[tunnelSize]byte // nil for none
+	n   int
+	err error
+}
+
+// newEnd returns the end at c, of which first has been read already.
+func newEnd(c net.Conn, first []byte, buffers *tunnelBuffers) end {
+	return end{Conn: c, first: first, raw: rawConn(c), buffers: buffers}
+}
+
+// next returns what the connection has sent, until release is called. There may
+// be something beside an error.
+func (e *end) next() ([]byte, error) {
+	if p := e.first; len(p) > 0 {
+		e.first = nil
+		return p, nil
+	}
+	if e.raw == nil {
+		e.buf = e.buffers.get()
+		e.n, e.err = e.Read(e.buf[:])
+	} else {
+		e.readReady()
+	}
+	if e.n == 0 {
+		e.release()
+		return nil, e.err
+	}
+	return e.buf[:e.n], e.err
+}
+
+// release gives back what next returned.
+func (e *end) release() {
+	if e.buf != nil {
+		e.buffers.put(e.buf)
+		e.buf = nil
+	}
+}
+
+// closeWrite ends what the connection is sent.
+func (e *end) closeWrite() error {
+	if c, ok := e.Conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// reset closes the connection so that the other side can tell that it broke,
+// where it can be told: a TLS connection by what lies beneath, since its own
+// end would look like a good one.
+func (e *end) reset() {
+	for c := e.Conn; ; {
+		if tcp, ok := c.(interface{ SetLinger(sec int) error }); ok {
+			_ = tcp.SetLinger(0) // a connection that is closed is
+			_ = c.Close()
+			break
+		}
+		outer, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		c = outer.NetConn()
+	}
+	_ = e.Close() // it broke
+}
