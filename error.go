@@ -128,8 +128,9 @@ func ofRegistry(err error) *Error {
 const StatusClientClosedRequest = 499
 
 // WriteError answers a request with err: its status and header, and a JSON
-// body with id, code, detail and status. When the answer has begun, it aborts
-// the connection instead, so that a broken answer never looks whole.
+// body with id, code, detail and status. A request of gRPC or gRPC-Web gets the
+// status of [GRPCStatus] instead. When the answer has begun, it aborts the
+// connection, so that a broken answer never looks whole.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	if ex := ExchangeFrom(r.Context()); ex != nil {
 		ex.Err = err
@@ -144,15 +145,18 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lateBody))
 	}
 	e := asError(err)
-	body, err := json.Marshal(e)
-	if err != nil { // four plain fields: cannot fail
-		body = []byte("{}")
-	}
 	h := w.Header()
 	for _, name := range []string{"Content-Encoding", "Etag", "Last-Modified", "Cache-Control", "Trailer"} {
 		delete(h, name) // of the answer that did not come
 	}
 	maps.Copy(h, e.Header)
+	if writeGRPC(w, r, e) {
+		return
+	}
+	body, err := json.Marshal(e)
+	if err != nil { // four plain fields: cannot fail
+		body = []byte("{}")
+	}
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)+1))
 	w.WriteHeader(e.Code)

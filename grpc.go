@@ -1,0 +1,103 @@
+package goapi
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// The statuses of gRPC that stand for errors of the gateway.
+const (
+	grpcCanceled          = 1
+	grpcInvalidArgument   = 3
+	grpcDeadlineExceeded  = 4
+	grpcPermissionDenied  = 7
+	grpcResourceExhausted = 8
+	grpcAborted           = 10
+	grpcUnimplemented     = 12
+	grpcInternal          = 13
+	grpcUnavailable       = 14
+	grpcUnauthenticated   = 16
+)
+
+// GRPCStatus returns the status of gRPC that means what err's status in HTTP
+// does, and the text for the client, encoded as grpc-message has it.
+func GRPCStatus(err error) (code, message string) {
+	e := asError(err)
+	return strconv.Itoa(grpcCode(e.Code)), grpcMessage(e.Detail)
+}
+
+// grpcCode returns what an error of the gateway is in gRPC. A path that nothing
+// claims is a method that there is not.
+func grpcCode(status int) int {
+	switch status {
+	case http.StatusUnauthorized:
+		return grpcUnauthenticated
+	case http.StatusForbidden:
+		return grpcPermissionDenied
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
+		return grpcUnimplemented
+	case http.StatusConflict:
+		return grpcAborted
+	case http.StatusRequestEntityTooLarge, http.StatusTooManyRequests, http.StatusRequestHeaderFieldsTooLarge:
+		return grpcResourceExhausted
+	case StatusClientClosedRequest:
+		return grpcCanceled
+	case http.StatusBadGateway, http.StatusServiceUnavailable:
+		return grpcUnavailable
+	case http.StatusRequestTimeout, http.StatusGatewayTimeout:
+		return grpcDeadlineExceeded
+	}
+	if status >= http.StatusInternalServerError {
+		return grpcInternal
+	}
+	return grpcInvalidArgument
+}
+
+// grpcMessage encodes a text: what is not printable ASCII, and "%", is escaped.
+func grpcMessage(text string) string {
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '%' {
+			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// writeGRPC answers a request of gRPC, or of gRPC-Web, with an error. It says
+// whether r is one: gRPC is not spoken over HTTP/1.1.
+func writeGRPC(w http.ResponseWriter, r *http.Request, e *Error) bool {
+	kind, ok := strings.CutPrefix(r.Header.Get("Content-Type"), "application/grpc")
+	web := strings.HasPrefix(kind, "-web")
+	if !ok || !web && r.ProtoMajor < 2 {
+		return false
+	}
+	code, message := GRPCStatus(e)
+	h := w.Header()
+	if !web {
+		h.Set("Content-Type", "application/grpc")
+		h.Set("Grpc-Status", code)
+		h.Set("Grpc-Message", message)
+		w.WriteHeader(http.StatusOK)
+		return true
+	}
+	// In the body, which a browser shows to scripts; headers it may not.
+	fields := "grpc-status: " + code + "\r\ngrpc-message: " + message + "\r\n"
+	body := binary.BigEndian.AppendUint32([]byte{0x80}, uint32(len(fields))) //nolint:gosec // a line
+	body = append(body, fields...)
+	h.Set("Content-Type", "application/grpc-web")
+	if strings.HasPrefix(kind, "-web-text") {
+		h.Set("Content-Type", "application/grpc-web-text")
+		body = base64.StdEncoding.AppendEncode(nil, body)
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(body) // the client is gone; nobody to tell
+	return true
+}
