@@ -99,7 +99,7 @@ func (m *Micro) Call(ctx context.Context, n *registry.Node, req *Request) (*Resp
 		return nil, CallError(ctx, req, err)
 	}
 	defer httpRes.Body.Close()
-	body, err := m.read(httpRes, req)
+	body, err := read(httpRes, req, m.opts.MaxReply)
 	if err != nil {
 		return nil, CallError(ctx, req, err)
 	}
@@ -172,9 +172,9 @@ func setHeader(ctx context.Context, h http.Header, id string, req *Request) {
 	}
 }
 
-// read returns the body of an answer, within MaxReply.
-func (m *Micro) read(res *http.Response, req *Request) ([]byte, error) {
-	limit := int64(m.opts.MaxReply)
+// read returns the body of an answer, within maxReply.
+func read(res *http.Response, req *Request, maxReply int) ([]byte, error) {
+	limit := int64(maxReply)
 	var body bytes.Buffer
 	if res.ContentLength > 0 {
 		body.Grow(int(min(res.ContentLength, maxPrealloc)) + bytes.MinRead)

@@ -21,16 +21,23 @@ type Options struct {
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 	// ConnectTimeout bounds connecting to a node. Default: 2 s.
 	ConnectTimeout time.Duration
-	// Timeout bounds calls whose context has no deadline. Default: 30 s.
+	// Timeout bounds calls whose context has no deadline, and how long a stream
+	// may take to open. Default: 30 s.
 	Timeout time.Duration
-	// MaxReply bounds a service's reply, in bytes. Default: 32 MiB.
+	// MaxReply bounds a service's reply, and each message of a stream, in bytes.
+	// Default: 32 MiB.
 	MaxReply int
+	// StreamIdle bounds how long a service may be silent on a stream after
+	// CloseSend, in protocols where it need not say that it has ended. Default:
+	// 5 min.
+	StreamIdle time.Duration
 }
 
 const (
 	defaultConnectTimeout = 2 * time.Second
 	defaultTimeout        = 30 * time.Second
 	defaultMaxReply       = 32 << 20
+	defaultStreamIdle     = 5 * time.Minute
 )
 
 // OrDefault returns o with every field that is not set, or not positive, at its
@@ -56,6 +63,9 @@ func (o *Options) OrDefault() Options {
 	}
 	if d.MaxReply <= 0 {
 		d.MaxReply = defaultMaxReply
+	}
+	if d.StreamIdle <= 0 {
+		d.StreamIdle = defaultStreamIdle
 	}
 	return d
 }

@@ -1,5 +1,5 @@
-// Package clienttest holds what every [client.Caller] promises, as a suite of
-// tests against a real service in the caller's protocol.
+// Package clienttest holds what every [client.Caller] and [client.Streamer]
+// promises, as suites of tests against a real service in the protocol.
 package clienttest
 
 import (
@@ -57,22 +57,18 @@ type Protocol interface {
 // Run tests a protocol's caller, each promise as a sub-test.
 func Run(t *testing.T, p Protocol) {
 	t.Helper()
-	for _, pr := range promises() {
-		t.Run(pr.name, func(t *testing.T) {
-			if err := pr.check(&env{TB: t, Protocol: p}); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	run(t, promises(), &env{Protocol: p})
 }
 
-// Check tests one promise by its name, as Run does, and returns what breaks
-// it: so can be shown that the suite finds a broken caller.
+// Check tests one promise by its name, as Run and RunStreams do, and returns
+// what breaks it: so can be shown that the suite finds a broken caller. A
+// promise of streams needs a StreamProtocol.
 func Check(t testing.TB, p Protocol, promise string) error {
 	t.Helper()
-	for _, pr := range promises() {
+	streams, _ := p.(StreamProtocol)
+	for _, pr := range append(promises(), streamPromises()...) {
 		if pr.name == promise {
-			return pr.check(&env{TB: t, Protocol: p})
+			return pr.check(&env{TB: t, Protocol: p, streams: streams})
 		}
 	}
 	t.Fatalf("clienttest: no promise is named %s", promise)
@@ -85,10 +81,25 @@ type promise struct {
 	check func(*env) error
 }
 
+func run(t *testing.T, promises []promise, e *env) {
+	t.Helper()
+	for _, pr := range promises {
+		t.Run(pr.name, func(t *testing.T) {
+			e := *e
+			e.TB = t
+			if err := pr.check(&e); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // env is what a promise is checked in.
 type env struct {
 	testing.TB
 	Protocol
+
+	streams StreamProtocol // nil where calls are tested
 }
 
 // echo answers Greeter.Hello with the message itself.

@@ -127,35 +127,83 @@ func notReached(sent bool, err error) error {
 }
 
 func unreachableIsNotSent(e *env) error {
-	ln, err := new(net.ListenConfig).Listen(e.Context(), "tcp", "127.0.0.1:0")
+	n, err := e.gone()
 	if err != nil {
-		return err
-	}
-	n := &registry.Node{ID: "gone", Address: ln.Addr().String()}
-	if err := ln.Close(); err != nil {
 		return err
 	}
 	return notReached(e.sent(e.Context(), nil, n))
 }
 
+// gone returns a node where nobody listens.
+func (e *env) gone() (*registry.Node, error) {
+	ln, err := new(net.ListenConfig).Listen(e.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	return &registry.Node{ID: "gone", Address: ln.Addr().String()}, ln.Close()
+}
+
 func refusedDialIsNotSent(e *env) error {
-	n := e.Serve(e.TB, nil, echo)
-	opts := &client.Options{DialContext: func(context.Context, string, string) (net.Conn, error) {
+	return notReached(e.sent(e.Context(), refusing(), e.Serve(e.TB, nil, echo)))
+}
+
+// refusing returns options that dial nothing.
+func refusing() *client.Options {
+	return &client.Options{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		return nil, errors.New("this address is not dialled")
 	}}
-	return notReached(e.sent(e.Context(), opts, n))
 }
 
 func silentConnectIsBounded(e *env) error {
-	n := &registry.Node{ID: "silent", Address: "127.0.0.1:1"}
-	opts := &client.Options{
+	return notReached(e.sent(e.Context(), silent(), &registry.Node{ID: "silent", Address: "127.0.0.1:1"}))
+}
+
+// silent returns options by which dialling gets no answer.
+func silent() *client.Options {
+	return &client.Options{
 		ConnectTimeout: soon,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		},
 	}
-	return notReached(e.sent(e.Context(), opts, n))
+}
+
+// A node that takes a call on a connection that was used before, and is lost
+// before it answers, has been sent the call: it is made once, and nobody may
+// make it again.
+func lostAnswerIsSent(e *env) error {
+	var calls atomic.Int32
+	hanging, arrived, letGo := hang()
+	defer letGo()
+	w, err := e.relay(e.Serve(e.TB, nil, func(ctx context.Context, c *Call) ([]byte, error) {
+		if calls.Add(1) == 1 {
+			return c.Body, nil
+		}
+		return hanging(ctx, c)
+	}))
+	if err != nil {
+		return err
+	}
+	c := e.Caller(e.TB, nil)
+	if _, err := c.Call(e.Context(), w.node, request()); err != nil {
+		return fmt.Errorf("Call error = %w", err)
+	}
+	go func() { // ends when the call is there, which is waited for below
+		<-arrived
+		w.cut()
+	}()
+	var sent atomic.Bool
+	req := request()
+	req.Sent = func() { sent.Store(true) }
+	_, err = c.Call(e.Context(), w.node, req)
+	if known := new(goapi.Error); err == nil || errors.As(err, &known) || !sent.Load() {
+		return fmt.Errorf("Call error = %w, sent = %t, want an error that is not the service's, and Sent called", err, sent.Load())
+	}
+	if got := calls.Load(); got != 2 {
+		return fmt.Errorf("the service got %d calls, want 2", got)
+	}
+	return nil
 }
 
 // A node that closes early, or speaks something else, has not answered.

@@ -43,6 +43,7 @@ func promises() []promise {
 		{"UnreachableIsNotSent", unreachableIsNotSent},
 		{"RefusedDialIsNotSent", refusedDialIsNotSent},
 		{"SilentConnectIsBounded", silentConnectIsBounded},
+		{"LostAnswerIsSent", lostAnswerIsSent},
 		{"GarbageIsNoAnswer", garbageIsNoAnswer},
 		{"CallsOverTLS", callsOverTLS},
 		{"VerifiesTLS", verifiesTLS},

@@ -6,6 +6,11 @@
 // status is 200, errors included: these are text in a header; see [ParseError].
 // Services echo every header of the request in the answer.
 //
+// A stream has a connection of its own. Its messages are calls and answers with
+// HeaderStream, which are not paired: each side sends as many as it likes. The
+// first call begins the stream, and its message is not read; [EndOfStream]
+// says that a side sends no more.
+//
 // All of it comes from outside. What cannot be read is an error, and nothing is
 // allocated because a length field says so.
 package mucp
@@ -31,6 +36,10 @@ const (
 	HeaderTopic    = "Micro-Topic"
 	HeaderTimeout  = "Timeout" // of the handler, in nanoseconds
 )
+
+// EndOfStream is the error that ends a stream well: a service's last message,
+// and the caller's when it sends no more.
+const EndOfStream = "EOS"
 
 // legacyPrefix stands before the headers of old services.
 const legacyPrefix = "X-"
