@@ -35,6 +35,10 @@ func TestConformance(t *testing.T) {
 	clienttest.Run(t, protocol{})
 }
 
+func TestStreamConformance(t *testing.T) {
+	clienttest.RunStreams(t, protocol{})
+}
+
 // protocol is gRPC, and a server that answers as go-micro's do.
 type protocol struct{}
 
@@ -62,6 +66,29 @@ func (protocol) Serve(t testing.TB, config *tls.Config, s clienttest.Service) *r
 		}
 		return stream.SendMsg(answer)
 	})
+}
+
+// ServeStream starts a server of streams.
+func (protocol) ServeStream(t testing.TB, config *tls.Config, s clienttest.StreamService) *registry.Node {
+	return serve(t, config, func(stream grpc.ServerStream) error {
+		path, _ := grpc.MethodFromServerStream(stream)
+		call := callOf(stream.Context(), path, nil)
+		if err := s(stream.Context(), call, serverStream{stream}); err != nil {
+			return statusOf(call, err).Err()
+		}
+		return nil
+	})
+}
+
+// serverStream is the service's side of a stream.
+type serverStream struct{ grpc.ServerStream }
+
+func (s serverStream) Send(msg []byte) error { return s.SendMsg(msg) }
+
+func (s serverStream) Recv() ([]byte, error) {
+	var msg []byte
+	err := s.RecvMsg(&msg)
+	return msg, err
 }
 
 // serve starts a gRPC server that hands every method to the handler.
