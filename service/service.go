@@ -26,10 +26,9 @@ const (
 	defaultLinger     = 250 * time.Millisecond
 	defaultDrain      = 10 * time.Second
 
-	readHeaderTimeout = 5 * time.Second
-	readBodyTimeout   = 30 * time.Second
-	idleTimeout       = 5 * time.Minute // longer than callers keep connections: they close first
-	maxHeaderBytes    = 256 << 10
+	readBodyTimeout = 30 * time.Second
+	idleTimeout     = 5 * time.Minute // longer than callers keep connections: they close first
+	maxHeaderBytes  = 256 << 10
 )
 
 // Options adjust a service. A nil *Options means all defaults.
@@ -227,7 +226,7 @@ func (s *Service) server() *http.Server {
 		Handler:           s,
 		Protocols:         &http1,
 		TLSConfig:         s.opts.TLS,
-		ReadHeaderTimeout: readHeaderTimeout,
+		ReadHeaderTimeout: idleTimeout, // which runs from the start of a connection that is kept before its first call
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelDebug),

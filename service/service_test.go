@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -350,6 +352,56 @@ func TestRunRefuses(t *testing.T) {
 }
 
 // A listener that breaks ends Run, and the service is withdrawn.
+// TestConnectionThatIsUsedLate opens a connection long before the first call on
+// it, as callers do that open one more than they need.
+func TestConnectionThatIsUsedLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+		s := service.New("late", &service.Options{Listener: &l})
+		s.HandleHTTP(http.NotFoundHandler())
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+
+		here, there := net.Pipe()
+		l.conns <- there
+		time.Sleep(2 * time.Minute)
+		if _, err := io.WriteString(here, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
+			t.Errorf("a call after 2 min: %v", err)
+		}
+		if b, err := io.ReadAll(here); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 404") {
+			t.Errorf("answer to a call after 2 min = %q, %v; want 404", b, err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run error = %v, want nil", err)
+		}
+	})
+}
+
+// pipes is a listener for connections within the test.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return new(net.TCPAddr) }
+
 func TestRunEndsWithItsListener(t *testing.T) {
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
