@@ -25,7 +25,7 @@ const commandTime = 10 * time.Second
 type registration struct {
 	name, version, address, protocol, id string
 	endpoints, metadata                  []string
-	ttl                                  time.Duration
+	ttl, linger                          time.Duration
 }
 
 func registerCommand(w world) *cobra.Command {
@@ -40,8 +40,8 @@ func registerCommand(w world) *cobra.Command {
 until it is interrupted; then it withdraws the service.
 
 With a COMMAND it starts the service itself, announces it when its address
-accepts connections, and withdraws it before the command is stopped, or when
-the command ends. It exits with the command's status.`,
+accepts connections, and withdraws it --linger before the command is stopped,
+or when the command ends. It exits with the command's status.`,
 		Example: `  goapi register --name hello --address 127.0.0.1:9000 \
     --endpoint 'Hello;method=GET;path=/hello' -- python3 examples/python/hello.py 9000`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -54,7 +54,7 @@ the command ends. It exits with the command's status.`,
 				return err
 			}
 			log := slog.New(slog.NewTextHandler(w.err, nil))
-			a := announcement{service: s, ttl: r.ttl, writer: c, log: log}
+			a := announcement{service: s, ttl: r.ttl, linger: r.linger, writer: c, log: log}
 			if len(args) == 0 {
 				return a.run(cmd.Context())
 			}
@@ -71,6 +71,7 @@ the command ends. It exits with the command's status.`,
 	flags.StringArrayVar(&r.endpoints, "endpoint", nil, "an endpoint: 'NAME;method=GET;path=/hello/{name}' (repeatable; keys: "+strings.Join(endpointKeys(), ", ")+")")
 	flags.StringArrayVar(&r.metadata, "metadata", nil, "metadata of the node, key=value (repeatable)")
 	flags.DurationVar(&r.ttl, "ttl", 30*time.Second, "the gateway forgets the service when it is not renewed for so long")
+	flags.DurationVar(&r.linger, "linger", 250*time.Millisecond, "time that requests under way get between the withdrawal and the end of COMMAND")
 	return cmd
 }
 
@@ -119,6 +120,7 @@ func (r *registration) service() (*registry.Service, error) {
 type announcement struct {
 	service *registry.Service
 	ttl     time.Duration
+	linger  time.Duration
 	writer  registry.Writer
 	log     *slog.Logger
 }
@@ -140,17 +142,23 @@ func (a *announcement) runWith(ctx context.Context, args []string, w world) erro
 	}
 	announced, withdraw := context.WithCancel(ctx)
 	defer withdraw()
-	exited := make(chan error, 1)
+	var status error
+	exited := make(chan struct{}) // closed when status is known
 	go func() {
-		exited <- cmd.Wait()
+		status = cmd.Wait()
+		close(exited)
 		withdraw()
 	}()
 
 	err := a.waitAndRun(announced)
+	select {
+	case <-exited:
+	case <-time.After(a.linger): // a command may cut off what it serves when it is told to end
+	}
 	late := time.AfterFunc(commandTime, func() { kill(cmd) })
 	defer late.Stop()
 	terminate(cmd)
-	status := <-exited
+	<-exited
 
 	var exit *exec.ExitError
 	switch {
