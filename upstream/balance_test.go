@@ -99,11 +99,17 @@ func TestNewNodeIsNeitherStarvedNorOverrun(t *testing.T) {
 		})
 		pools.Update("greeter", []*registry.Service{service("1", nodes(3)...)})
 		load(t, 20, set, f)
+		if got := f.count("3"); got < 10 || got > 100 {
+			t.Errorf("new node got %d of 600 requests in its first second, want about 50", got)
+		}
+		time.Sleep(5 * time.Second)
+		before := f.count("3")
+		load(t, 20, set, f)
 		if peak > 20 { // 10 of the 30 are its share
 			t.Errorf("new node got %d requests at once, want about 10", peak)
 		}
-		if got := f.count("3"); got < 100 || got > 350 {
-			t.Errorf("new node got %d of 600 requests, want about 200", got)
+		if got := f.count("3") - before; got < 100 || got > 350 {
+			t.Errorf("new node got %d of 600 requests after 5s, want about 200", got)
 		}
 	})
 }

@@ -7,7 +7,10 @@ import (
 )
 
 // decayTime is the time in which what is remembered shrinks to 1/e.
-const decayTime = 10 * time.Second
+const (
+	decayTime = 10 * time.Second
+	longDecay = time.Minute // of what is seen rarely
+)
 
 // decaying is a number that shrinks as time passes, with the millisecond it was
 // last set in: one word, so that it changes as a whole without a lock. The word
@@ -25,14 +28,15 @@ func stamp(now time.Duration) uint32 {
 }
 
 // unpack returns the number as it was set, and the part of it that is left at
-// now. What seems to lie in the future is taken for new.
-func unpack(word uint64, now time.Duration) (v, left float64) {
+// now, when it shrinks to 1/e in decay. What seems to lie in the future is taken
+// for new.
+func unpack(word uint64, now, decay time.Duration) (v, left float64) {
 	v = float64(math.Float32frombits(uint32(word & math.MaxUint32)))
 	age := stamp(now) - uint32(word>>32)
 	if age == 0 || age > math.MaxInt32 {
 		return v, 1
 	}
-	return v, math.Exp(-float64(age) / float64(decayTime/time.Millisecond))
+	return v, math.Exp(-float64(age) / float64(decay/time.Millisecond))
 }
 
 // latency is a peak-sensitive moving average: it follows a rise at once and a
@@ -44,7 +48,7 @@ func (l *latency) observe(now, sample time.Duration) {
 	s := float64(max(sample, 1)) // 0 is no sample
 	for {
 		word := l.word.Load()
-		v, left := unpack(word, now)
+		v, left := unpack(word, now, decayTime)
 		if l.word.CompareAndSwap(word, pack(max(s, v*left+s*(1-left)), now)) {
 			return
 		}
@@ -63,13 +67,75 @@ func (l *latency) atLeast(now, waited time.Duration) {
 // node that has not answered yet.
 func (l *latency) estimate(now time.Duration) (float64, bool) {
 	word := l.word.Load()
-	v, left := unpack(word, now)
+	v, left := unpack(word, now, decayTime)
 	return v * left, word != 0
 }
 
 // last returns the average as of the last sample, 0 without one.
 func (l *latency) last() time.Duration {
 	return time.Duration(math.Float32frombits(uint32(l.word.Load() & math.MaxUint32)))
+}
+
+// forget makes the node one of which nothing is known.
+func (n *node) forget() {
+	n.latency.word.Store(0)
+	n.typical.word.Store(0)
+}
+
+// typical is the geometric mean of the latencies of about the last 16 answers:
+// a few that take long, as some requests do, hardly change it. It is the binary
+// logarithm of nanoseconds; the word 0 is none.
+type typical struct{ word atomic.Uint32 }
+
+// typicalShare is what one answer adds.
+const typicalShare = 1.0 / 16
+
+// observe adds a sample. The mean begins at start, or at the first sample if
+// that is 0.
+func (t *typical) observe(sample, start time.Duration) {
+	s := math.Log2(float64(max(sample, 2)))
+	for {
+		word := t.word.Load()
+		v := float64(math.Float32frombits(word))
+		switch {
+		case word != 0:
+		case start > 1:
+			v = math.Log2(float64(start))
+		default:
+			v = s
+		}
+		if t.word.CompareAndSwap(word, math.Float32bits(float32(v+(s-v)*typicalShare))) {
+			return
+		}
+	}
+}
+
+// value returns the mean, 0 for none.
+func (t *typical) value() time.Duration {
+	if word := t.word.Load(); word != 0 {
+		return time.Duration(math.Exp2(float64(math.Float32frombits(word))))
+	}
+	return 0
+}
+
+// longest is how long the slow ones of recent requests took.
+type longest struct{ decaying }
+
+// observe adds a sample.
+func (l *longest) observe(now, sample time.Duration) {
+	for {
+		word := l.word.Load()
+		v, left := unpack(word, now, longDecay)
+		if word != 0 && v*left >= float64(sample) || l.word.CompareAndSwap(word, pack(float64(sample), now)) {
+			return
+		}
+	}
+}
+
+// value returns it as it is at now, 0 for none.
+func (l *longest) value(now time.Duration) time.Duration {
+	v, left := unpack(l.word.Load(), now, longDecay)
+	return time.Duration(v * left)
 }
 
 const (
@@ -88,7 +154,7 @@ type budget struct{ decaying }
 func (b *budget) deposit(now time.Duration) {
 	for {
 		word := b.word.Load()
-		v, left := unpack(word, now)
+		v, left := unpack(word, now, decayTime)
 		if b.word.CompareAndSwap(word, pack(v*left+retryShare, now)) {
 			return
 		}
@@ -99,7 +165,7 @@ func (b *budget) deposit(now time.Duration) {
 func (b *budget) withdraw(now time.Duration) bool {
 	for {
 		word := b.word.Load()
-		v, left := unpack(word, now)
+		v, left := unpack(word, now, decayTime)
 		v = v*left - 1
 		if v < -retryReserve {
 			return false

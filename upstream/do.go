@@ -1,10 +1,12 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 )
 
@@ -33,42 +35,81 @@ import (
 // the error of the last attempt. [ErrNoNodes] means that the Set is empty. Nil
 // means that an attempt returned nil, which counts as Answered.
 func (s *Set) Do(ctx context.Context, c Call, attempt func(context.Context, *Try) error) error {
-	nodes := s.list()
-	if len(nodes) == 0 {
+	r := s.roster()
+	if r == nil || len(r.nodes) == 0 {
 		return ErrNoNodes
 	}
-	pol := c.Policy.orDefault()
-	now := s.pool.pools.now()
-	s.pool.budget.deposit(now)
+	pool := s.pool
+	pol := c.Policy.over(&pool.policy)
+	now := pool.pools.now()
+	pool.budget.deposit(now)
 	end := now + pol.Timeout
 	var (
 		room  [4]*node
-		tried = room[:0]
-		last  = ErrNoNodes
+		last  error
+		moved bool
+		p     = pick{idempotent: c.Idempotent, limit: pol.MaxPerNode, tried: room[:0]}
 	)
+	if pol.HashBy != "" {
+		p.key, p.keyed = keyOf(pol.HashBy, c.Header)
+	}
 	for {
-		n, probe := pick(nodes, tried, now)
+		n, probe, err := s.pick(&p, now, c.Header, pol.MaxInFlight)
 		if n == nil {
-			return last
+			return cmp.Or(last, err)
 		}
-		n.inFlight.Add(1) // at once: others pick at the same time
-		tried = append(tried, n)
-		t := &Try{Node: n.announced.Load(), N: len(tried), pool: s.pool, node: n, picked: now, timeout: min(pol.TryTimeout, end-now)}
-		err := t.run(ctx, probe, attempt)
+		p.tried = append(p.tried, n)
+		t := &Try{
+			Node: n.announced.Load(), N: len(p.tried), set: s, node: n, picked: now,
+			timeout: min(pol.TryTimeout, end-now), moved: moved,
+		}
+		t.mayMove = c.Idempotent && !moved && t.N < pol.Tries
+		err = t.run(ctx, probe, attempt)
 		if err == nil {
 			return nil
 		}
-		now = s.pool.pools.now()
+		now = pool.pools.now()
 		failed, err := t.judge(ctx, err, now)
 		if failed == nil {
 			return err
 		}
+		moved = t.outcome&wasAbandoned != 0
 		safe := !failed.Sent || c.Idempotent
-		if !safe || t.N == pol.Tries || now >= end || failed.Sent && !s.pool.budget.withdraw(now) {
+		if !safe || t.N == pol.Tries || now >= end || failed.Sent && !moved && !pool.budget.withdraw(now) {
 			return failed
 		}
-		last, nodes = failed, s.list()
+		last = failed
 	}
+}
+
+// pick returns the node for the next try, which counts as begun, and the
+// ejection that the try probes; or else why there is none.
+func (s *Set) pick(p *pick, now time.Duration, h http.Header, maxInFlight int) (*node, *ejection, error) {
+	pool := s.pool
+	pool.review(now)
+	p.now, p.cold, p.slow = now, int64(now) < pool.warmUntil.Load(), pool.compared.limit()
+	g, spare := s.roster().group(h)
+	n, probe := p.from(g, spare)
+	switch {
+	case n == nil && len(g.nodes)+len(spare.nodes) > 0 && p.limit > 0:
+		return nil, nil, ErrOverloaded
+	case n == nil:
+		return nil, nil, ErrNoNodes
+	case maxInFlight > 0 && pool.inFlight() > maxInFlight:
+		n.load.word.Add(-owedOne - 1)
+		probe.release()
+		return nil, nil, ErrOverloaded
+	}
+	return n, probe, nil
+}
+
+// inFlight counts the tries that have not ended.
+func (p *Pool) inFlight() int {
+	sum := 0
+	for _, n := range p.all.list() {
+		sum += n.load.inFlight()
+	}
+	return sum
 }
 
 // judge returns what a try that failed was: a failure of the node, which it
@@ -77,8 +118,9 @@ func (t *Try) judge(ctx context.Context, err error, now time.Duration) (failed *
 	if t.outcome&wasAnswered != 0 {
 		return nil, err
 	}
-	sent, timeout := t.outcome&wasSent != 0, t.outcome&hasExpired != 0
-	if waited := now - t.since(); sent && waited >= patience {
+	sent, timeout, stuck := t.outcome&wasSent != 0, t.outcome&hasExpired != 0, t.outcome&wasAbandoned != 0
+	waited := now - t.since()
+	if sent && waited >= telling || stuck {
 		t.node.latency.atLeast(now, waited)
 	}
 	if done := ctx.Err(); done != nil {
@@ -90,10 +132,19 @@ func (t *Try) judge(ctx context.Context, err error, now time.Duration) (failed *
 	if t.outcome&wasBlameless != 0 {
 		return nil, err
 	}
-	if wait := t.node.failed(t.picked, now, !sent && !timeout); wait > 0 {
-		t.pool.pools.log.LogAttrs(ctx, slog.LevelWarn, "node ejected",
-			slog.String("service", t.pool.name), slog.String("node", t.Node.ID),
-			slog.Duration("for", wait), slog.Any("error", err))
+	pool, why := t.set.pool, Failing
+	switch {
+	case stuck:
+		if e := t.node.ejection.Load(); e == nil || t.picked >= e.at {
+			pool.ejectSlow(t.node, e, now, waited)
+		}
+	case !sent && !timeout:
+		why = Unreachable
+		fallthrough
+	default:
+		if wait := t.node.failed(t.picked, now, why); wait > 0 {
+			pool.logEjection(t.node, why, wait, slog.Any("error", err))
+		}
 	}
-	return &NodeError{Service: t.pool.name, Node: t.Node.ID, Sent: sent, Timeout: timeout, Err: err}, nil
+	return &NodeError{Service: pool.name, Node: t.Node.ID, Sent: sent, Timeout: timeout, Err: err}, nil
 }

@@ -279,7 +279,7 @@ func TestEjectionsAreLogged(t *testing.T) {
 		_ = set.Do(t.Context(), upstream.Call{}, answer)
 		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 		want := []string{
-			`level=WARN msg="node ejected" service=greeter node=1 for=1s error="connection refused"`,
+			`level=WARN msg="node ejected" service=greeter node=1 why=unreachable for=1s error="connection refused"`,
 			`level=INFO msg="node is back" service=greeter node=1`,
 		}
 		if len(lines) != len(want) {

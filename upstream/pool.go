@@ -13,10 +13,14 @@ import (
 type Options struct {
 	// Logger gets the ejections of nodes and their ends. Default: none.
 	Logger *slog.Logger
+	// Policy returns what holds for a service where its routes say nothing. It
+	// is asked when a service appears; nil means all defaults. Default: nil.
+	Policy func(service string) *Policy
 }
 
 // Pools holds the Pool of every service. It may be used concurrently.
 type Pools struct {
+	opts   Options
 	log    *slog.Logger
 	start  time.Time // the origin of all times within
 	alarms sync.Pool // of *alarm
@@ -30,8 +34,11 @@ type Pools struct {
 // within the bubble.
 func NewPools(opts *Options) *Pools {
 	p := &Pools{log: slog.New(slog.DiscardHandler), start: time.Now(), pools: make(map[string]*Pool)}
-	if opts != nil && opts.Logger != nil {
-		p.log = opts.Logger
+	if opts != nil {
+		p.opts = *opts
+	}
+	if p.opts.Logger != nil {
+		p.log = p.opts.Logger
 	}
 	return p
 }
@@ -59,8 +66,7 @@ func (p *Pools) Update(name string, services []*registry.Service) *Pool {
 	pool := p.pools[name]
 	switch {
 	case len(services) > 0 && pool == nil:
-		pool = &Pool{name: name, pools: p}
-		pool.all.pool = pool
+		pool = p.newPool(name)
 		p.pools[name] = pool
 	case len(services) == 0 && pool == nil:
 		return nil
@@ -73,13 +79,26 @@ func (p *Pools) Update(name string, services []*registry.Service) *Pool {
 	return pool
 }
 
+// newPool returns an empty pool.
+func (p *Pools) newPool(name string) *Pool {
+	pool := &Pool{name: name, pools: p, policy: *defaults()}
+	if p.opts.Policy != nil {
+		pool.policy = p.opts.Policy(name).over(&pool.policy)
+	}
+	pool.all.pool = pool
+	return pool
+}
+
 // Pool holds the nodes of one service, with their load and health. It may be
 // used concurrently.
 type Pool struct {
-	name   string
-	pools  *Pools
-	budget budget
-	all    Set
+	name      string
+	pools     *Pools
+	policy    Policy
+	budget    budget
+	compared  review
+	warmUntil atomic.Int64 // when the last slow start is over
+	all       Set
 
 	mu        sync.Mutex
 	announced []announcement
@@ -149,11 +168,11 @@ func (p *Pool) update(services []*registry.Service) {
 				continue
 			}
 			seen[rn.ID] = struct{}{}
-			nodes = append(nodes, keep(known[rn.ID], rn))
+			nodes = append(nodes, p.keep(known[rn.ID], rn, len(old) > 0))
 		}
 		p.announced = append(p.announced, announcement{service: s, nodes: nodes[first:len(nodes):len(nodes)]})
 	}
-	p.all.nodes.Store(&nodes)
+	p.all.nodes.Store(newRoster(nodes))
 	for key, s := range p.sets {
 		if !p.refresh(s) {
 			delete(p.sets, key)
@@ -162,12 +181,21 @@ func (p *Pool) update(services []*registry.Service) {
 }
 
 // keep returns the state of an announced node: the one known under its id, if
-// it is at the same address.
-func keep(known *node, rn *registry.Node) *node {
-	if known == nil || known.announced.Load().Address != rn.Address {
-		known = new(node)
+// it is at the same address. A node that joins others begins its slow start.
+func (p *Pool) keep(known *node, rn *registry.Node, joins bool) *node {
+	switch {
+	case known == nil || known.announced.Load().Address != rn.Address:
+		known = &node{seed: hashOf(rn.ID)}
+		known.warming.Store(int64(-slowStart))
+		if now := p.pools.now(); joins {
+			known.warming.Store(int64(now))
+			p.warm(now)
+		}
+	case known.announced.Load() == rn:
+		return known
 	}
 	known.announced.Store(rn)
+	known.traits.Store(traitsOf(rn))
 	return known
 }
 
@@ -193,7 +221,7 @@ func (p *Pool) refresh(s *Set) bool {
 	for _, a := range held {
 		nodes = append(nodes, a.nodes...)
 	}
-	s.nodes.Store(&nodes)
+	s.nodes.Store(newRoster(nodes))
 	return true
 }
 
@@ -210,55 +238,27 @@ func Static(addresses ...string) *Set {
 // A Set is the nodes of a Pool whose announcement holds a route's endpoint. It
 // may be used concurrently. A nil Set is empty.
 type Set struct {
-	pool  *Pool
-	nodes atomic.Pointer[[]*node] // what it points at does not change
-	holds func(*registry.Service) bool
+	pool    *Pool
+	nodes   atomic.Pointer[roster]
+	longest longest // of the Set's answers
+	holds   func(*registry.Service) bool
 }
 
-// list returns the nodes of the Set as they are now.
-func (s *Set) list() []*node {
+// roster returns the nodes of the Set as they are now, or nil.
+func (s *Set) roster() *roster {
 	if s == nil {
 		return nil
 	}
-	if nodes := s.nodes.Load(); nodes != nil {
-		return *nodes
+	return s.nodes.Load()
+}
+
+// list returns all nodes of the Set.
+func (s *Set) list() []*node {
+	if r := s.roster(); r != nil {
+		return r.nodes
 	}
 	return nil
 }
 
 // Len returns how many nodes the Set has, ejected ones included.
 func (s *Set) Len() int { return len(s.list()) }
-
-// A NodeState is what is known of a node at a moment.
-type NodeState struct {
-	Node *registry.Node
-	// InFlight counts the attempts that have not ended.
-	InFlight int
-	// Latency is an average of the time to the head of the answer, in which
-	// recent and slow answers weigh most. 0 until the node has answered.
-	Latency time.Duration
-	// Failures counts the attempts that failed since the last answer.
-	Failures int
-	// EjectedUntil is zero for a node that is well. From then on, one request
-	// at a time probes the node.
-	EjectedUntil time.Time
-}
-
-// Nodes returns the state of every node of the Set.
-func (s *Set) Nodes() []NodeState {
-	nodes := s.list()
-	states := make([]NodeState, 0, len(nodes))
-	for _, n := range nodes {
-		st := NodeState{
-			Node:     n.announced.Load(),
-			InFlight: int(n.inFlight.Load()),
-			Latency:  n.latency.last(),
-			Failures: int(n.failures.Load()),
-		}
-		if e := n.ejection.Load(); e != nil {
-			st.EjectedUntil = s.pool.pools.start.Add(e.until)
-		}
-		states = append(states, st)
-	}
-	return states
-}

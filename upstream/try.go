@@ -3,25 +3,31 @@ package upstream
 import (
 	"context"
 	"log/slog"
-	"math"
 	"sync/atomic"
 	"time"
 
 	"github.com/goapi-dev/goapi/registry"
 )
 
-// patience is how long an unanswered try must have waited to say anything of
-// the node's latency.
-const patience = time.Second
+const (
+	// telling is how long an unanswered try must have waited to say anything of
+	// the node's latency.
+	telling = time.Second
+	// quickly is how long a request may be on its way to the node without being
+	// the client's to hurry up: afterwards the node owes no answer yet.
+	quickly = 100 * time.Millisecond
+)
 
 // What has become of a try, as bits of its state.
 const (
 	wasSent uint32 = 1 << iota
 	wasAnswered
 	wasBlameless
-	hasExpired // the timeout has passed
-	hasRung    // the alarm has, and is not used again
-	isOver     // attempt has returned
+	wasAbandoned // hasExpired because the node is stuck
+	hasExpired   // the timeout has passed
+	hasRung      // the alarm has, and is not used again
+	isSettled    // the node does not owe an answer
+	isOver       // attempt has returned
 )
 
 // A Try is one attempt at a request on one node. Its methods may be called
@@ -31,19 +37,22 @@ type Try struct {
 	Node *registry.Node
 	N    int // 1 for the first
 
-	pool    *Pool
+	set     *Set
 	node    *node
 	picked  time.Duration
 	timeout time.Duration
+	ends    time.Time // when the request's context does; zero for never
 	cancel  context.CancelCauseFunc
 	alarm   *alarm
 	waiting atomic.Int64 // since when an answer is waited for, after picked
 	state   atomic.Uint32
 	outcome uint32 // the state when attempt had returned
+	mayMove bool   // it may be abandoned
+	moved   bool   // the try before was
 }
 
 // now returns the time since the start of the Pools.
-func (t *Try) now() time.Duration { return t.pool.pools.now() }
+func (t *Try) now() time.Duration { return t.set.pool.pools.now() }
 
 // since returns the time from which an answer is waited for.
 func (t *Try) since() time.Duration { return t.picked + time.Duration(t.waiting.Load()) }
@@ -55,25 +64,76 @@ func (t *Try) Sent() { t.state.Or(wasSent) }
 
 // Progress says that the request is still on its way: the timeout and the
 // latency of the try are counted from here. It is for bodies that take as long
-// as the client does to send them, and cheap enough for every read of one.
+// as the client does to send them, and cheap enough for every read of one. A
+// try that made progress is not abandoned: its body may not be there again.
 func (t *Try) Progress() {
-	if t.pool != nil {
-		t.waiting.Store(int64(t.now() - t.picked))
+	if t.set == nil {
+		return
+	}
+	waited := t.now() - t.picked
+	t.waiting.Store(int64(max(waited, 1)))
+	if waited > quickly && t.state.Load()&isSettled == 0 {
+		t.settle(t.state.Or(isSettled))
+	}
+}
+
+// settle ends the node's owing of an answer, if it did by the state before.
+func (t *Try) settle(before uint32) {
+	if before&isSettled == 0 {
+		t.node.load.word.Add(-owedOne)
 	}
 }
 
 // Answered says that the head of the answer is here: it ends the per-try
 // timeout, records the latency and forbids another try.
+//
+// A try that was given up this instant is answered nevertheless, but its
+// context has ended: who has not begun to answer the client looks at it first.
 func (t *Try) Answered() {
-	if old := t.state.Or(wasAnswered); old&(wasAnswered|isOver) != 0 || t.node == nil {
-		return
+	if now, first := t.answer(); first {
+		t.learn(now)
+	}
+}
+
+// Failed is Answered for an answer by which the node says that it cannot serve
+// (502, 503, 504, or the same in a protocol of its own). It counts as a failure
+// of the node, as if there were no answer, but no other is tried.
+func (t *Try) Failed() {
+	if now, first := t.answer(); first {
+		if wait := t.node.failed(t.picked, now, Failing); wait > 0 {
+			t.set.pool.logEjection(t.node, Failing, wait, slog.String("error", "answers that it cannot serve"))
+		}
+	}
+}
+
+// answer notes an answer. It is false for one that is of no effect.
+func (t *Try) answer() (now time.Duration, first bool) {
+	before := t.state.Or(wasAnswered | isSettled)
+	if t.node == nil || before&(wasAnswered|isOver) != 0 {
+		return 0, false
 	}
 	t.disarm()
-	now := t.now()
-	t.node.latency.observe(now, now-t.since())
-	if t.node.answered(t.picked) {
-		t.pool.pools.log.LogAttrs(context.Background(), slog.LevelInfo, "node is back",
-			slog.String("service", t.pool.name), slog.String("node", t.Node.ID))
+	now = t.now()
+	t.node.heard.Store(int64(now))
+	t.settle(before)
+	return now, true
+}
+
+// learn draws from an answer what is to be known of the node.
+func (t *Try) learn(now time.Duration) {
+	n, p := t.node, t.set.pool
+	since := t.since()
+	took := now - since
+	well := n.ejection.Load() == nil
+	if t.moved || well && took > 0 {
+		t.set.longest.observe(now, took) // else the node was slow, and not the request
+	}
+	if int64(since) >= n.warming.Load() { // else it says what ended when the node came back
+		n.latency.observe(now, took)
+		n.typical.observe(took, time.Duration(p.compared.median.Load()))
+	}
+	if n.answered(t.picked, now, took, p.compared.limit()) {
+		p.back(n, now)
 	}
 }
 
@@ -81,8 +141,46 @@ func (t *Try) Answered() {
 // of the request broke off, for example.
 func (t *Try) Blameless() { t.state.Or(wasBlameless) }
 
+// Deadline returns when the try is given up if there is no answer: when its
+// timeout has passed, or the request's context ends, whichever is first. It is
+// what to tell the node. The context of the attempt has no such deadline, since
+// what follows the head of an answer may take longer. It is zero for a Try that
+// Do did not make.
+func (t *Try) Deadline() time.Time {
+	if t.set == nil {
+		return time.Time{}
+	}
+	at := t.set.pool.pools.start.Add(t.since() + t.timeout)
+	if !t.ends.IsZero() && t.ends.Before(at) {
+		return t.ends
+	}
+	return at
+}
+
+// WithDeadline returns the context of the attempt with the try's Deadline, for
+// callers that read it there to put it on the wire. It costs no timer: the end
+// of the try ends the context. So it is for answers that are complete when the
+// try is Answered, and not for streams.
+func (t *Try) WithDeadline(ctx context.Context) context.Context {
+	if t.set == nil {
+		return ctx
+	}
+	return &deadlined{ctx, t.Deadline()}
+}
+
+// deadlined is a context that says when it will end.
+type deadlined struct {
+	context.Context //nolint:containedctx // it is one
+
+	at time.Time
+}
+
+// Deadline implements context.Context.
+func (d *deadlined) Deadline() (time.Time, bool) { return d.at, true }
+
 // run calls attempt once.
 func (t *Try) run(ctx context.Context, probe *ejection, attempt func(context.Context, *Try) error) error {
+	t.ends, _ = ctx.Deadline()
 	ctx, t.cancel = context.WithCancelCause(ctx)
 	t.arm()
 	defer t.end(probe) // also when attempt panics
@@ -95,67 +193,12 @@ func (t *Try) run(ctx context.Context, probe *ejection, attempt func(context.Con
 
 // end releases what the try holds.
 func (t *Try) end(probe *ejection) {
-	t.outcome = t.state.Or(isOver)
-	if t.outcome&wasAnswered == 0 { // else Answered does it
+	t.outcome = t.state.Or(isOver | isSettled)
+	t.settle(t.outcome)
+	if t.outcome&wasAnswered == 0 { // else answer does it
 		t.disarm()
 	}
 	t.cancel(nil)
-	t.node.inFlight.Add(-1)
-	if probe != nil {
-		probe.probing.Store(false)
-	}
-}
-
-// expire ends the try's context if there is no answer and no progress. It
-// returns for how long to wait on, 0 if not at all.
-func (t *Try) expire() time.Duration {
-	for {
-		state := t.state.Load()
-		if state&(wasAnswered|isOver) != 0 {
-			return 0
-		}
-		if left := t.since() + t.timeout - t.now(); left > 0 {
-			return left
-		}
-		if t.state.CompareAndSwap(state, state|hasExpired) {
-			t.cancel(timeoutError{})
-			return 0
-		}
-	}
-}
-
-// An alarm wakes a try when its timeout has passed. Alarms that have not rung
-// are used again, since a timer is a large part of what a try costs.
-type alarm struct {
-	timer *time.Timer
-	try   *Try
-}
-
-// arm sets an alarm.
-func (t *Try) arm() {
-	a, ok := t.pool.pools.alarms.Get().(*alarm)
-	if !ok {
-		a = new(alarm)
-		a.timer = time.AfterFunc(math.MaxInt64, a.ring)
-	}
-	a.try, t.alarm = t, a
-	a.timer.Reset(t.timeout)
-}
-
-// disarm stops the alarm. It is called once.
-func (t *Try) disarm() {
-	a := t.alarm
-	if a.timer.Stop() && t.state.Load()&hasRung == 0 {
-		a.try = nil
-		t.pool.pools.alarms.Put(a)
-	}
-}
-
-// ring is called by the timer.
-func (a *alarm) ring() {
-	t := a.try
-	t.state.Or(hasRung)
-	if wait := t.expire(); wait > 0 {
-		a.timer.Reset(wait)
-	}
+	t.node.load.word.Add(-1)
+	probe.release()
 }

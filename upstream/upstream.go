@@ -22,13 +22,14 @@ import (
 	"time"
 )
 
-const (
-	defaultTries   = 3
-	defaultTimeout = 30 * time.Second
-)
+// defaults returns the policy where nobody has another.
+func defaults() *Policy {
+	return &Policy{Tries: 3, TryTimeout: 30 * time.Second, Timeout: 30 * time.Second}
+}
 
-// A Policy says how the nodes of a route are tried. A nil *Policy, and a zero
-// field, mean the default.
+// A Policy says how the nodes of a route are tried. It is data. A nil *Policy,
+// and a zero field, mean the default: that of [Options.Policy] for the service,
+// and else the one named here.
 type Policy struct {
 	// Tries is the most attempts a request gets. Default: 3.
 	Tries int
@@ -38,24 +39,44 @@ type Policy struct {
 	// Timeout bounds that time for all tries together: no try begins later, and
 	// none gets more than what is left. Default: 30 s.
 	Timeout time.Duration
+	// MaxPerNode bounds the attempts in flight on a node, those of other routes
+	// included. A node that has reached it is passed over. Default: none.
+	MaxPerNode int
+	// MaxInFlight bounds the attempts in flight on all nodes of the service,
+	// those of other routes included. Default: none.
+	MaxInFlight int
+	// HashBy keeps requests that are alike on one node, as long as that can
+	// serve: those with the same value of a header ("header:X-User") or of a
+	// cookie ("cookie:session"). Requests without it go anywhere. Default: none
+	// is kept.
+	HashBy string
 }
 
-// orDefault returns p with every zero field at its default; p may be nil.
-func (p *Policy) orDefault() Policy {
-	var d Policy
-	if p != nil {
-		d = *p
+// over returns p with every zero field as in d; p may be nil.
+func (p *Policy) over(d *Policy) Policy {
+	if p == nil {
+		return *d
 	}
-	if d.Tries <= 0 {
-		d.Tries = defaultTries
+	c := *p
+	if c.Tries <= 0 {
+		c.Tries = d.Tries
 	}
-	if d.TryTimeout <= 0 {
-		d.TryTimeout = defaultTimeout
+	if c.TryTimeout <= 0 {
+		c.TryTimeout = d.TryTimeout
 	}
-	if d.Timeout <= 0 {
-		d.Timeout = defaultTimeout
+	if c.Timeout <= 0 {
+		c.Timeout = d.Timeout
 	}
-	return d
+	if c.MaxPerNode <= 0 {
+		c.MaxPerNode = d.MaxPerNode
+	}
+	if c.MaxInFlight <= 0 {
+		c.MaxInFlight = d.MaxInFlight
+	}
+	if c.HashBy == "" {
+		c.HashBy = d.HashBy
+	}
+	return c
 }
 
 // A Call is what Do must know of a request.

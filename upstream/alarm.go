@@ -1,0 +1,113 @@
+package upstream
+
+import (
+	"math"
+	"time"
+)
+
+// An alarm wakes a try when its timeout has passed, and before that to see
+// whether its node is stuck. Alarms that have not rung are used again, since a
+// timer is a large part of what a try costs.
+type alarm struct {
+	timer *time.Timer
+	try   *Try
+}
+
+// arm sets an alarm.
+func (t *Try) arm() {
+	pools := t.set.pool.pools
+	a, ok := pools.alarms.Get().(*alarm)
+	if !ok {
+		a = new(alarm)
+		a.timer = time.AfterFunc(math.MaxInt64, a.ring)
+	}
+	a.try, t.alarm = t, a
+	wait := t.timeout
+	if t.mayMove {
+		if limit := t.set.limit(t.picked); limit > 0 {
+			wait = min(wait, limit)
+		}
+	}
+	a.timer.Reset(wait)
+}
+
+// disarm stops the alarm. It is called once.
+func (t *Try) disarm() {
+	a := t.alarm
+	if a.timer.Stop() && t.state.Load()&hasRung == 0 {
+		a.try = nil
+		t.set.pool.pools.alarms.Put(a)
+	}
+}
+
+// ring is called by the timer.
+func (a *alarm) ring() {
+	t := a.try
+	t.state.Or(hasRung)
+	if wait := t.expire(); wait > 0 {
+		a.timer.Reset(wait)
+	}
+}
+
+// expire ends the try's context if there is no answer, and either no progress
+// for the timeout or a node that is stuck. It returns for how long to wait on, 0
+// if not at all.
+func (t *Try) expire() time.Duration {
+	var bits uint32
+	for {
+		state := t.state.Load()
+		if state&(wasAnswered|isOver) != 0 {
+			return 0
+		}
+		now := t.now()
+		waited := now - t.since()
+		left := t.timeout - waited
+		switch {
+		case left <= 0:
+			bits |= hasExpired
+		case bits == 0 && t.stuck(now, waited): // once: it is paid for
+			bits = hasExpired | wasAbandoned
+		}
+		switch {
+		case bits == 0 && t.mayMove:
+			return min(left, max(waited, slowFloor))
+		case bits == 0:
+			return left
+		}
+		if t.state.CompareAndSwap(state, state|bits) {
+			t.cancel(timeoutError{})
+			return 0
+		}
+	}
+}
+
+// limit is how long an answer may take until the node seems stuck: longer than
+// a slow node takes, and longer than the slow ones of recent requests took. It
+// is 0 while nothing is known.
+func (s *Set) limit(now time.Duration) time.Duration {
+	limit := s.pool.compared.limit()
+	if limit == 0 {
+		return 0
+	}
+	return max(limit, 2*s.longest.value(now))
+}
+
+// stuck says that the try is better made on another node: this one has been
+// silent for longer than answers take, and another is not. It takes from the
+// budget of retries for that.
+func (t *Try) stuck(now, waited time.Duration) bool {
+	if !t.mayMove || t.waiting.Load() != 0 {
+		return false
+	}
+	t.set.pool.review(now)
+	limit := t.set.limit(now)
+	if limit == 0 || waited < limit || t.node.silence(now) < limit {
+		return false
+	}
+	for _, n := range t.set.list() {
+		if n != t.node && n.ejection.Load() == nil && n.silence(now) < limit {
+			return t.set.pool.budget.withdraw(now)
+		}
+	}
+	return false
+}

@@ -1,0 +1,145 @@
+package upstream
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// draws is how often a free node is drawn at random before all are looked at.
+const draws = 4
+
+// pick is the choice of a node for a try: of two free nodes drawn at random the
+// one that has less to do.
+type pick struct {
+	now        time.Duration
+	idempotent bool
+	limit      int    // of tries in flight on one node; 0 for none
+	key        uint64 // what the choice depends on, if keyed
+	keyed      bool
+	cold       bool          // some node is in its slow start
+	slow       time.Duration // a node that was silent for longer is no choice for a key; 0: none
+	tried      []*node
+}
+
+// from returns a node of g, or of spare if there is none, and the ejection that
+// the try probes. A node that the request has not tried comes first, then one
+// that it has, then one that is ejected. It is nil if there are no nodes, or
+// all have reached the limit. The try counts as begun.
+func (p *pick) from(g, spare *group) (*node, *ejection) {
+	if n, probe := p.available(g); n != nil {
+		return n, probe
+	}
+	if spare != g {
+		if n, probe := p.available(spare); n != nil {
+			return n, probe
+		}
+	}
+	if len(p.tried) > 0 {
+		again := *p
+		again.tried = nil
+		if n, probe := again.available(g); n != nil {
+			return n, probe
+		}
+	}
+	if n := p.oldestEjected(g); n != nil || spare == g {
+		return n, nil
+	}
+	return p.oldestEjected(spare), nil
+}
+
+// available returns an available node of g.
+func (p *pick) available(g *group) (*node, *ejection) {
+	for {
+		n := p.choose(g)
+		if n == nil {
+			return nil, nil
+		}
+		probe, ok := n.claim(p.now, p.idempotent)
+		if !ok {
+			continue
+		}
+		if n.begin(p.now, p.limit) {
+			return n, probe
+		}
+		probe.release()
+	}
+}
+
+// free says that the node may be chosen.
+func (p *pick) free(n *node) bool {
+	return n.available(p.now, p.idempotent) &&
+		(p.limit <= 0 || n.load.inFlight() < p.limit) &&
+		!slices.Contains(p.tried, n)
+}
+
+// choose returns a free node of g, or nil. One that is to be probed goes before
+// others, since its load is not what is asked.
+func (p *pick) choose(g *group) *node {
+	if p.keyed {
+		if n := p.byKey(g); n != nil {
+			return n
+		}
+	}
+	if p.cold || g.uneven {
+		return p.weighted(g)
+	}
+	n := p.draw(g.nodes, nil)
+	if n == nil || len(g.nodes) == 1 || n.ejection.Load() != nil {
+		return n
+	}
+	if m := p.draw(g.nodes, n); m != nil && (m.ejection.Load() != nil || m.lighter(n, p.now)) {
+		return m
+	}
+	return n
+}
+
+// draw returns a free node at random, but not the one given.
+func (p *pick) draw(nodes []*node, not *node) *node {
+	if len(nodes) == 0 {
+		return nil
+	}
+	for range draws {
+		if n := nodes[rand.IntN(len(nodes))]; n != not && p.free(n) { //nolint:gosec // balance is no secret
+			return n
+		}
+	}
+	var found *node
+	seen := 0
+	for _, n := range nodes {
+		if n == not || !p.free(n) {
+			continue
+		}
+		seen++
+		if rand.IntN(seen) == 0 { //nolint:gosec // balance is no secret
+			found = n
+		}
+	}
+	return found
+}
+
+// oldestEjected returns the node of g that was ejected before all others, of
+// those that are not tried.
+func (p *pick) oldestEjected(g *group) *node {
+	var (
+		oldest *node
+		at     time.Duration
+	)
+	for _, n := range g.nodes {
+		if slices.Contains(p.tried, n) || p.limit > 0 && n.load.inFlight() >= p.limit {
+			continue
+		}
+		e := n.ejection.Load()
+		if e == nil { // it came back this instant
+			oldest = n
+			break
+		}
+		if oldest == nil || e.at < at {
+			oldest, at = n, e.at
+		}
+	}
+	if oldest == nil || !oldest.begin(p.now, p.limit) {
+		return nil
+	}
+	return oldest
+}
