@@ -41,6 +41,7 @@ type config struct {
 	upstreamCA                   string
 	drain                        time.Duration
 	timeouts                     []string
+	origins                      []string
 }
 
 // addListeners adds the flags that goapi run and goapi demo share.
@@ -56,7 +57,7 @@ func (c *config) addServer(flags *pflag.FlagSet, env func(string) (string, bool)
 	flags.StringVar(&c.data, "data", dataDir(env), "directory for what must survive a restart")
 	flags.StringVar(&c.resolver, "resolver", "micro", "what names the service of a request without a route: micro, path, vpath, host, grpc, subdomain, or none")
 	flags.StringVar(&c.namespace, "namespace", "", "prefix of the service names that the resolver finds")
-	flags.StringVar(&c.handler, "handler", "auto", "what serves a request without a route: auto (as the service's protocol says), rpc, http or api")
+	flags.StringVar(&c.handler, "handler", "auto", "what serves a request without a route: auto (as the service's protocol says), rpc, http, web or api")
 	flags.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&c.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&c.adminTokenFile, "admin-token-file", "", "file whose first line is the token of the admin API; needed when --admin is not loopback")
@@ -65,13 +66,14 @@ func (c *config) addServer(flags *pflag.FlagSet, env func(string) (string, bool)
 	flags.StringArrayVar(&c.trustedProxies, "trusted-proxy", nil, "address or CIDR of a proxy whose X-Forwarded-For is believed (repeatable)")
 	flags.StringVar(&c.upstreamCA, "upstream-ca", "", "PEM file of the authority that signed the certificates of nodes with secure=true; default: the system's")
 	flags.StringArrayVar(&c.timeouts, "timeout", nil, "time that services get to answer, [SERVICE[/ENDPOINT]=]DURATION (repeatable; the most specific counts; default 30s)")
+	flags.StringArrayVar(&c.origins, "origin", nil, "web page that may open WebSockets, besides the gateway's own: https://app.example.com or https://*.example.com (repeatable)")
 	flags.DurationVar(&c.drain, "drain", 30*time.Second, "time that requests in flight get when the gateway stops")
 }
 
 // check returns what the flags say that cannot be.
 func (c *config) check() error {
-	if !slices.Contains([]string{"auto", "rpc", "http", "api"}, c.handler) {
-		return fmt.Errorf("--handler %q: want auto, rpc, http or api", c.handler)
+	if !slices.Contains([]string{"auto", "rpc", "http", "web", "api"}, c.handler) {
+		return fmt.Errorf("--handler %q: want auto, rpc, http, web or api", c.handler)
 	}
 	if c.drain <= 0 {
 		return fmt.Errorf("--drain %s: want a time above 0, such as 30s", c.drain)

@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -50,7 +49,7 @@ type gateway struct {
 	embedded        *nats.Server // nil when nothing uses it
 	pools           *upstream.Pools
 	live            *router.Live
-	stopping        atomic.Bool
+	stopping        chan struct{} // closed when the gateway is to end
 	drained         chan struct{} // closed when the public listener has ended
 
 	closers []func() error // called in reverse
@@ -59,7 +58,7 @@ type gateway struct {
 // newGateway listens and connects. The context bounds the call; whoever gets a
 // gateway closes it.
 func newGateway(ctx context.Context, cfg config, log *slog.Logger) (*gateway, error) {
-	g := &gateway{cfg: cfg, log: log, drained: make(chan struct{})}
+	g := &gateway{cfg: cfg, log: log, stopping: make(chan struct{}), drained: make(chan struct{})}
 	if err := g.open(ctx); err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
@@ -219,10 +218,15 @@ func (g *gateway) handlers() (client.Caller, map[string]http.Handler, error) {
 	g.onClose(micro.Close)
 	g.onClose(grpc.Close)
 	caller := client.ByProtocol{client.ProtocolMicro: micro, client.ProtocolGRPC: grpc}
+	relay := handler.GRPC(&handler.GRPCOptions{TLS: tlsConf, DialContext: dial, TrustedProxies: proxies})
+	g.onClose(func() error { return standard.Close(relay) })
+	streams := handler.StreamOptions{Origins: g.cfg.origins, Done: g.stopping}
+	forward := handler.HTTPOptions{TLS: tlsConf, DialContext: dial, TrustedProxies: proxies}
 	return caller, map[string]http.Handler{
 		"api":  handler.API(caller, &handler.APIOptions{TrustedProxies: proxies}),
-		"rpc":  handler.RPC(caller, &handler.RPCOptions{TrustedProxies: proxies}),
-		"http": handler.HTTP(&handler.HTTPOptions{TLS: tlsConf, DialContext: dial, TrustedProxies: proxies}),
+		"rpc":  handler.RPC(caller, &handler.RPCOptions{TrustedProxies: proxies, GRPC: relay, Streams: streams}),
+		"http": handler.HTTP(&forward),
+		"web":  handler.Web(&handler.WebOptions{HTTP: forward, Origins: g.cfg.origins}),
 	}, nil
 }
 
@@ -258,8 +262,10 @@ func (g *gateway) Close() error {
 
 // ready returns why the gateway should get no requests now, or nil.
 func (g *gateway) ready() error {
-	if g.stopping.Load() {
+	select {
+	case <-g.stopping:
 		return errors.New("the gateway is stopping")
+	default:
 	}
 	select {
 	case <-g.live.Ready():
@@ -283,7 +289,7 @@ func (g *gateway) Run(ctx context.Context) error {
 		public, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(failed, cancel)()
-		context.AfterFunc(public, func() { g.stopping.Store(true) })
+		context.AfterFunc(public, func() { close(g.stopping) })
 		return g.public.Run(public, g.routed)
 	})
 	g.log.Info("serving", slog.String("address", g.public.Addr().String()), slog.String("admin", g.admin.Addr().String()), slog.String("nats", g.natsAddr()))
