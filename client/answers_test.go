@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -32,6 +33,7 @@ func TestMicroReadsTranscripts(t *testing.T) {
 		{"ill-formed", "curl-v6/transcript.txt", 4, "", 400, "rpc: service/endpoint request ill-formed:"},
 		{"parameters", "curl-v6/transcript.txt", 6, "", 502, `greeter answered application/json with "text/plain"`},
 		{"unsupported", "curl-v6/transcript.txt", 7, "", 502, `greeter answered application/json with "text/plain"`},
+		{"GET", "curl-v6/transcript.txt", 8, `{"message":"Hello "}` + "\n", 0, ""},
 		{"unknown field", "curl-v6/transcript.txt", 9, "", 400, "proto:\u00a0(line 1:16): unknown field \"nosuch\""},
 		{"no JSON", "curl-v6/transcript.txt", 10, "", 400, "invalid character 'o' in literal null (expecting 'u')"},
 		{"strings for numbers", "curl-v6/transcript.txt", 11, `{"message":"Hello curl","big":"9007199254740993"}` + "\n", 0, ""},
@@ -39,9 +41,12 @@ func TestMicroReadsTranscripts(t *testing.T) {
 		{"plain", "curl-v6/transcript.txt", 13, "", 500, "a plain error"},
 		{"unknown service", "curl-v6/transcript.txt", 14, "", 404, "rpc: can't find service Nope"},
 		{"deadline", "curl-v6/transcript.txt", 15, "", 504, "context deadline exceeded"},
+		{"go.api", "curl-v6/transcript.txt", 16, `{"statusCode":202,"header":{"Content-Type":{"key":"Content-Type","values":["text/plain"]},"X-Echo":{"key":"X-Echo","values":["a","b"]}},"body":"method=POST path=/echo/x url=/echo/x?a=1 get=map[a:key:\"a\"  values:\"1\"] post=map[] body=\"raw\" headers=[Host=h]"}` + "\n", 0, ""},
+		{"closes", "curl-v6/transcript.txt", 17, `{"message":"Hello metadata","metadata":{"Accept":"*/*","Connection":"close","Content-Length":"19","Content-Type":"application/json","Local":"127.0.0.1:19001","Micro-Endpoint":"Greeter.Hello","Micro-Service":"greeter","Remote":"127.0.0.1:58926","User-Agent":"curl/7.88.1"}}` + "\n", 0, ""},
 		{"v2 unknown field", "v2/curl.txt", 0, "", 400, `unknown field "nosuch" in greeter.HelloRequest`},
 		{"v2 bad request", "v2/curl.txt", 1, "", 400, "bad name badrequest"},
 		{"v2 parameters", "v2/curl.txt", 3, "", 502, `greeter answered application/json with "text/plain"`},
+		{"v2 string for number", "v2/curl.txt", 5, `{"message":"Hello b","big":9007199254740993}` + "\n", 0, ""},
 		{"v2 number for string", "v2/curl.txt", 4, "", 400, "json: cannot unmarshal number into Go value of type string"},
 	}
 	for _, tt := range tests {
@@ -57,6 +62,30 @@ func TestMicroReadsTranscripts(t *testing.T) {
 			var got *goapi.Error
 			if !errors.As(err, &got) || got.Code != tt.status || got.Detail != tt.detail {
 				t.Errorf("Call error = %v, want %d %s", err, tt.status, tt.detail)
+			}
+		})
+	}
+}
+
+// Without a content type, protobuf is meant: ours always says so.
+func TestMicroReadsProtobufTranscripts(t *testing.T) {
+	tests := []struct {
+		transcript string
+		index      int
+	}{
+		{"curl-v6/transcript.txt", 18},
+		{"curl-v6/transcript.txt", 19},
+		{"v2/curl.txt", 6},
+	}
+	for _, tt := range tests {
+		t.Run(fmt.Sprint(tt.transcript, tt.index), func(t *testing.T) {
+			m := client.NewMicro(nil)
+			defer m.Close()
+			res, err := m.Call(t.Context(), serveBytes(t, readTranscript(t, tt.transcript)[tt.index].answer).node, &client.Request{
+				Service: "greeter", Endpoint: "Greeter.Hello", ContentType: "application/protobuf", Body: []byte("\n\x04curl"),
+			})
+			if want := "\n\nHello curl"; err != nil || string(res.Body) != want {
+				t.Errorf("Call = %v, %v, want %q", res, err, want)
 			}
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -63,13 +64,20 @@ type replay struct {
 }
 
 // serveCapture starts a server for one connection of a recording.
-func serveCapture(t *testing.T, chunks []chunk) *replay {
+func serveCapture(t testing.TB, chunks []chunk) *replay {
+	t.Helper()
+	rp := new(replay)
+	rp.node = serveConn(t, func(conn net.Conn) { rp.serve(conn, chunks) })
+	return rp
+}
+
+// serveConn starts a server of one connection.
+func serveConn(t testing.TB, serve func(net.Conn)) *registry.Node {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	rp := &replay{node: &registry.Node{ID: "n1", Address: ln.Addr().String(), Metadata: map[string]string{"protocol": "mucp"}}}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -78,10 +86,27 @@ func serveCapture(t *testing.T, chunks []chunk) *replay {
 			return
 		}
 		defer conn.Close()
-		rp.serve(conn, chunks)
+		serve(conn)
 	}()
 	t.Cleanup(func() { ln.Close(); <-done })
-	return rp
+	return &registry.Node{ID: "n1", Address: ln.Addr().String(), Metadata: map[string]string{"protocol": "mucp"}}
+}
+
+// serveOnce starts a server that answers one request with the same bytes, and
+// ends.
+func serveOnce(t testing.TB, answer string) *registry.Node {
+	t.Helper()
+	return serveConn(t, func(conn net.Conn) {
+		in := bufio.NewReader(conn)
+		if !new(replay).read(in) {
+			return
+		}
+		_, _ = io.WriteString(conn, answer) // the client may have had enough
+		if half, ok := conn.(*net.TCPConn); ok {
+			_ = half.CloseWrite() // as above
+		}
+		_, _ = io.Copy(io.Discard, in) // until the client closes
+	})
 }
 
 // serveBytes starts a server that answers one request with the same bytes.
@@ -90,35 +115,54 @@ func serveBytes(t *testing.T, answer string) *replay {
 	return serveCapture(t, []chunk{{toServer: true}, {data: []byte(answer)}})
 }
 
-// serve reads a request wherever one was recorded and writes what follows it.
+// serve writes what was recorded, each time after as many requests as had been
+// recorded before.
 func (rp *replay) serve(conn net.Conn, chunks []chunk) {
 	in := bufio.NewReader(conn)
-	for i, c := range chunks {
-		switch {
-		case !c.toServer:
-			if _, err := conn.Write(c.data); err != nil {
+	var heard []chunk
+	for _, c := range chunks {
+		if c.toServer {
+			heard = append(heard, c)
+			continue
+		}
+		for before, _ := parseRequests(heard); len(rp.requests) < max(len(before), 1); {
+			if !rp.read(in) {
 				return
 			}
-		case i == 0 || !chunks[i-1].toServer:
-			r, err := http.ReadRequest(in)
-			if err != nil {
-				return
-			}
-			body, err := io.ReadAll(r.Body)
-			if err != nil {
-				return
-			}
-			rp.mu.Lock()
-			rp.requests, rp.bodies = append(rp.requests, r), append(rp.bodies, string(body))
-			rp.mu.Unlock()
+		}
+		if _, err := conn.Write(c.data); err != nil {
+			return
 		}
 	}
-	_, _ = io.Copy(io.Discard, in) // until the client closes
+	for rp.read(in) { // until the client closes
+	}
 }
 
-// recorded returns the requests of the recording itself.
-func recorded(t *testing.T, chunks []chunk) (requests []*http.Request, bodies []string) {
-	t.Helper()
+// read reads a request.
+func (rp *replay) read(in *bufio.Reader) bool {
+	r, err := http.ReadRequest(in)
+	if err != nil {
+		return false
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return false
+	}
+	rp.mu.Lock()
+	defer rp.mu.Unlock()
+	rp.requests, rp.bodies = append(rp.requests, r), append(rp.bodies, string(body))
+	return true
+}
+
+// seen returns the requests so far.
+func (rp *replay) seen() (requests []*http.Request, bodies []string) {
+	rp.mu.Lock()
+	defer rp.mu.Unlock()
+	return slices.Clone(rp.requests), slices.Clone(rp.bodies)
+}
+
+// parseRequests returns the requests that a recording holds whole.
+func parseRequests(chunks []chunk) (requests []*http.Request, bodies []string) {
 	var all bytes.Buffer
 	for _, c := range chunks {
 		if c.toServer {
@@ -133,7 +177,7 @@ func recorded(t *testing.T, chunks []chunk) (requests []*http.Request, bodies []
 		}
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
-			t.Fatal(err)
+			return requests, bodies
 		}
 		requests, bodies = append(requests, r), append(bodies, string(body))
 	}

@@ -30,6 +30,7 @@ func (micro) ServeStream(t testing.TB, config *tls.Config, s clienttest.StreamSe
 		conns []net.Conn
 	)
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // which is not read
 		conn, rw, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			t.Errorf("Hijack error = %v", err)
@@ -159,4 +160,17 @@ func (s *microServerStream) write(text string, msg []byte) error {
 		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
 	}
 	return res.Write(s.conn)
+}
+
+// echoStream sends every message back.
+func echoStream(_ context.Context, _ *clienttest.Call, s clienttest.ServerStream) error {
+	for {
+		msg, err := s.Recv()
+		if err == nil {
+			err = s.Send(msg)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
