@@ -162,6 +162,12 @@ curl -d 'streamed, not stored' %[1]s/clock/echo
 An event a second, the moment the service sends it. Expect three, then curl ends by its own limit
 curl -N --max-time 3 %[1]s/clock/ticks
 
+A stream of gRPC messages, as lines of JSON. Expect {"n":1} to {"n":3}
+curl -N -H 'Accept: application/x-ndjson' '%[1]s/count?to=3'
+
+The same stream as server-sent events; as a WebSocket it is at the same address
+curl -N -H 'Accept: text/event-stream' '%[1]s/count?to=3'
+
 A mistake of the client's. Expect 400 that names the field
 curl '%[1]s/add?a=two' # 400
 

@@ -93,6 +93,36 @@ func add(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInt
 	return &addReply{Sum: req.A + req.B}, nil
 }
 
+// countRequest and countReply are the messages of Calc.Count, which streams.
+type countRequest struct {
+	To int64 `json:"to"`
+}
+
+type countReply struct {
+	N int64 `json:"n"`
+}
+
+// count sends the numbers up to what is asked, a few each second.
+func count(_ any, stream grpc.ServerStream) error {
+	var req countRequest
+	if err := stream.RecvMsg(&req); err != nil {
+		return err
+	}
+	tick := time.NewTicker(time.Second / 4)
+	defer tick.Stop()
+	for n := int64(1); n <= req.To; n++ {
+		if err := stream.SendMsg(&countReply{N: n}); err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		}
+	}
+	return nil
+}
+
 // serveCalc serves the calculator until ctx is done.
 func serveCalc(ctx context.Context, l net.Listener) error {
 	s := grpc.NewServer(grpc.ForceServerCodecV2(jsonCodec{}))
@@ -100,6 +130,7 @@ func serveCalc(ctx context.Context, l net.Listener) error {
 		ServiceName: "calc.Calc",
 		HandlerType: (*any)(nil),
 		Methods:     []grpc.MethodDesc{{MethodName: "Add", Handler: add}},
+		Streams:     []grpc.StreamDesc{{StreamName: "Count", Handler: count, ServerStreams: true}},
 	}, struct{}{})
 	defer context.AfterFunc(ctx, s.Stop)()
 	return s.Serve(l)
@@ -116,6 +147,12 @@ func calcAnnouncement(address string) *registry.Service {
 				{Name: "a", Type: "int64"}, {Name: "b", Type: "int64"},
 			}},
 			Metadata: map[string]string{"endpoint": "Calc.Add", "handler": "rpc", "method": "GET,POST", "path": "/add"},
+		}, {
+			Name: "Calc.Count",
+			Request: &registry.Value{Name: "CountRequest", Type: "CountRequest", Values: []*registry.Value{
+				{Name: "to", Type: "int64"},
+			}},
+			Metadata: map[string]string{"endpoint": "Calc.Count", "handler": "rpc", "method": "GET", "path": "/count", "stream": "true"},
 		}},
 		Nodes: []*registry.Node{{ID: "calc-1", Address: address, Metadata: map[string]string{"protocol": "grpc"}}},
 	}
