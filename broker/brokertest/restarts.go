@@ -1,0 +1,250 @@
+package brokertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/goapi-dev/goapi/broker"
+)
+
+// stop takes the system away. It is started again when the test ends, at last.
+func (c *check) stop() (start func()) {
+	start = sync.OnceFunc(c.opts.Stop(c.TB, c.b))
+	c.Cleanup(start)
+	return start
+}
+
+// publishAgain publishes when the broker is back.
+func (c *check) publishAgain(topic string, ids ...string) {
+	c.Helper()
+	for _, id := range ids {
+		if err := c.publishUntilTaken(topic, id); err != nil {
+			c.Fatalf("Publish(%q) after contact was lost: error = %v, want nil", id, err)
+		}
+	}
+}
+
+// resume returns the next delivery of a subscription, which may have to tell of
+// a loss of contact first.
+func (s *subscription) resume() *broker.Delivery {
+	s.c.Helper()
+	d, err := s.Next(s.c.bound())
+	if errors.Is(err, broker.ErrUnavailable) {
+		d, err = s.Next(s.c.bound())
+	}
+	if err != nil {
+		s.c.Fatalf("Next() after contact was lost: error = %v, want a delivery", err)
+	}
+	return d
+}
+
+// wantResumed reads on until all the given IDs were delivered; some of those
+// may be that were delivered before.
+func (s *subscription) wantResumed(why string, ids ...string) {
+	s.c.Helper()
+	missing := make(map[string]bool)
+	for _, id := range ids {
+		missing[id] = true
+	}
+	for len(missing) > 0 {
+		d := s.resume()
+		delete(missing, d.ID)
+		if err := d.Ack(s.c.bound()); err != nil && !errors.Is(err, broker.ErrUnavailable) {
+			s.c.Fatalf("%s: Ack() error = %v, want nil", why, err)
+		}
+	}
+}
+
+func publishWithoutContactIsErrUnavailable(c *check) {
+	s := c.subscribe("orders", nil)
+	start := c.stop()
+	for range 2 {
+		if err := c.b.Publish(c.bound(), "orders", message("lost")); !errors.Is(err, broker.ErrUnavailable) {
+			c.Errorf("Publish() without contact error = %v, want ErrUnavailable", err)
+		}
+	}
+	if got, err := c.b.Subscribe(c.bound(), "orders", nil); !errors.Is(err, broker.ErrUnavailable) {
+		c.Errorf("Subscribe() without contact = %v, %v, want ErrUnavailable", got, err)
+	}
+	if err := c.b.Publish(c.bound(), "a.*", message("lost")); !errors.Is(err, broker.ErrTopic) {
+		c.Errorf("Publish() on a bad topic without contact error = %v, want ErrTopic", err)
+	}
+	start()
+	c.publishAgain("orders", "back")
+	if c.caps.Persistent {
+		s.wantResumed("contact is back", "back")
+	}
+}
+
+func nextTellsOfLossOnce(c *check) {
+	c.each(broker.SubscribeOptions{}, func(s *subscription) {
+		c.publishAgain(s.topic, "1")
+		if d := s.resume(); d.Ack(c.bound()) != nil || d.ID != "1" {
+			c.Fatalf("Next() = %s, want 1, to be acknowledged", text(&d.Message))
+		}
+		for _, id := range []string{"2", "3"} {
+			start := c.stop()
+			if d, err := s.Next(c.bound()); !errors.Is(err, broker.ErrUnavailable) {
+				c.Fatalf("Next() without contact = %v, %v, want ErrUnavailable", d, err)
+			}
+			s.wantNone("contact is lost", 4*c.opts.Quiet)
+			start()
+			s.goOn(id)
+		}
+	})
+}
+
+// goOn publishes until the subscription receives it: it may be back later than
+// the publisher, and miss something where there is no history.
+func (s *subscription) goOn(id string) {
+	s.c.Helper()
+	ctx, cancel := context.WithCancel(s.c.bound())
+	defer cancel()
+	published := make(chan struct{})
+	go func() { // ends with ctx
+		defer close(published)
+		for n := 0; ctx.Err() == nil && (n == 0 || !s.c.caps.History); n++ {
+			if err := s.c.publishUntilTaken(s.topic, fmt.Sprintf("%s.%d", id, n)); err != nil {
+				s.c.Errorf("Publish() error = %v, want nil", err)
+			}
+			s.c.pause()
+		}
+	}()
+	d, err := s.Next(s.c.bound())
+	cancel()
+	<-published
+	if err != nil || d.Ack(s.c.bound()) != nil {
+		s.c.Fatalf("Next() with contact back = %v, %v, want a delivery", d, err)
+	}
+	if s.c.caps.History && d.ID != id+".0" {
+		s.c.Fatalf("Next() with contact back = %s, want ID %s.0", text(&d.Message), id)
+	}
+}
+
+// subscriptionsResume restarts the system while nobody looks.
+func subscriptionsResume(c *check) {
+	c.each(broker.SubscribeOptions{InFlight: 4}, func(s *subscription) {
+		if !c.caps.History && !c.caps.LastingGroups {
+			return
+		}
+		c.publishAgain(s.topic, ids("before", 6)...)
+		held := s.resume()
+		c.stop()()
+		c.publishAgain(s.topic, ids("after", 6)...)
+		s.wantResumed("after a restart", append(ids("before", 6)[1:], ids("after", 6)...)...)
+		if err := held.Ack(c.bound()); err != nil {
+			c.Errorf("Ack() of what was delivered before error = %v, want nil", err)
+		}
+	})
+}
+
+func restartKeepsMessages(c *check) {
+	var s *subscription
+	if c.caps.LastingGroups {
+		s = c.subscribe("orders", &broker.SubscribeOptions{Group: "workers"})
+	}
+	list := ids("m", 30)
+	for _, id := range list {
+		m := message(id)
+		m.Header[id] = id
+		c.publishMessage("orders", m)
+	}
+	c.stop()()
+	c.publishAgain("orders", "back")
+	if s != nil {
+		s.wantResumed("what was published before a restart", append(list, "back")...)
+	}
+	if !c.caps.History {
+		return
+	}
+	all := c.subscribe("orders", &broker.SubscribeOptions{Start: broker.Start{Earliest: true}})
+	for _, id := range list {
+		if d := all.take(); d.ID != id || string(d.Body) != id || d.Header[id] != id {
+			c.Fatalf("a message after a restart = %s, want ID %q", text(&d.Message), id)
+		}
+	}
+}
+
+func restartKeepsGroups(c *check) {
+	opts := &broker.SubscribeOptions{Group: "workers"}
+	s := c.subscribe("orders", opts)
+	c.publish("orders", ids("m", 10)...)
+	s.wantNext("a group", ids("m", 5)...)
+	s.next()
+	s.close()
+	c.stop()()
+	c.publishAgain("orders", "back")
+	s = c.subscribe("orders", opts)
+	s.wantAny("a group after a restart", append(ids("m", 10)[5:], "back")...)
+	s.wantNone("all was acknowledged", c.opts.Quiet)
+}
+
+func restartKeepsIDs(c *check) {
+	s := c.subscribe("orders", nil)
+	c.publish("orders", "1", "2")
+	s.wantNext("before a restart", "1", "2")
+	c.stop()()
+	c.publishAgain("orders", "1", "2", "3")
+	if d := s.resume(); d.ID != "3" {
+		c.Errorf("Next() after 1 and 2 were published again = %s, want 3", text(&d.Message))
+	}
+}
+
+// restartUnderLoad restarts the system while there is much to do. What Publish
+// took must be delivered, to each who is there.
+func restartUnderLoad(c *check) {
+	const publishers, each = 4, 150
+	var want []string
+	for i := range publishers {
+		want = append(want, ids(fmt.Sprintf("p%d-", i), each)...)
+	}
+	ctx, cancel := context.WithCancel(c.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	var alone, shared *tally
+	if c.caps.History {
+		alone = newTally(want...)
+		s := c.subscribe("orders", &broker.SubscribeOptions{AckWait: 2 * c.opts.MinAckWait})
+		wg.Go(func() { s.drain(ctx, alone) })
+	}
+	if c.caps.LastingGroups {
+		shared = newTally(want...)
+		for range 3 {
+			s := c.subscribeTo(c.another, "orders", &broker.SubscribeOptions{Group: "workers", AckWait: 2 * c.opts.MinAckWait})
+			wg.Go(func() { s.drain(ctx, shared) })
+		}
+	}
+	halfway := make(chan struct{}, 2*publishers)
+	var published sync.WaitGroup
+	for i := range publishers {
+		published.Go(func() {
+			for j, id := range want[i*each : (i+1)*each] {
+				if j == each/3 || j == 2*each/3 {
+					halfway <- struct{}{}
+				}
+				if err := c.publishUntilTaken("orders", id); err != nil {
+					c.Errorf("Publish() error = %v, want nil in the end", err)
+					return
+				}
+			}
+		})
+	}
+	for range 2 {
+		select {
+		case <-halfway:
+			c.stop()()
+		case <-c.bound().Done():
+			c.Errorf("nothing is published")
+		}
+	}
+	published.Wait()
+	if alone != nil {
+		alone.wait(c, "a subscription over two restarts")
+	}
+	if shared != nil {
+		shared.wait(c, "a group over two restarts")
+	}
+}
