@@ -22,16 +22,7 @@ func TestAPIHandler(t *testing.T) {
 			Body:       req.GetMethod() + " " + req.GetPath() + " " + req.GetGet()["a"].GetValues()[0],
 		}, nil
 	}), &goapi.Endpoint{Handler: "api", Path: []string{"/announced/**"}})
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- echo.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
-	p.await(func() bool { return len(p.nodes("echo")) == 1 }, "echo in the table")
+	p.serve(echo)
 
 	for _, path := range []string{"/announced/x", "/echo/call"} {
 		if status, body := p.get(p.address, path+"?a=1"); status != http.StatusAccepted || !strings.HasPrefix(body, "GET "+path+" 1") {

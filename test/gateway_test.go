@@ -17,6 +17,7 @@ import (
 
 	"github.com/goapi-dev/goapi/admin"
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/service"
 )
 
 // patience bounds every wait of these tests.
@@ -134,6 +135,30 @@ func (p *process) register(s *registry.Service, ttl time.Duration) {
 	p.await(func() bool { return len(p.nodes(s.Name)) >= len(s.Nodes) }, "service "+s.Name+" in the table")
 }
 
+// serve runs a service of this process, announced to the gateway, until the
+// test ends. It returns when the gateway routes to it.
+func (p *process) serve(s *service.Service) {
+	p.t.Helper()
+	routes := func() int {
+		list, err := p.client().Routes(p.t.Context())
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		return len(list.Routes)
+	}
+	before := routes()
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	p.t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			p.t.Error(err)
+		}
+	})
+	p.await(func() bool { return routes() > before }, "routes of a service")
+}
+
 // nodes returns the ids of a service's nodes as the gateway sees them.
 func (p *process) nodes(name string) []string {
 	p.t.Helper()
@@ -169,10 +194,14 @@ func (p *process) status(address, path string) int {
 	return status
 }
 
-func (p *process) get(address, path string) (int, string) {
+// get returns the answer to a GET with a header of names and values.
+func (p *process) get(address, path string, header ...string) (int, string) {
 	req, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, "http://"+address+path, nil)
 	if err != nil {
 		p.t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
 	}
 	rsp, err := http.DefaultClient.Do(req)
 	if err != nil {

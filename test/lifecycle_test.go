@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,7 +96,35 @@ func TestAddressesInUse(t *testing.T) {
 func TestDataInUse(t *testing.T) {
 	data := t.TempDir()
 	startGateway(t, "--data", data)
-	checkFailure(t, []string{"run", "--data", data, "--address", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", "off"}, "in use")
+	checkFailure(t, []string{"run", "--data", data, "--address", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", "off"},
+		"--data "+data, "in use")
+}
+
+// TestInterruptedStart ends a gateway that waits for its registry.
+func TestInterruptedStart(t *testing.T) {
+	l, err := listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cmd := exec.Command(binary, "run", "--data", t.TempDir(), "--registry", "nats://"+l.Addr().String(),
+		"--address", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", "off")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := l.Accept() // and never a word
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil || stderr.String() != "" {
+		t.Errorf("goapi run after Ctrl-C during its start: %v, %q; want status 0 and no word", err, stderr.String())
+	}
 }
 
 func TestMistakesOnTheCommandLine(t *testing.T) {
@@ -107,7 +137,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		want string
 	}{
 		{"run --resolver nosuch", "micro, path, vpath, host, grpc, subdomain"},
-		{"run --handler nosuch", "want auto, rpc, http or api"},
+		{"run --handler nosuch", "want auto, rpc, http, web or api"},
 		{"run --registry nosuch://x", "known schemes: embedded:"},
 		{"run --registry nats://user:secret@127.0.0.1:1?nosuch=1", "nosuch"},
 		{"run --registry nats://127.0.0.1:1?token=secret", "token"},
@@ -173,13 +203,15 @@ func TestSecretsStayOutOfTheLog(t *testing.T) {
 	}
 }
 
-// checkFailure checks that a command fails with status 1 and one line.
-func checkFailure(t *testing.T, args []string, want string) {
+// checkFailure checks that a command fails with status 1 and one line that says
+// what is wanted.
+func checkFailure(t *testing.T, args []string, want ...string) {
 	t.Helper()
 	began := time.Now()
 	stdout, stderr, status := command(t, args...)
 	line := strings.TrimSuffix(stderr, "\n")
-	if status != 1 || strings.Contains(line, "\n") || !strings.HasPrefix(line, "goapi: ") || !strings.Contains(line, want) {
+	says := !slices.ContainsFunc(want, func(s string) bool { return !strings.Contains(line, s) })
+	if status != 1 || strings.Contains(line, "\n") || !strings.HasPrefix(line, "goapi: ") || !says {
 		t.Errorf("goapi %s = status %d, %q; want status 1 and one line with %q", strings.Join(args, " "), status, stderr, want)
 	}
 	if strings.Contains(stderr, "secret") {

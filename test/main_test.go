@@ -8,10 +8,11 @@ import (
 	"testing"
 )
 
-// binary is the path of the command under test.
-var binary string
+// binary is the path of the command under test, and nodeBinary of what nodes
+// run: this test binary.
+var binary, nodeBinary string
 
-// nodeEnv makes this test binary a node of a service instead; see node_test.go.
+// nodeEnv makes the test binary a node of a service instead; see node_test.go.
 const nodeEnv = "GOAPI_TEST_NODE"
 
 func TestMain(m *testing.M) {
@@ -34,7 +35,15 @@ func build(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "goapi")
-	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/goapi").CombinedOutput(); err != nil {
+	out, err := exec.Command("go", "build", "-o", binary, "../cmd/goapi").CombinedOutput()
+	if err == nil {
+		nodeBinary, err = os.Executable()
+	}
+	if err == nil && raced { // what nodes do is not what is tested, and there is little time for it
+		nodeBinary = filepath.Join(dir, "node")
+		out, err = exec.Command("go", "test", "-c", "-o", nodeBinary, ".").CombinedOutput()
+	}
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		return 1
 	}

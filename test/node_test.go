@@ -2,98 +2,81 @@ package test
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
-	"fmt"
-	"io"
-	"net/http"
+	"errors"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
-	"strings"
+	"slices"
+	"strconv"
 	"sync"
+	"syscall"
 	"testing"
-	"time"
 
 	"github.com/goapi-dev/goapi/registry"
-	"github.com/goapi-dev/goapi/service"
 )
 
-// A node is a process of its own that serves HTTP and RPC. It writes a line for
-// every request it has read, so that a test knows what reached it even if the
-// node did not live to answer.
+// A node is a place where one process after another serves; see serve_test.go.
+// It knows what reached any of them.
 type node struct {
-	id, address string
+	id        string
+	address   string            // of its web service
+	addresses map[string]string // by kind
+	admin     string            // the gateway that its processes announce themselves to
+	wrap      []string          // a command that runs the process, which ends at once on SIGTERM
 
-	cmd  *exec.Cmd
+	t    *testing.T
+	cmd  *exec.Cmd     // the process, if it runs
 	done chan struct{} // closed when its output has ended
 
 	mu   sync.Mutex
 	seen []string // what was requested
 }
 
-// work is how long a node takes for a request: long enough that it has some in
-// hand when it is killed.
-const work = 15 * time.Millisecond
-
-// serveNode is the node's process.
-func serveNode(id string) error {
-	out := bufio.NewWriter(os.Stdout)
-	var mu sync.Mutex
-	write := func(line string) {
-		mu.Lock()
-		defer mu.Unlock()
-		fmt.Fprintln(out, line)
-		out.Flush()
+// newNode returns a node of services without a process.
+func newNode(t *testing.T, id string, kinds ...string) *node {
+	t.Helper()
+	n := &node{id: id, t: t, addresses: make(map[string]string)}
+	for _, kind := range kinds {
+		n.addresses[kind] = lastingAddress(t)
 	}
-	l, err := listen()
-	if err != nil {
-		return err
-	}
-	write("listening " + l.Addr().String())
-	s := service.New("node", nil)
-	s.Handle("Node.Echo", service.Method(func(_ context.Context, req *echo) (*echo, error) {
-		write(req.Request)
-		time.Sleep(work)
-		return &echo{Request: req.Request, Node: id}, nil
-	}), nil)
-	s.HandleHTTP(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // an error shows in the answer that does not come
-		write(strings.TrimPrefix(r.URL.Path, "/web/"))
-		time.Sleep(work)
-		_ = json.NewEncoder(w).Encode(echo{Request: strings.TrimPrefix(r.URL.Path, "/web/"), Node: id})
-	}))
-	return http.Serve(l, s)
+	n.address = n.addresses["web"]
+	return n
 }
 
-// echo is what nodes read and answer.
-type echo struct {
-	Request string `json:"request"`
-	Node    string `json:"node"`
-}
-
-// startNode starts a node and kills it when the test ends.
+// startNode starts a node that is not announced, and kills it when the test
+// ends.
 func startNode(t *testing.T, id string) *node {
 	t.Helper()
-	self, err := os.Executable()
+	n := newNode(t, id, "web")
+	n.start()
+	return n
+}
+
+// start starts a process, and returns when it listens.
+func (n *node) start() {
+	n.t.Helper()
+	config, err := json.Marshal(nodeConfig{ID: n.id, Addresses: n.addresses, Admin: n.admin, Abrupt: n.wrap != nil})
 	if err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
-	n := &node{id: id, cmd: exec.Command(self), done: make(chan struct{})}
-	n.cmd.Env = append(os.Environ(), nodeEnv+"="+id)
+	command := append(slices.Clone(n.wrap), nodeBinary)
+	n.cmd, n.done = exec.Command(command[0], command[1:]...), make(chan struct{})
+	n.cmd.Env = append(os.Environ(), nodeEnv+"="+string(config))
 	n.cmd.Stderr = os.Stderr
 	out, err := n.cmd.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
 	if err := n.cmd.Start(); err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
-	t.Cleanup(func() { n.kill() })
+	n.t.Cleanup(n.kill)
 	lines := bufio.NewScanner(out)
-	if !lines.Scan() {
-		t.Fatalf("node %s ended before it listened", id)
+	if !lines.Scan() || lines.Text() != "listening" {
+		n.t.Fatalf("node %s ended before it listened: %s", n.id, lines.Text())
 	}
-	n.address = strings.TrimPrefix(lines.Text(), "listening ")
 	go func() { // ends with the process
 		defer close(n.done)
 		for lines.Scan() {
@@ -102,32 +85,65 @@ func startNode(t *testing.T, id string) *node {
 			n.mu.Unlock()
 		}
 	}()
-	return n
 }
 
-// kill ends the node with SIGKILL, and returns when it is gone.
+// kill ends the process with SIGKILL, and returns when it is gone.
 func (n *node) kill() {
-	_ = n.cmd.Process.Kill() // it may be gone already
+	end := syscall.SIGKILL
+	if n.wrap != nil {
+		end = syscall.SIGTERM // else what is wrapped lives on
+	}
+	_ = n.cmd.Process.Signal(end) // it may be gone already
 	<-n.done
-	_ = n.cmd.Wait() // killed: that is the error
+	_ = n.cmd.Wait() // killed, or waited for before
 }
 
-// requests returns what the node has read so far.
+// terminate ends the process with SIGTERM, and returns when it is gone.
+func (n *node) terminate() {
+	n.t.Helper()
+	n.signal(syscall.SIGTERM)
+	<-n.done
+	if err := n.cmd.Wait(); err != nil {
+		n.t.Errorf("node %s after SIGTERM: %v", n.id, err)
+	}
+}
+
+func (n *node) signal(s syscall.Signal) {
+	n.t.Helper()
+	if err := n.cmd.Process.Signal(s); err != nil {
+		n.t.Errorf("node %s: %v", n.id, err)
+	}
+}
+
+// requests returns what the node's processes have read so far.
 func (n *node) requests() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return append([]string(nil), n.seen...)
+	return slices.Clone(n.seen)
 }
 
-// announced returns the nodes as one service whose routes are /NAME/**, over
-// HTTP.
+// lastingAddress returns a free address that a node can come back to: its port
+// is below those that systems give to outgoing connections.
+func lastingAddress(t *testing.T) string {
+	t.Helper()
+	for {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(10000+rand.IntN(20000)))
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
+		switch {
+		case err == nil:
+			l.Close()
+			return address
+		case !errors.Is(err, syscall.EADDRINUSE):
+			t.Fatal(err)
+		}
+	}
+}
+
+// announced returns nodes as one service whose routes are /NAME/**, over HTTP.
 func announced(name string, nodes ...*node) *registry.Service {
-	return announcedAs(name, "Web", map[string]string{"handler": "http", "path": "/" + name + "/**"}, nodes)
-}
-
-// announcedAs returns the nodes as one service with one endpoint.
-func announcedAs(name, endpoint string, metadata map[string]string, nodes []*node) *registry.Service {
-	s := &registry.Service{Name: name, Version: "latest", Endpoints: []*registry.Endpoint{{Name: endpoint, Metadata: metadata}}}
+	s := &registry.Service{Name: name, Version: "latest", Endpoints: []*registry.Endpoint{
+		{Name: "Web", Metadata: map[string]string{"handler": "http", "path": "/" + name + "/**"}},
+	}}
 	for _, n := range nodes {
 		s.Nodes = append(s.Nodes, &registry.Node{ID: n.id, Address: n.address})
 	}
