@@ -98,6 +98,6 @@ func writeGRPC(w http.ResponseWriter, r *http.Request, e *Error) bool {
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(body) // the client is gone; nobody to tell
+	_, _ = w.Write(body) //nolint:gosec // it is no page; an error is a client that is gone
 	return true
 }

@@ -40,6 +40,15 @@ type conn struct {
 	timeout time.Duration
 	armed   atomic.Int64 // when the deadline was moved, in Unix nanoseconds
 	foreign atomic.Bool  // the deadline is a handler's
+	from    atomic.Pointer[hijacked]
+}
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	if h := c.from.Load(); h != nil {
+		h.remove(c)
+	}
+	return c.Conn.Close()
 }
 
 // Write implements net.Conn.

@@ -1,9 +1,14 @@
 // Package server listens for HTTP with every limit set, and ends without
 // cutting off what is being served.
+//
+// A client speaks HTTP/1.1 or HTTP/2 as it likes: over TLS by ALPN, and in
+// clear text by prior knowledge, as clients of gRPC do. The limits hold for both,
+// for each stream of an HTTP/2 connection alone.
 package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log"
@@ -14,8 +19,23 @@ import (
 	"time"
 )
 
+// What HTTP/2 allows a client.
+const (
+	// readFrame bounds a frame, for which a connection keeps memory.
+	readFrame = 64 << 10
+	// streamWindow and connWindow bound what a client may send before a handler
+	// has read it, on a stream and in all.
+	streamWindow = 256 << 10
+	connWindow   = 1 << 20
+	// aliveAfter is how long a connection with open streams may be silent until
+	// the client is asked whether it is still there.
+	aliveAfter = time.Minute
+)
+
 // Options adjust a Server. A nil *Options means all defaults.
 type Options struct {
+	// TLS makes the server speak TLS. It is not changed. Default: clear text.
+	TLS *tls.Config
 	// HeaderTimeout bounds the time a client takes to send the header of a
 	// request. Default: 10 s.
 	HeaderTimeout time.Duration
@@ -30,8 +50,11 @@ type Options struct {
 	WriteTimeout time.Duration
 	// MaxHeader bounds the header block of a request, in bytes. Default: 64 KiB.
 	MaxHeader int
-	// Drain bounds the time that requests in flight get when Run ends.
-	// Default: 30 s.
+	// MaxStreams bounds the requests at a time on a connection of HTTP/2.
+	// Default: 250.
+	MaxStreams int
+	// Drain bounds the time that requests in flight, and connections that were
+	// hijacked (WebSockets), get when Run ends. Default: 30 s.
 	Drain time.Duration
 	// Logger gets what goes wrong on connections. Default: none.
 	Logger *slog.Logger
@@ -57,6 +80,9 @@ func (o *Options) orDefault() Options {
 	if d.MaxHeader <= 0 {
 		d.MaxHeader = 64 << 10
 	}
+	if d.MaxStreams <= 0 {
+		d.MaxStreams = 250
+	}
 	if d.Drain <= 0 {
 		d.Drain = 30 * time.Second
 	}
@@ -70,6 +96,7 @@ func (o *Options) orDefault() Options {
 type Server struct {
 	opts     Options
 	listener net.Listener
+	hijacked hijacked
 	http     *http.Server
 }
 
@@ -82,27 +109,50 @@ func Listen(ctx context.Context, address string, opts *Options) (*Server, error)
 		return nil, fmt.Errorf("server: listen on %s: %w", address, err)
 	}
 	o := opts.orDefault()
-	return &Server{
-		opts:     o,
-		listener: &listener{Listener: l, timeout: o.WriteTimeout},
-		http: &http.Server{
-			ReadHeaderTimeout: o.HeaderTimeout,
-			IdleTimeout:       o.IdleTimeout,
-			MaxHeaderBytes:    o.MaxHeader,
-			ErrorLog:          log.New(complaints{o.Logger}, "", 0),
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(o.TLS == nil)
+	s := &Server{opts: o, listener: &listener{Listener: l, timeout: o.WriteTimeout}}
+	s.http = &http.Server{
+		TLSConfig:         o.TLS.Clone(),
+		Protocols:         &protocols,
+		ReadHeaderTimeout: o.HeaderTimeout,
+		IdleTimeout:       o.IdleTimeout,
+		MaxHeaderBytes:    o.MaxHeader,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          o.MaxStreams,
+			MaxReadFrameSize:              readFrame,
+			MaxReceiveBufferPerStream:     streamWindow,
+			MaxReceiveBufferPerConnection: connWindow,
+			SendPingTimeout:               aliveAfter,
 		},
-	}, nil
+		ConnState: func(c net.Conn, state http.ConnState) {
+			if state == http.StateHijacked {
+				s.hijacked.add(within(c))
+			}
+		},
+		ErrorLog: log.New(complaints{o.Logger}, "", 0),
+	}
+	return s, nil
 }
 
-// boundBodies sets the deadline for the body of each request. Net/http takes it
-// back at the end of the body; where nobody reads the body, it waits for the
-// rest before it goes on with the connection.
-func (s *Server) boundBodies(next http.Handler) http.Handler {
+// bound sets the deadline for the body of each request, and bounds what the
+// client takes of an answer. Net/http takes the first back at the end of the
+// body; where nobody reads the body, it waits for the rest before it goes on
+// with the connection.
+func (s *Server) bound(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 {
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.opts.BodyTimeout)) // a connection that is closed tells the one who reads
 		}
-		next.ServeHTTP(w, r)
+		if r.ProtoMajor == 1 {
+			next.ServeHTTP(w, r) // its connection bounds it
+			return
+		}
+		sw := newStreamWriter(w, s.opts.WriteTimeout)
+		defer sw.end()
+		next.ServeHTTP(sw, r)
 	})
 }
 
@@ -127,17 +177,18 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 // Close gives up the address of a server that was never run.
 func (s *Server) Close() error { return s.listener.Close() }
 
-// Run serves h until ctx is done. Then it stops accepting, lets the requests in
-// flight end within Options.Drain, cuts off the rest, and returns nil; when it
-// had to cut off requests it says so in the log. It is called once.
+// Run serves h until ctx is done. Then it stops accepting, tells clients of
+// HTTP/2 to go elsewhere, lets the requests in flight and the connections that
+// were hijacked end within Options.Drain, cuts off the rest, and returns nil;
+// when it had to cut something off it says so in the log. It is called once.
 func (s *Server) Run(ctx context.Context, h http.Handler) error {
-	s.http.Handler = s.boundBodies(h)
+	s.http.Handler = s.bound(h)
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	s.http.BaseContext = func(net.Listener) context.Context { return base }
 
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(s.listener) }()
+	go func() { served <- s.serve() }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("server: %s: %w", s.Addr(), err)
@@ -145,7 +196,11 @@ func (s *Server) Run(ctx context.Context, h http.Handler) error {
 	}
 	drain, cancel := context.WithTimeout(base, s.opts.Drain)
 	defer cancel()
-	if err := s.http.Shutdown(drain); err != nil {
+	err := s.http.Shutdown(drain)
+	if err == nil {
+		err = s.hijacked.wait(drain)
+	}
+	if err != nil {
 		s.opts.Logger.Warn("requests cut off: they outlasted the drain time",
 			slog.String("address", s.Addr().String()), slog.Duration("drain", s.opts.Drain))
 		// First the connections: a handler that returns because its context
@@ -153,10 +208,19 @@ func (s *Server) Run(ctx context.Context, h http.Handler) error {
 		if err := s.http.Close(); err != nil {
 			s.opts.Logger.Debug("close", slog.Any("error", err))
 		}
+		s.hijacked.close()
 		cut()
 	}
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("server: %s: %w", s.Addr(), err)
 	}
 	return nil
+}
+
+// serve accepts connections until the server is shut down.
+func (s *Server) serve() error {
+	if s.http.TLSConfig == nil {
+		return s.http.Serve(s.listener)
+	}
+	return s.http.ServeTLS(s.listener, "", "")
 }
