@@ -23,7 +23,7 @@ func (t *Try) arm() {
 	}
 	a.try, t.alarm = t, a
 	wait := t.timeout
-	if t.mayMove {
+	if t.state.Load()&mayMove != 0 {
 		if limit := t.set.limit(t.picked); limit > 0 {
 			wait = min(wait, limit)
 		}
@@ -69,7 +69,7 @@ func (t *Try) expire() time.Duration {
 			bits = hasExpired | wasAbandoned
 		}
 		switch {
-		case bits == 0 && t.mayMove:
+		case bits == 0 && state&mayMove != 0:
 			return min(left, max(waited, slowFloor))
 		case bits == 0:
 			return left
@@ -96,7 +96,7 @@ func (s *Set) limit(now time.Duration) time.Duration {
 // silent for longer than answers take, and another is not. It takes from the
 // budget of retries for that.
 func (t *Try) stuck(now, waited time.Duration) bool {
-	if !t.mayMove || t.waiting.Load() != 0 {
+	if t.state.Load()&mayMove == 0 || t.waiting.Load() != 0 {
 		return false
 	}
 	t.set.pool.review(now)

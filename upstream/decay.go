@@ -36,7 +36,11 @@ func unpack(word uint64, now, decay time.Duration) (v, left float64) {
 	if age == 0 || age > math.MaxInt32 {
 		return v, 1
 	}
-	return v, math.Exp(-float64(age) / float64(decay/time.Millisecond))
+	x := float64(age) / float64(decay/time.Millisecond)
+	if x < 0.1 { // nearly always, and Exp takes long
+		return v, 1 - x + x*x/2
+	}
+	return v, math.Exp(-x)
 }
 
 // latency is a peak-sensitive moving average: it follows a rise at once and a
@@ -82,29 +86,26 @@ func (n *node) forget() {
 	n.typical.word.Store(0)
 }
 
-// typical is the geometric mean of the latencies of about the last 16 answers:
-// a few that take long, as some requests do, hardly change it. It is the binary
-// logarithm of nanoseconds; the word 0 is none.
+// typical is the mean latency of about the last 16 answers, in which none counts
+// for more than four times the mean: a few that take long, as some requests do,
+// hardly change it. The word is a number of nanoseconds, 0 for none.
 type typical struct{ word atomic.Uint32 }
-
-// typicalShare is what one answer adds.
-const typicalShare = 1.0 / 16
 
 // observe adds a sample. The mean begins at start, or at the first sample if
 // that is 0.
 func (t *typical) observe(sample, start time.Duration) {
-	s := math.Log2(float64(max(sample, 2)))
+	s := float32(max(sample, 1))
 	for {
 		word := t.word.Load()
-		v := float64(math.Float32frombits(word))
+		v := math.Float32frombits(word)
 		switch {
 		case word != 0:
-		case start > 1:
-			v = math.Log2(float64(start))
+		case start > 0:
+			v = float32(start)
 		default:
 			v = s
 		}
-		if t.word.CompareAndSwap(word, math.Float32bits(float32(v+(s-v)*typicalShare))) {
+		if t.word.CompareAndSwap(word, math.Float32bits(v+(min(s, 4*v)-v)/16)) {
 			return
 		}
 	}
@@ -112,10 +113,7 @@ func (t *typical) observe(sample, start time.Duration) {
 
 // value returns the mean, 0 for none.
 func (t *typical) value() time.Duration {
-	if word := t.word.Load(); word != 0 {
-		return time.Duration(math.Exp2(float64(math.Float32frombits(word))))
-	}
-	return 0
+	return time.Duration(math.Float32frombits(t.word.Load()))
 }
 
 // longest is how long the slow ones of recent requests took.
@@ -174,4 +172,10 @@ func (b *budget) withdraw(now time.Duration) bool {
 			return true
 		}
 	}
+}
+
+// usedWithin says that there was a request not longer ago than d.
+func (b *budget) usedWithin(now, d time.Duration) bool {
+	word := b.word.Load()
+	return word != 0 && time.Duration(stamp(now)-uint32(word>>32))*time.Millisecond <= d
 }

@@ -13,13 +13,13 @@ import (
 // Do serves a request: it picks a node, calls attempt, and when that fails,
 // tries again on another node what is safe to try again. Attempt is not called
 // twice at a time. Its context is the try's: it ends when attempt returns, when
-// the request's does, and when the policy's TryTimeout, or what is left of its
-// Timeout, has passed without an answer (its cause is then a
-// context.DeadlineExceeded).
+// the request's does, and when the try is given up without an answer, because
+// the policy's TryTimeout, or what is left of its Timeout, has passed, or because
+// the node is stuck. Its cause is then a context.DeadlineExceeded.
 //
 // What decides on an attempt that returns an error, in this order:
 //
-//   - the try is Answered: final; the error is returned as it is.
+//   - the try is Answered or Failed: final; the error is returned as it is.
 //   - ctx is done: final; nothing is held against the node. The error returned
 //     is also ctx.Err().
 //   - the try is Blameless: final, as it is; nothing is held against the node.
@@ -31,9 +31,15 @@ import (
 //     requests, and ten.
 //   - Sent, and it is not: final.
 //
-// When tries, nodes, budget or the policy's Timeout are used up, Do returns a [*NodeError] that wraps
-// the error of the last attempt. [ErrNoNodes] means that the Set is empty. Nil
-// means that an attempt returned nil, which counts as Answered.
+// A try on a stuck node is given up only if the call is Idempotent, no body was
+// sent (Progress), another node is not stuck, and the budget allows it; and once
+// for a request, since it may be the request that takes long.
+//
+// When tries, nodes, budget or the policy's Timeout are used up, Do returns a
+// [*NodeError] that wraps the error of the last attempt. [ErrNoNodes] means that
+// the Set has no node for the request, and [ErrOverloaded] that the policy's
+// limits are reached: Do does not wait for that to end. Nil means that an attempt
+// returned nil, which counts as Answered.
 func (s *Set) Do(ctx context.Context, c Call, attempt func(context.Context, *Try) error) error {
 	r := s.roster()
 	if r == nil || len(r.nodes) == 0 {
@@ -61,9 +67,14 @@ func (s *Set) Do(ctx context.Context, c Call, attempt func(context.Context, *Try
 		p.tried = append(p.tried, n)
 		t := &Try{
 			Node: n.announced.Load(), N: len(p.tried), set: s, node: n, picked: now,
-			timeout: min(pol.TryTimeout, end-now), moved: moved,
+			timeout: min(pol.TryTimeout, end-now),
 		}
-		t.mayMove = c.Idempotent && !moved && t.N < pol.Tries
+		switch {
+		case moved:
+			t.state.Store(hasMoved)
+		case c.Idempotent && t.N < pol.Tries:
+			t.state.Store(mayMove)
+		}
 		err = t.run(ctx, probe, attempt)
 		if err == nil {
 			return nil

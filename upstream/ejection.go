@@ -142,7 +142,7 @@ func (n *node) eject(e *ejection, why Reason, now time.Duration) time.Duration {
 	until := now + next.wait
 	again := e != nil && now < time.Duration(e.until.Load()) // tried though ejected: no longer for it, but behind the others
 	if again {
-		until, next.wait = time.Duration(e.until.Load()), e.wait
+		until, next.wait, next.why = time.Duration(e.until.Load()), e.wait, e.why
 	}
 	next.until.Store(int64(until))
 	if !n.ejection.CompareAndSwap(e, next) || again {

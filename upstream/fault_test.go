@@ -216,40 +216,158 @@ func (w *world) tried(m *machine, start time.Time, a, b time.Duration) (n int) {
 	return n
 }
 
-func TestFaultStopped(t *testing.T) {
+// simulate runs a test in several bubbles, as chance decides a lot in it.
+func simulate(t *testing.T, test func(t *testing.T, seed int)) {
+	t.Helper()
 	for seed := range 20 {
 		t.Run(strconv.Itoa(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(3)
-				start := time.Now()
+			synctest.Test(t, func(t *testing.T) { test(t, seed) })
+		})
+	}
+}
+
+func TestFaultOneIsStopped(t *testing.T) {
+	tests := []struct {
+		name  string
+		nodes int
+	}{{"of two", 2}, {"of three", 3}, {"of ten", 10}}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			simulate(t, func(t *testing.T, seed int) {
+				w, start := newWorld(tt.nodes), time.Now()
 				go func() {
 					time.Sleep(2*time.Second + time.Duration(seed)*ms)
-					w.stop(w.machine(2), 3*time.Second)
+					w.stop(w.machine(1), 3*time.Second)
 				}()
-				w.load(t.Context(), 10*time.Second)
+				w.load(t.Context(), 12*time.Second)
 
-				during := w.between(2*time.Second, 5*time.Second)
-				failed, slow, worst := tally(during, time.Second)
-				posts, gets := 0, 0
-				for _, r := range during {
-					if r.took > 100*ms {
-						if r.post {
-							posts++
-						} else {
-							gets++
-						}
-					}
+				if failed, _, _ := tally(w.done, 0); failed != 0 || w.twice() != 0 {
+					t.Errorf("%d requests failed, and %d POSTs were served twice; want none", failed, w.twice())
 				}
-				t.Logf("stuck %d POST %d GET, worst GET %v; after 5s: %d %d %d %d %d", posts, gets, worst,
-					w.tried(w.machine(2), start, 5000*ms, 5500*ms), w.tried(w.machine(2), start, 5500*ms, 6000*ms),
-					w.tried(w.machine(2), start, 6*time.Second, 7*time.Second), w.tried(w.machine(2), start, 7*time.Second, 8*time.Second), w.tried(w.machine(2), start, 9*time.Second, 10*time.Second))
-				if all, _, _ := tally(w.done, 0); all != 0 || failed != 0 {
-					t.Errorf("%d requests failed, want none", all)
+				_, stuck, worst := tally(w.between(2*time.Second, 5*time.Second), time.Second)
+				if stuck > 5 || worst > 500*ms {
+					t.Errorf("%d of 600 requests took more than 1s, and a GET took %v; want at most 5, and less than 500ms", stuck, worst)
 				}
-				if slow > 5 {
-					t.Errorf("%d of %d requests took more than 1s, want at most 5", slow, len(during))
+				if got := w.tried(w.machine(1), start, 5*time.Second, 7500*ms); got < 10 {
+					t.Errorf("the node got %d requests in the 2.5s after it went on, want some", got)
+				}
+				share := 600 / tt.nodes
+				if got := w.tried(w.machine(1), start, 9500*ms, 12*time.Second); got < share/3 || got > 2*share {
+					t.Errorf("the node got %d requests when all was over, want about %d", got, share)
 				}
 			})
 		})
 	}
+}
+
+func TestFaultOneIsKilled(t *testing.T) {
+	simulate(t, func(t *testing.T, seed int) {
+		w := newWorld(3)
+		go func() {
+			time.Sleep(2*time.Second + time.Duration(seed)*ms)
+			w.kill(w.machine(1))
+		}()
+		w.load(t.Context(), 10*time.Second)
+		for _, r := range w.done {
+			if r.err != nil && (!r.post || r.at.Sub(w.done[0].at) > 2100*ms) {
+				t.Errorf("request %d (POST: %t) = %v, want only POSTs to fail that the node had", r.id, r.post, r.err)
+			}
+		}
+		if failed, slow, _ := tally(w.done, 100*ms); failed > 5 || slow != 0 || w.twice() != 0 {
+			t.Errorf("%d requests failed, %d took more than 100ms, %d POSTs were served twice", failed, slow, w.twice())
+		}
+	})
+}
+
+func TestFaultRollingRestart(t *testing.T) {
+	simulate(t, func(t *testing.T, seed int) {
+		w := newWorld(3)
+		go func() {
+			for i := range 3 {
+				time.Sleep(time.Second + time.Duration(seed)*ms)
+				all := nodes(3)
+				w.announce(slices.Delete(all, i, i+1)...)
+				time.Sleep(200 * ms) // it drains
+				w.kill(w.machine(i + 1))
+				time.Sleep(300 * ms)
+				w.start(w.machine(i + 1))
+				w.announce(nodes(3)...)
+			}
+		}()
+		w.load(t.Context(), 8*time.Second)
+		if failed, slow, _ := tally(w.done, 200*ms); failed != 0 || slow != 0 || w.twice() != 0 {
+			t.Errorf("%d requests failed, %d took more than 200ms, %d POSTs were served twice; want none", failed, slow, w.twice())
+		}
+	})
+}
+
+func TestFaultAllAreDown(t *testing.T) {
+	for _, down := range []time.Duration{time.Second, 5 * time.Second, time.Minute} {
+		t.Run(down.String(), func(t *testing.T) {
+			simulate(t, func(t *testing.T, seed int) {
+				w, start := newWorld(3), time.Now()
+				back := 2*time.Second + down
+				go func() {
+					time.Sleep(2*time.Second + time.Duration(seed)*ms)
+					for i := range 3 {
+						w.kill(w.machine(i + 1))
+					}
+					time.Sleep(down)
+					for i := range 3 {
+						w.start(w.machine(i + 1))
+					}
+				}()
+				w.load(t.Context(), back+5*time.Second)
+				if failed, slow, _ := tally(w.between(back+100*ms, time.Hour), 200*ms); failed != 0 || slow != 0 {
+					t.Errorf("%d requests failed, %d took more than 200ms when all were back for 100ms; want none", failed, slow)
+				}
+				for i := range 3 {
+					if got := w.tried(w.machine(i+1), start, back+500*ms, back+1500*ms); got < 20 {
+						t.Errorf("node %d got %d of 200 requests when all were back, want about 67", i+1, got)
+					}
+				}
+				if w.twice() != 0 {
+					t.Errorf("%d POSTs were served twice", w.twice())
+				}
+			})
+		})
+	}
+}
+
+func TestFaultOneIsSlow(t *testing.T) {
+	simulate(t, func(t *testing.T, seed int) {
+		w, start := newWorld(3), time.Now()
+		go func() {
+			time.Sleep(2*time.Second + time.Duration(seed)*ms)
+			w.slow(w.machine(1), 150*ms)
+			time.Sleep(20 * time.Second)
+			w.slow(w.machine(1), 15*ms)
+		}()
+		w.load(t.Context(), 40*time.Second)
+		if failed, slow, _ := tally(w.done, 500*ms); failed != 0 || slow != 0 || w.twice() != 0 {
+			t.Errorf("%d requests failed, %d took more than 500ms, %d POSTs were served twice; want none", failed, slow, w.twice())
+		}
+		if got := w.tried(w.machine(1), start, 2*time.Second, 22*time.Second); got > 80 {
+			t.Errorf("the slow node got %d of 4000 requests, want few", got)
+		}
+		if got := w.tried(w.machine(1), start, 35*time.Second, 40*time.Second); got < 100 {
+			t.Errorf("the node got %d of 1000 requests when it was well for 13s, want about 333", got)
+		}
+	})
+}
+
+func TestFaultAllAreSilent(t *testing.T) { // as when what they all need is stuck
+	simulate(t, func(t *testing.T, seed int) {
+		w := newWorld(3)
+		for i := range 3 {
+			go func() {
+				time.Sleep(2*time.Second + time.Duration(seed)*ms)
+				w.stop(w.machine(i+1), 2*time.Second)
+			}()
+		}
+		w.load(t.Context(), 6*time.Second)
+		if failed, _, _ := tally(w.done, 0); failed != 0 || w.retries > 5 || w.twice() != 0 {
+			t.Errorf("%d requests failed, %d were tried again, %d POSTs were served twice; want none", failed, w.retries, w.twice())
+		}
+	})
 }

@@ -23,6 +23,7 @@ type node struct {
 	failures  atomic.Int32             // in a row
 	ejection  atomic.Pointer[ejection] // nil for a node that is well
 	warming   atomic.Int64             // when its slow start began
+	checkup   checkup
 }
 
 // load counts the tries of a node: those in flight, and of them those whose

@@ -16,9 +16,23 @@ type Options struct {
 	// Policy returns what holds for a service where its routes say nothing. It
 	// is asked when a service appears; nil means all defaults. Default: nil.
 	Policy func(service string) *Policy
+	// Probe returns how the nodes of a service are probed by Run, nil for not at
+	// all. It is asked when a service appears. Default: none is probed.
+	Probe func(service string) *Probe
+	// MaxProbes bounds the probes at a time. Default: 64.
+	MaxProbes int
+}
+
+// maxProbes returns MaxProbes or its default.
+func (o *Options) maxProbes() int {
+	if o.MaxProbes > 0 {
+		return o.MaxProbes
+	}
+	return 64
 }
 
 // Pools holds the Pool of every service. It may be used concurrently.
+// Everything but probes, for which there is Run, works by itself.
 type Pools struct {
 	opts   Options
 	log    *slog.Logger
@@ -85,6 +99,11 @@ func (p *Pools) newPool(name string) *Pool {
 	if p.opts.Policy != nil {
 		pool.policy = p.opts.Policy(name).over(&pool.policy)
 	}
+	if p.opts.Probe != nil {
+		if probe := p.opts.Probe(name); probe != nil && probe.Prober != nil {
+			pool.probe = probe.orDefault()
+		}
+	}
 	pool.all.pool = pool
 	return pool
 }
@@ -95,6 +114,7 @@ type Pool struct {
 	name      string
 	pools     *Pools
 	policy    Policy
+	probe     *Probe // nil for none
 	budget    budget
 	compared  review
 	warmUntil atomic.Int64 // when the last slow start is over

@@ -28,6 +28,8 @@ const (
 	hasRung      // the alarm has, and is not used again
 	isSettled    // the node does not owe an answer
 	isOver       // attempt has returned
+	mayMove      // it may be abandoned; set from the start
+	hasMoved     // the try before was; set from the start
 )
 
 // A Try is one attempt at a request on one node. Its methods may be called
@@ -41,14 +43,11 @@ type Try struct {
 	node    *node
 	picked  time.Duration
 	timeout time.Duration
-	ends    time.Time // when the request's context does; zero for never
 	cancel  context.CancelCauseFunc
 	alarm   *alarm
 	waiting atomic.Int64 // since when an answer is waited for, after picked
 	state   atomic.Uint32
 	outcome uint32 // the state when attempt had returned
-	mayMove bool   // it may be abandoned
-	moved   bool   // the try before was
 }
 
 // now returns the time since the start of the Pools.
@@ -125,7 +124,7 @@ func (t *Try) learn(now time.Duration) {
 	since := t.since()
 	took := now - since
 	well := n.ejection.Load() == nil
-	if t.moved || well && took > 0 {
+	if t.state.Load()&hasMoved != 0 || well && took > 0 {
 		t.set.longest.observe(now, took) // else the node was slow, and not the request
 	}
 	if int64(since) >= n.warming.Load() { // else it says what ended when the node came back
@@ -141,31 +140,21 @@ func (t *Try) learn(now time.Duration) {
 // of the request broke off, for example.
 func (t *Try) Blameless() { t.state.Or(wasBlameless) }
 
-// Deadline returns when the try is given up if there is no answer: when its
-// timeout has passed, or the request's context ends, whichever is first. It is
-// what to tell the node. The context of the attempt has no such deadline, since
-// what follows the head of an answer may take longer. It is zero for a Try that
-// Do did not make.
-func (t *Try) Deadline() time.Time {
-	if t.set == nil {
-		return time.Time{}
-	}
-	at := t.set.pool.pools.start.Add(t.since() + t.timeout)
-	if !t.ends.IsZero() && t.ends.Before(at) {
-		return t.ends
-	}
-	return at
-}
-
-// WithDeadline returns the context of the attempt with the try's Deadline, for
-// callers that read it there to put it on the wire. It costs no timer: the end
-// of the try ends the context. So it is for answers that are complete when the
-// try is Answered, and not for streams.
+// WithDeadline returns the context of the attempt with the time as its deadline
+// at which the try is given up if there is no answer: when its timeout has
+// passed, or the request's context ends, whichever is first. It is for callers
+// that tell the node. The context has no such deadline by itself, since what
+// follows the head of an answer may take longer: so this is for answers that are
+// complete when the try is Answered, and not for streams. It costs no timer.
 func (t *Try) WithDeadline(ctx context.Context) context.Context {
 	if t.set == nil {
 		return ctx
 	}
-	return &deadlined{ctx, t.Deadline()}
+	at := t.set.pool.pools.start.Add(t.since() + t.timeout)
+	if end, ok := ctx.Deadline(); ok && end.Before(at) {
+		return ctx
+	}
+	return &deadlined{ctx, at}
 }
 
 // deadlined is a context that says when it will end.
@@ -180,7 +169,6 @@ func (d *deadlined) Deadline() (time.Time, bool) { return d.at, true }
 
 // run calls attempt once.
 func (t *Try) run(ctx context.Context, probe *ejection, attempt func(context.Context, *Try) error) error {
-	t.ends, _ = ctx.Deadline()
 	ctx, t.cancel = context.WithCancelCause(ctx)
 	t.arm()
 	defer t.end(probe) // also when attempt panics

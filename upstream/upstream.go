@@ -6,13 +6,49 @@
 // nodes of a Pool that announce a certain endpoint, and [Set.Do] serves a
 // request from it: of two nodes drawn at random it takes the one with less to
 // do, watches the attempt, and tries again on another node what is safe to try
-// again.
+// again. [Policy] says how often and for how long.
+//
+// # Health
 //
 // A node that cannot be reached, or that fails five times in a row, is
 // ejected: it gets no requests for a second, then twice as long each time, at
 // most 30 s; then one request at a time probes it until one is answered. The
 // last nodes of a Set are never given up: when all are ejected, the one whose
-// ejection is the oldest is tried nevertheless.
+// ejection is the oldest is tried nevertheless; and when one of them answers,
+// all others are probed at once.
+//
+// A node that owes answers and gives none is silent. Silence counts as latency
+// while requests still wait, so that a node that has stopped is passed over
+// after one or two of them. An idempotent request that waits on it for longer
+// than answers take (at least 100 ms) is abandoned there, and tried on another
+// node within the budget of retries; one that is not idempotent waits.
+//
+// Such a node, and one that takes five times as long as the pool's median and
+// more than 100 ms, is ejected for being slow, for at most 4 s at a time, and as
+// long as half of the pool is left. Idempotent requests probe it; an answer that
+// it gives to a request from before lets it be probed at once.
+//
+// A node that has come back, or joins others, gets a tenth of its share at
+// first, and all of it after 5 s.
+//
+// With [Options.Probe], [Pools.Run] probes nodes as well; without, nothing runs
+// but what requests do.
+//
+// # Traffic
+//
+// The metadata of a node may say which requests it is for. What is malformed
+// counts as absent, and [NodeState] tells.
+//
+//   - weight: a number from 0 to 1000, its share in relation to other nodes;
+//     others have 1. A node of weight 0 gets nothing as long as another has more.
+//   - match: "Name:value". The node gets the requests whose header has that
+//     value, and no other requests.
+//   - canary: true, or a percentage. The node gets the requests that ask for it
+//     with the header X-Canary: true, and that percentage of those that do not
+//     say X-Canary: false. Several canaries share the highest percentage.
+//
+// When no node that a header asks for is available, any that is for every request
+// serves it.
 //
 // [Guard] keeps a dialler away from addresses that no node may have.
 package upstream
