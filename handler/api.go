@@ -21,7 +21,6 @@ import (
 	"github.com/goapi-dev/goapi/client"
 	"github.com/goapi-dev/goapi/internal/mucp"
 	"github.com/goapi-dev/goapi/proto"
-	"github.com/goapi-dev/goapi/upstream"
 )
 
 // APIOptions adjust an API handler. A nil *APIOptions means all defaults.
@@ -96,25 +95,23 @@ func (h *api) serve(w http.ResponseWriter, r *http.Request) error {
 		return goapi.NewError(http.StatusNotImplemented,
 			fmt.Sprintf("%s of service %s is a stream, which the api handler does not serve", rt.Endpoint.Name, rt.Service), nil)
 	}
-	md, err := callMetadata(r, h.trusted)
+	header, err := requestHeader(r, h.trusted)
 	if err != nil {
 		return err
 	}
 	pol := rt.Policy.OrDefault()
-	msg, err := h.message(w, r, pol.MaxBody)
+	md := callMetadata(header)
+	msg, err := h.message(w, r, header, pol.MaxBody)
 	if err != nil {
 		return err
 	}
-	pol.Upstream.Timeout = pol.Timeout
-	reply, err := invoke(r.Context(), h.caller, rt.Upstream,
-		upstream.Call{Policy: &pol.Upstream, Idempotent: repeatable(r.Method)},
-		&client.Request{
-			Service:     rt.Service,
-			Endpoint:    rt.Endpoint.Name,
-			ContentType: h.contentType,
-			Header:      md,
-			Body:        msg,
-		})
+	reply, err := callFor(r, h.caller, rt, &pol, &client.Request{
+		Service:     rt.Service,
+		Endpoint:    rt.Endpoint.Name,
+		ContentType: h.contentType,
+		Header:      md,
+		Body:        msg,
+	})
 	if err != nil {
 		return err
 	}
@@ -125,9 +122,10 @@ func (h *api) serve(w http.ResponseWriter, r *http.Request) error {
 	return writeResponse(w, r, rt.Service, res)
 }
 
-// message returns the encoded message that a request is.
-func (h *api) message(w http.ResponseWriter, r *http.Request, maxBody int64) ([]byte, error) {
-	req, err := apiRequest(r, h.trusted)
+// message returns the encoded message that a request is, of whose headers the
+// service may see header.
+func (h *api) message(w http.ResponseWriter, r *http.Request, header http.Header, maxBody int64) ([]byte, error) {
+	req, err := apiRequest(r, header)
 	if err != nil {
 		return nil, err
 	}
@@ -152,15 +150,12 @@ func (h *api) message(w http.ResponseWriter, r *http.Request, maxBody int64) ([]
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
 }
 
-// apiRequest returns the message that a request is, but for its body.
-func apiRequest(r *http.Request, trusted []netip.Prefix) (*proto.Request, error) {
+// apiRequest returns the message that a request is, but for its body. It takes
+// header over.
+func apiRequest(r *http.Request, header http.Header) (*proto.Request, error) {
 	target := r.URL.RequestURI()
 	if notUTF8(r.URL.Path) || notUTF8(target) {
 		return nil, badRequest("the path or the query is not UTF-8")
-	}
-	header, err := requestHeader(r, trusted)
-	if err != nil {
-		return nil, err
 	}
 	header["Host"] = []string{r.Host}
 	delete(header, "Te") // a message has no trailers

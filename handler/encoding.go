@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/internal/mucp"
@@ -31,6 +32,14 @@ const typeForm = "application/x-www-form-urlencoded"
 const takenTypes = "application/json, application/json-rpc, application/protobuf, application/proto-rpc or " + typeForm
 
 var errNotJSON = errors.New("handler: not JSON")
+
+// isJSON says that a message is JSON, which is UTF-8.
+func isJSON(msg []byte) bool { return json.Valid(msg) && utf8.Valid(msg) }
+
+// notJSON is the error for a message of a service that is not.
+func notJSON(service string) error {
+	return goapi.NewError(http.StatusBadGateway, "service "+service+" was called in "+mucp.JSON+", and answered with something else", errNotJSON)
+}
 
 // jsonEncoding is that of a request which says nothing else.
 func jsonEncoding() encoding { return encoding{message: mucp.JSON, reply: mucp.JSON} }
@@ -66,9 +75,13 @@ func encodingOf(h http.Header) (encoding, error) {
 		"a call takes "+takenTypes+", not "+quote(contentType), nil)
 }
 
-// replyOf returns what a service replied as the client gets it.
+// replyOf returns what a service replied as the client gets it. A reply that is
+// not JSON does not get the content type of JSON; an empty one says nothing.
 func (e *encoding) replyOf(service string, reply []byte) ([]byte, error) {
-	if e.wrap == nil {
+	switch {
+	case e.message == mucp.JSON && len(reply) > 0 && !isJSON(reply):
+		return nil, notJSON(service)
+	case e.wrap == nil:
 		return reply, nil
 	}
 	framed, err := e.wrap(reply)
@@ -110,9 +123,6 @@ func (e *encoding) unwrapJSON(body []byte) ([]byte, error) {
 		reply = bytes.TrimSpace(reply)
 		if len(reply) == 0 {
 			reply = []byte("null")
-		}
-		if !json.Valid(reply) {
-			return nil, errNotJSON
 		}
 		return bytes.Join([][]byte{[]byte(`{"id":`), call.ID, []byte(`,"result":`), reply, []byte(",\"error\":null}\n")}, nil), nil
 	}

@@ -34,10 +34,10 @@ func TestRPCContentTypes(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.contentType+" "+tt.body, func(t *testing.T) {
-			c := &recorder{reply: "reply"}
+			c := &recorder{reply: `"rep"`}
 			w := rpc(c, helloRoute(), post("/hello", tt.contentType, tt.body))
-			if w.Code != http.StatusOK || w.Body.String() != "reply" {
-				t.Fatalf("answer = %d %s, want 200 reply", w.Code, w.Body)
+			if w.Code != http.StatusOK || w.Body.String() != `"rep"` {
+				t.Fatalf("answer = %d %s, want 200 and the reply", w.Code, w.Body)
 			}
 			if got := w.Header().Get("Content-Type"); got != tt.answered {
 				t.Errorf("answer's Content-Type = %q, want %q", got, tt.answered)

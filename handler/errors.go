@@ -28,6 +28,8 @@ func upstreamError(service string, err error) error {
 			"service "+service+" speaks the protocol "+quote(foreign.Protocol)+", in which this gateway makes no calls", err)
 	case errors.Is(err, upstream.ErrNoNodes):
 		return goapi.NewError(http.StatusServiceUnavailable, "service "+service+" has no node that can serve", err)
+	case errors.Is(err, upstream.ErrOverloaded):
+		return unavailable("service "+service+" has as many requests as it can serve", err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return goapi.NewError(http.StatusGatewayTimeout, "service "+service+" did not answer in time", err)
 	case errors.As(err, &node) && node.Sent:

@@ -64,12 +64,16 @@ func RPC(c client.Caller, opts *RPCOptions) http.Handler {
 	if opts != nil {
 		h.opts = *opts
 	}
+	h.opts.Streams = h.opts.Streams.orDefault()
+	h.pages = h.opts.Streams.pages()
 	return goapi.HandlerFunc(h.serve)
 }
 
 type rpc struct {
-	caller client.Caller
-	opts   RPCOptions
+	caller  client.Caller
+	opts    RPCOptions
+	pages   origins      // that may open a WebSocket
+	streams atomic.Int64 // that are open
 }
 
 func (h *rpc) serve(w http.ResponseWriter, r *http.Request) error {
@@ -87,7 +91,7 @@ func (h *rpc) serve(w http.ResponseWriter, r *http.Request) error {
 	if err := callable(r); err != nil {
 		return err
 	}
-	md, err := callMetadata(r, h.opts.TrustedProxies)
+	header, err := requestHeader(r, h.opts.TrustedProxies)
 	if err != nil {
 		return err
 	}
@@ -96,16 +100,13 @@ func (h *rpc) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	pol.Upstream.Timeout = pol.Timeout
-	reply, err := invoke(r.Context(), h.caller, rt.Upstream,
-		upstream.Call{Policy: &pol.Upstream, Idempotent: repeatable(r.Method)},
-		&client.Request{
-			Service:     rt.Service,
-			Endpoint:    rt.Endpoint.Name,
-			ContentType: enc.message,
-			Header:      md,
-			Body:        msg,
-		})
+	reply, err := callFor(r, h.caller, rt, &pol, &client.Request{
+		Service:     rt.Service,
+		Endpoint:    rt.Endpoint.Name,
+		ContentType: enc.message,
+		Header:      callMetadata(header),
+		Body:        msg,
+	})
 	if err == nil {
 		reply, err = enc.replyOf(rt.Service, reply)
 	}
@@ -161,15 +162,47 @@ func readMessage(w http.ResponseWriter, r *http.Request, rt *goapi.Route, maxBod
 	return enc, msg, err
 }
 
+// callFor calls the method of a route for a request, which may ask for less time
+// than the policy gives.
+func callFor(r *http.Request, c client.Caller, rt *goapi.Route, pol *goapi.Policy, req *client.Request) ([]byte, error) {
+	timeout, err := askedTimeout(r, pol.Timeout)
+	if err != nil {
+		return nil, err
+	}
+	ctx := r.Context()
+	if timeout < pol.Timeout {
+		// A context's, not the policy's: no node is to blame for it.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	pol.Upstream.Timeout = pol.Timeout
+	return invoke(ctx, c, rt.Upstream, upstream.Call{Policy: &pol.Upstream, Idempotent: idempotent(r), Header: r.Header}, req)
+}
+
+// askedTimeout returns the time in which a client wants to be answered, if it
+// says so and that is less than limit, where 0 is none; else limit.
+func askedTimeout(r *http.Request, limit time.Duration) (time.Duration, error) {
+	values := r.Header["Grpc-Timeout"]
+	if len(values) == 0 {
+		return limit, nil
+	}
+	asked, ok := parseTimeout(values[0])
+	if !ok || asked == 0 || len(values) > 1 {
+		return 0, badRequest("Grpc-Timeout is malformed: it is 1 to 8 digits and one of n, u, m, S, M, H")
+	}
+	if limit > 0 && limit < asked {
+		return limit, nil
+	}
+	return asked, nil
+}
+
 // invoke calls a method on the nodes of set, until one answers or none is left
 // to try, and returns the reply. The policy's Timeout bounds that: the service
 // is told, and a node that lets it pass is to blame. The exchange learns of it.
 func invoke(ctx context.Context, c client.Caller, set *upstream.Set, call upstream.Call, req *client.Request) ([]byte, error) {
 	var reply []byte
-	ex := goapi.ExchangeFrom(ctx)
-	if ex == nil {
-		ex = new(goapi.Exchange)
-	}
+	ex := exchangeOf(ctx)
 	start := time.Now()
 	var deadline time.Time
 	err := set.Do(ctx, call, func(ctx context.Context, try *upstream.Try) error {
@@ -190,6 +223,15 @@ func invoke(ctx context.Context, c client.Caller, set *upstream.Set, call upstre
 	return reply, nil
 }
 
+// exchangeOf returns the Exchange of a request; one that nobody reads, if it has
+// none.
+func exchangeOf(ctx context.Context) *goapi.Exchange {
+	if ex := goapi.ExchangeFrom(ctx); ex != nil {
+		return ex
+	}
+	return new(goapi.Exchange)
+}
+
 // attempt calls a method on one node.
 func attempt(ctx context.Context, c client.Caller, try *upstream.Try, req client.Request) ([]byte, error) {
 	var sent atomic.Bool
@@ -201,15 +243,20 @@ func attempt(ctx context.Context, c client.Caller, try *upstream.Try, req client
 	if err == nil {
 		return rsp.Body, nil
 	}
+	judge(try, sent.Load(), err)
+	return nil, err
+}
+
+// judge says what the error of a call is to the try that ends with it.
+func judge(try *upstream.Try, sent bool, err error) {
 	var known *goapi.Error
 	switch {
 	case !errors.As(err, &known) || errors.Is(err, context.DeadlineExceeded):
-	case sent.Load():
+	case sent:
 		try.Answered() // with an error of the service's own
 	default:
 		try.Blameless() // a call that cannot be made
 	}
-	return nil, err
 }
 
 // writeReply answers the request with what the service replied.
@@ -227,13 +274,9 @@ func writeReply(w http.ResponseWriter, r *http.Request, enc encoding, reply []by
 	}
 }
 
-// callMetadata returns the headers of a request that a service may see, as the
-// metadata of a call.
-func callMetadata(r *http.Request, trusted []netip.Prefix) (map[string]string, error) {
-	header, err := requestHeader(r, trusted)
-	if err != nil {
-		return nil, err
-	}
+// callMetadata returns the headers that a service may see as the metadata of a
+// call.
+func callMetadata(header http.Header) map[string]string {
 	md := make(map[string]string, len(header))
 	for name, values := range header {
 		switch {
@@ -246,7 +289,7 @@ func callMetadata(r *http.Request, trusted []netip.Prefix) (map[string]string, e
 			md[name] = strings.Join(values, ", ")
 		}
 	}
-	return md, nil
+	return md
 }
 
 // hasBody says whether the body of a request with this method means anything.

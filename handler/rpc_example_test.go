@@ -15,11 +15,11 @@ import (
 )
 
 // parrot is a caller for the examples: every method replies with its name and
-// the message. Against real services it is a client.Micro.
+// the message, which is JSON. Against real services it is a client.Micro.
 type parrot struct{}
 
 func (parrot) Call(_ context.Context, _ *registry.Node, req *client.Request) (*client.Response, error) {
-	return &client.Response{ContentType: req.ContentType, Body: fmt.Appendf(nil, "%s of %s: %s", req.Endpoint, req.Service, req.Body)}, nil
+	return &client.Response{ContentType: req.ContentType, Body: fmt.Appendf(nil, `{"%s of %s":%s}`, req.Endpoint, req.Service, req.Body)}, nil
 }
 
 // A request becomes the message of a call, typed as the service announced it.
@@ -43,7 +43,7 @@ func ExampleRPC() {
 	mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/hello/123?age=old", nil))
 	fmt.Println(w.Code, w.Body)
 	// Output:
-	// 200 Greeter.Hello of greeter: {"age":7,"name":"123"}
+	// 200 {"Greeter.Hello of greeter":{"age":7,"name":"123"}}
 	// 400 {"id":"goapi","code":400,"detail":"\"age\" takes int32, not \"old\"","status":"Bad Request"}
 }
 
@@ -63,5 +63,5 @@ func ExampleCall() {
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	handler.Call(find, parrot{}, nil).ServeHTTP(w, r)
 	fmt.Println(w.Code, w.Body)
-	// Output: 200 Greeter.Hello of greeter: {"name":"John"}
+	// Output: 200 {"Greeter.Hello of greeter":{"name":"John"}}
 }

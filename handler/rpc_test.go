@@ -284,7 +284,7 @@ func TestRPCMetadata(t *testing.T) {
 			"protocol's",
 			http.Header{
 				"Micro-Endpoint": {"Admin.Drop"}, "X-Micro-Topic": {"t"}, "Micro-Error": {"e"}, "Timeout": {"1"},
-				"Content-Encoding": {"gzip"}, "Accept-Encoding": {"gzip"}, "Proxy": {"x"}, "Grpc-Timeout": {"1"},
+				"Content-Encoding": {"gzip"}, "Accept-Encoding": {"gzip"}, "Proxy": {"x"}, "Grpc-Timeout": {"1S"}, "Grpc-Trace-Bin": {"x"},
 			},
 			nil,
 		},
