@@ -101,6 +101,13 @@ func TestConformanceFindsBrokenCallers(t *testing.T) {
 			req.Sent = nil
 			return c.Call(ctx, n, req)
 		}},
+		{"LostAnswerIsSent", func(c client.Caller, ctx context.Context, n *registry.Node, req *client.Request) (*client.Response, error) {
+			res, err := c.Call(ctx, n, req)
+			if err != nil {
+				return c.Call(ctx, n, req)
+			}
+			return res, nil
+		}},
 		{"UnreachableIsNotSent", func(c client.Caller, ctx context.Context, n *registry.Node, req *client.Request) (*client.Response, error) {
 			req.Sent()
 			return c.Call(ctx, n, req)
