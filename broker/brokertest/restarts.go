@@ -217,13 +217,16 @@ func restartUnderLoad(c *check) {
 			wg.Go(func() { s.drain(ctx, shared) })
 		}
 	}
-	halfway := make(chan struct{}, 2*publishers)
+	halfway, restarted := make(chan struct{}, 2*publishers), make(chan struct{})
 	var published sync.WaitGroup
 	for i := range publishers {
 		published.Go(func() {
 			for j, id := range want[i*each : (i+1)*each] {
 				if j == each/3 || j == 2*each/3 {
 					halfway <- struct{}{}
+				}
+				if j == each-1 { // at least one comes after it all
+					<-restarted
 				}
 				if err := c.publishUntilTaken("orders", id); err != nil {
 					c.Errorf("Publish() error = %v, want nil in the end", err)
@@ -240,6 +243,7 @@ func restartUnderLoad(c *check) {
 			c.Errorf("nothing is published")
 		}
 	}
+	close(restarted)
 	published.Wait()
 	if alone != nil {
 		alone.wait(c, "a subscription over two restarts")
