@@ -268,14 +268,19 @@ func TestHTTPConnectTime(t *testing.T) {
 // handles each connection by serve. No bytes leave the bubble.
 func servePipes(t *testing.T, pol upstream.Policy, serve func(net.Conn, *bufio.Reader)) net.Conn {
 	t.Helper()
-	return serveOn(t, pol, func(context.Context, string, string) (net.Conn, error) {
+	return serveOn(t, pol, pipeTo(serve))
+}
+
+// pipeTo connects to a service that handles each connection by serve.
+func pipeTo(serve func(net.Conn, *bufio.Reader)) func(context.Context, string, string) (net.Conn, error) {
+	return func(context.Context, string, string) (net.Conn, error) {
 		near, far := net.Pipe()
 		go func() {
 			defer far.Close()
 			serve(far, bufio.NewReader(far))
 		}()
 		return near, nil
-	})
+	}
 }
 
 func serveOn(t *testing.T, pol upstream.Policy, dial func(context.Context, string, string) (net.Conn, error)) net.Conn {
@@ -284,8 +289,14 @@ func serveOn(t *testing.T, pol upstream.Policy, dial func(context.Context, strin
 		Service: "test", Endpoint: new(goapi.Endpoint), Upstream: upstream.Static("node:80"),
 		Policy: &goapi.Policy{Upstream: pol},
 	}
+	return servePipe(t, goapi.With(rt, httpHandler(t, &handler.HTTPOptions{DialContext: dial})))
+}
+
+// servePipe returns a connection to a server of h.
+func servePipe(t *testing.T, h http.Handler) net.Conn {
+	t.Helper()
 	near, far := net.Pipe()
-	srv := &http.Server{Handler: goapi.With(rt, httpHandler(t, &handler.HTTPOptions{DialContext: dial}))}
+	srv := &http.Server{Handler: h}
 	l := &oneConn{conn: far, closed: make(chan struct{})}
 	go func() { _ = srv.Serve(l) }()
 	t.Cleanup(func() {

@@ -11,7 +11,7 @@ import (
 type origins []origin
 
 // An origin is the scheme, host and port that a web page comes from. As a
-// pattern, a host that starts with a dot stands for every host that ends in it.
+// pattern, a host that starts with "*." stands for every host below the rest.
 type origin struct{ scheme, host, port string }
 
 // parseOrigins returns patterns. One that is malformed matches nothing.
@@ -19,9 +19,6 @@ func parseOrigins(patterns []string) origins {
 	var list origins
 	for _, p := range patterns {
 		o, _ := parseOrigin(p)
-		if domain, ok := strings.CutPrefix(o.host, "*."); ok {
-			o.host = "." + domain
-		}
 		list = append(list, o)
 	}
 	return list
@@ -79,8 +76,9 @@ func (o origin) matches(p origin) bool {
 	if p.scheme == "" || o.scheme != p.scheme || o.port != p.port {
 		return false
 	}
-	if strings.HasPrefix(p.host, ".") {
-		return strings.HasSuffix(o.host, p.host) && len(o.host) > len(p.host)
+	if strings.HasPrefix(p.host, "*.") {
+		domain := p.host[1:]
+		return strings.HasSuffix(o.host, domain) && len(o.host) > len(domain)
 	}
 	return o.host == p.host
 }

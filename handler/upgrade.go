@@ -19,8 +19,8 @@ import (
 // maxProtocols is how many protocols a request may name in Upgrade.
 const maxProtocols = 16
 
-// askedProtocols returns the protocols that a request asks to upgrade to, or
-// nil if it does not, or not in a way that is served.
+// askedProtocols returns the protocols that a request asks to upgrade to; none
+// if it does not, or not in a way that is served.
 func askedProtocols(r *http.Request) ([]string, error) {
 	if r.ProtoMajor != 1 || r.ProtoMinor < 1 || !httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade") {
 		return nil, nil

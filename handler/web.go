@@ -81,7 +81,7 @@ func (u *upgrades) admit(r *http.Request) (protocols []string, err error) {
 		return nil, nil
 	}
 	protocols, err = askedProtocols(r)
-	if err != nil || protocols == nil {
+	if err != nil || len(protocols) == 0 {
 		return nil, err
 	}
 	if r.ContentLength != 0 {
