@@ -130,9 +130,10 @@ type session struct {
 	patience   time.Duration // after which the answer begins without a message
 	idempotent bool
 
-	stream client.Stream
-	idle   *time.Timer
-	begun  bool // the answer
+	stream   client.Stream
+	protocol string // of the node
+	idle     *time.Timer
+	begun    bool // the answer
 }
 
 // address fills in what the service is called with.
@@ -178,6 +179,7 @@ func (s *session) open(rt *goapi.Route) error {
 			return err
 		}
 		defer s.stream.Close()
+		s.protocol = try.Node.Metadata["protocol"]
 		// A stream may be silent for ever: that it is open is its answer.
 		try.Answered()
 		s.ex.Upstream = time.Since(start)

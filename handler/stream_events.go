@@ -74,9 +74,11 @@ func (e *events) begin() error {
 	return nil
 }
 
-// feed implements carrier: the request is the only message.
+// feed implements carrier: the request is the only message. Services of gRPC may
+// wait to hear that; those of go-micro that hear it do not say any more when they
+// have ended.
 func (e *events) feed(stream client.Stream) error {
-	if stream.Send(e.first) == nil { // else Recv tells why
+	if stream.Send(e.first) == nil && e.protocol == client.ProtocolGRPC { // else Recv tells why
 		_ = stream.CloseSend() // as above
 	}
 	return nil

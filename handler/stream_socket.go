@@ -39,11 +39,11 @@ func (v *violation) Error() string { return fmt.Sprintf("handler: %d %s", v.code
 type socket struct {
 	*session
 
-	protocol string // that was chosen among the client's; may be empty
-	kind     websocket.MessageType
-	limit    int64 // of a message
-	frames   *frames
-	conn     *websocket.Conn
+	chosen string // of the client's subprotocols; may be empty
+	kind   websocket.MessageType
+	limit  int64 // of a message
+	frames *frames
+	conn   *websocket.Conn
 }
 
 // asksWebSocket says that a request is meant to open a WebSocket.
@@ -65,7 +65,7 @@ func (s *session) overWebSocket(rt *goapi.Route, pages origins) error {
 		c.limit = s.opts.MaxMessage
 	}
 	var err error
-	if s.request.ContentType, c.protocol, err = socketType(s.r.Header); err != nil {
+	if s.request.ContentType, c.chosen, err = socketType(s.r.Header); err != nil {
 		return err
 	}
 	s.carrier = c
@@ -135,8 +135,8 @@ func socketType(h http.Header) (contentType, protocol string, err error) {
 func (c *socket) begin() error {
 	up := &upgrading{ResponseWriter: c.w, silence: 2 * c.opts.Ping, take: c.opts.Take}
 	opts := &websocket.AcceptOptions{InsecureSkipVerify: true} // the origin was looked at
-	if c.protocol != "" {
-		opts.Subprotocols = []string{c.protocol}
+	if c.chosen != "" {
+		opts.Subprotocols = []string{c.chosen}
 	}
 	var err error
 	if c.conn, err = websocket.Accept(up, c.r, opts); err != nil {
