@@ -27,6 +27,7 @@ type tunnel struct {
 	start        time.Time
 	moved        atomic.Int64 // when something last came or was taken, since start
 	timer        *time.Timer
+	over         sync.Once
 }
 
 // newTunnel returns a tunnel between two connections, which it owns from now
@@ -62,7 +63,7 @@ func (t *tunnel) carry(dst, src *end) {
 			t.touch()
 			src.release()
 			if werr != nil {
-				t.reset()
+				t.fail(werr)
 				return
 			}
 		}
@@ -73,7 +74,7 @@ func (t *tunnel) carry(dst, src *end) {
 			}
 			return
 		case err != nil:
-			t.reset()
+			t.fail(err)
 			return
 		}
 	}
@@ -92,14 +93,25 @@ func (t *tunnel) watch() {
 	t.close()
 }
 
-func (t *tunnel) close() {
-	_ = t.client.Close() // whoever reads or writes is told
-	_ = t.node.Close()
+// fail ends a tunnel when one of its connections did not work: with a reset,
+// unless the gateway itself has closed it.
+func (t *tunnel) fail(err error) {
+	if errors.Is(err, net.ErrClosed) {
+		t.close()
+		return
+	}
+	t.over.Do(func() {
+		t.client.reset()
+		t.node.reset()
+	})
 }
 
-func (t *tunnel) reset() {
-	t.client.reset()
-	t.node.reset()
+// close ends a tunnel.
+func (t *tunnel) close() {
+	t.over.Do(func() {
+		_ = t.client.Close() // whoever reads or writes is told
+		_ = t.node.Close()
+	})
 }
 
 // An end is a connection at one end of a tunnel.
