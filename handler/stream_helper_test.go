@@ -280,6 +280,12 @@ func rawSocket(t testing.TB, url string, header ...string) (net.Conn, *bufio.Rea
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	return conn, shakeHands(t, conn, header...)
+}
+
+// shakeHands opens a WebSocket on a connection, with headers as pairs.
+func shakeHands(t testing.TB, conn net.Conn, header ...string) *bufio.Reader {
+	t.Helper()
 	text := "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 	for i := 0; i < len(header); i += 2 {
@@ -288,16 +294,15 @@ func rawSocket(t testing.TB, url string, header ...string) (net.Conn, *bufio.Rea
 	if _, err := io.WriteString(conn, text+"\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	br := bufio.NewReader(conn)
-	res, err := http.ReadResponse(br, nil)
-	if err != nil {
-		t.Fatal(err)
+	br := bufio.NewReaderSize(conn, 16)
+	status, err := br.ReadString('\n')
+	for line := status; line != "\r\n" && err == nil; {
+		line, err = br.ReadString('\n')
 	}
-	_ = res.Body.Close()
-	if res.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("handshake = %s, want 101", res.Status)
+	if err != nil || !strings.HasPrefix(status, "HTTP/1.1 101") {
+		t.Fatalf("handshake = %q, %v; want 101", status, err)
 	}
-	return conn, br
+	return br
 }
 
 // clientFrame returns a frame of a client. Its mask is zero, so that the payload

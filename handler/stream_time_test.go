@@ -430,20 +430,9 @@ func TestSocketLingers(t *testing.T) {
 }
 
 // handshake opens a WebSocket of which the test reads and writes the bytes.
-func (p *piped) handshake(t *testing.T) (net.Conn, *bufio.Reader) {
+func (p *piped) handshake(t *testing.T, header ...string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	near, far := net.Pipe()
 	p.conns <- far
-	if _, err := io.WriteString(near, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	br := bufio.NewReaderSize(near, 16)
-	for line := ""; line != "\r\n"; {
-		var err error
-		if line, err = br.ReadString('\n'); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return near, br
+	return near, shakeHands(t, near, header...)
 }
