@@ -81,17 +81,6 @@ func (t *Try) expire() time.Duration {
 	}
 }
 
-// limit is how long an answer may take until the node seems stuck: longer than
-// a slow node takes, and longer than the slow ones of recent requests took. It
-// is 0 while nothing is known.
-func (s *Set) limit(now time.Duration) time.Duration {
-	limit := s.pool.compared.limit()
-	if limit == 0 {
-		return 0
-	}
-	return max(limit, 2*s.longest.value(now))
-}
-
 // stuck says that the try is better made on another node: this one has been
 // silent for longer than answers take, and another is not. It takes from the
 // budget of retries for that.

@@ -138,8 +138,10 @@ func (l *longest) value(now time.Duration) time.Duration {
 
 const (
 	// retryShare is how many retries a recent request pays for.
-	retryShare = 0.2
-	// retryReserve is how many retries may go beyond that.
+	retryShare = 0.18
+	// retryReserve is how many retries may go beyond that, so that a service
+	// with few requests has some. As it is forgotten, it comes again: that is one
+	// each second. With 50 requests a second both are a fifth of them.
 	retryReserve = 10
 )
 

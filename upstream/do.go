@@ -27,8 +27,8 @@ import (
 //     whatever the request. The node is ejected at once, if it was not the
 //     try's timeout that ended the attempt.
 //   - Sent, and the call is Idempotent: tried again, on another node if there
-//     is one, within a budget: retries are at most a fifth of the pool's recent
-//     requests, and ten.
+//     is one, within a budget: retries are at most a fifth of the pool's requests,
+//     or one each second.
 //   - Sent, and it is not: final.
 //
 // A try on a stuck node is given up only if the call is Idempotent, no body was

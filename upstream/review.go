@@ -20,7 +20,9 @@ const (
 
 // review compares the nodes of a pool. A node is measured by what it takes to
 // answer, or by its silence if that is longer, against the median of the pool:
-// when the whole service is slow or silent, no node is.
+// when the whole service is slow or silent, no node is. Silence must also be
+// longer than the slow ones of recent requests took, since it may be one of
+// those that a node is at.
 type review struct {
 	due    atomic.Int64 // when the next is
 	median atomic.Int64 // of the last; 0 for none
@@ -59,8 +61,14 @@ func (p *Pool) review(now time.Duration) {
 	if measures[len(measures)-1] <= limit {
 		return
 	}
+	quiet := p.all.limit(now)
 	for _, n := range nodes {
-		if m := n.measure(now); m > limit && n.ejection.Load() == nil {
+		if n.ejection.Load() != nil {
+			continue
+		}
+		if m := n.typical.value(); m > limit {
+			p.ejectSlow(n, nil, now, m)
+		} else if m := n.silence(now); m > quiet {
 			p.ejectSlow(n, nil, now, m)
 		}
 	}
@@ -70,6 +78,17 @@ func (p *Pool) review(now time.Duration) {
 // It is 0 if nothing is known.
 func (n *node) measure(now time.Duration) time.Duration {
 	return max(n.typical.value(), n.silence(now))
+}
+
+// limit is how long an answer may take until the node seems stuck: longer than
+// a slow node takes, and longer than the slow ones of recent requests took. It
+// is 0 while nothing is known.
+func (s *Set) limit(now time.Duration) time.Duration {
+	limit := s.pool.compared.limit()
+	if limit == 0 {
+		return 0
+	}
+	return max(limit, 2*s.longest.value(now))
 }
 
 // ejectSlow ejects a node for being slow, as m shows; e is its ejection so far.

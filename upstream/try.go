@@ -126,6 +126,9 @@ func (t *Try) learn(now time.Duration) {
 	well := n.ejection.Load() == nil
 	if t.state.Load()&hasMoved != 0 || well && took > 0 {
 		t.set.longest.observe(now, took) // else the node was slow, and not the request
+		if t.set != &p.all {
+			p.all.longest.observe(now, took)
+		}
 	}
 	if int64(since) >= n.warming.Load() { // else it says what ended when the node came back
 		n.latency.observe(now, took)
