@@ -47,9 +47,13 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.contentType = mucp.MediaType(contentType)
-	answer := c.serve(w, r)
-	c.header.Set("Content-Type", c.replyType)
-	_, _ = w.Write(answer) // the caller is gone; nobody to tell
+	c.endpoint = cmp.Or(mucp.Get(r.Header, mucp.HeaderEndpoint), mucp.Get(r.Header, mucp.HeaderMethod))
+	if f := s.methods[c.endpoint]; f.stream != nil && mucp.Get(r.Header, mucp.HeaderStream) != "" {
+		c.serveStream(w, r, f)
+		return
+	}
+	message, err := c.answer(w, r)
+	c.reply(w, r, message, err)
 }
 
 // contentTypeOf returns the content type of a call: protobuf if it says none.
@@ -61,29 +65,15 @@ func contentTypeOf(h http.Header) string {
 type call struct {
 	service     *Service
 	contentType string // of the frame
-	replyType   string // as the caller named it
 	header      http.Header
 	frame       mucp.Frame
 	endpoint    string
 }
 
-// serve returns the body of the answer and sets its header.
-func (c *call) serve(w http.ResponseWriter, r *http.Request) []byte {
-	c.replyType = c.contentType
-	c.endpoint = cmp.Or(mucp.Get(r.Header, mucp.HeaderEndpoint), mucp.Get(r.Header, mucp.HeaderMethod))
-	if c.endpoint == "" && mucp.Get(r.Header, mucp.HeaderService) == "" {
-		c.contentType = framed(c.contentType)
-	}
-	message, err := c.answer(w, r)
+// reply answers a call.
+func (c *call) reply(w http.ResponseWriter, r *http.Request, message []byte, err error) {
 	answer := mucp.Frame{ID: c.frame.ID, Method: c.endpoint, Message: message, Error: c.errorText(err)}
-	for _, name := range []string{mucp.HeaderService, mucp.HeaderEndpoint, mucp.HeaderMethod} {
-		if v := mucp.Get(r.Header, name); v != "" {
-			c.header.Set(name, v)
-		}
-	}
-	if id := cmp.Or(mucp.Get(r.Header, mucp.HeaderID), c.frame.ID); id != "" {
-		mucp.Set(c.header, mucp.HeaderID, id)
-	}
+	c.echo(r.Header)
 	if answer.Error != "" {
 		mucp.Set(c.header, mucp.HeaderError, answer.Error)
 	}
@@ -91,7 +81,20 @@ func (c *call) serve(w http.ResponseWriter, r *http.Request) []byte {
 	if err != nil { // both come from here: the frame is known, the message encoded
 		c.service.opts.Logger.Error("an answer cannot be written", slog.String("method", c.endpoint), slog.Any("error", err))
 	}
-	return body
+	_, _ = w.Write(body) // the caller is gone; nobody to tell
+}
+
+// echo sets what the header of an answer has of the call's.
+func (c *call) echo(h http.Header) {
+	for _, name := range []string{mucp.HeaderService, mucp.HeaderEndpoint, mucp.HeaderMethod, mucp.HeaderStream} {
+		if v := mucp.Get(h, name); v != "" {
+			c.header.Set(name, v)
+		}
+	}
+	if id := cmp.Or(mucp.Get(h, mucp.HeaderID), c.frame.ID); id != "" {
+		mucp.Set(c.header, mucp.HeaderID, id)
+	}
+	c.header.Set("Content-Type", mucp.MediaType(contentTypeOf(h)))
 }
 
 // framed returns what a content type means in a call that no header names.
@@ -107,8 +110,11 @@ func framed(contentType string) string {
 
 // answer returns the encoded answer of the method.
 func (c *call) answer(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	if r.Header.Get(mucp.HeaderTopic) != "" || mucp.Get(r.Header, mucp.HeaderStream) != "" {
-		return nil, &goapi.Error{Code: http.StatusNotImplemented, Detail: c.service.name + " takes no events and no streams"}
+	if r.Header.Get(mucp.HeaderTopic) != "" {
+		return nil, &goapi.Error{Code: http.StatusNotImplemented, Detail: c.service.name + " takes no events"}
+	}
+	if c.endpoint == "" && mucp.Get(r.Header, mucp.HeaderService) == "" {
+		c.contentType = framed(c.contentType)
 	}
 	body, err := c.service.read(w, r)
 	if err != nil {
@@ -119,16 +125,33 @@ func (c *call) answer(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	}
 	c.endpoint = cmp.Or(c.endpoint, c.frame.Method)
 	f, err := c.service.find(c.endpoint)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case f.stream != nil:
+		return nil, &goapi.Error{Code: http.StatusNotImplemented, Detail: c.endpoint + " is a stream; open it as one"}
+	case mucp.Get(r.Header, mucp.HeaderStream) != "":
+		return nil, &goapi.Error{Code: http.StatusNotImplemented, Detail: c.endpoint + " is no stream; call it"}
 	}
+	ctx, cancel := contextOf(r)
+	defer cancel()
+	var message []byte
+	err = c.guard(func() error {
+		var err error
+		message, err = f.call(ctx, codec{mucp.FamilyOf(c.contentType)}, c.frame.Message)
+		return err
+	})
+	return message, err
+}
+
+// contextOf returns the context of a method: with the call's header, and its
+// deadline if it has one.
+func contextOf(r *http.Request) (context.Context, context.CancelFunc) {
 	ctx := context.WithValue(r.Context(), headerKey{}, r.Header)
 	if timeout, ok := mucp.ParseTimeout(r.Header.Get(mucp.HeaderTimeout)); ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
+		return context.WithTimeout(ctx, timeout)
 	}
-	return c.invoke(ctx, f)
+	return ctx, func() {}
 }
 
 // read returns the body of a call, within its bounds of size and time.
@@ -166,16 +189,16 @@ func (s *Service) find(endpoint string) (Func, error) {
 	return Func{}, fmt.Errorf("rpc: can't find service %s", typ)
 }
 
-// invoke calls the method. One that panics has failed, and no other with it.
-func (c *call) invoke(ctx context.Context, f Func) (message []byte, err error) {
+// guard runs a method. One that panics has failed, and no other with it.
+func (c *call) guard(method func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.service.opts.Logger.Error("a method panicked", slog.String("method", c.endpoint),
 				slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-			message, err = nil, &goapi.Error{Code: http.StatusInternalServerError, Detail: "the method failed"}
+			err = &goapi.Error{Code: http.StatusInternalServerError, Detail: "the method failed"}
 		}
 	}()
-	return f.call(ctx, codec{mucp.FamilyOf(c.contentType)}, c.frame.Message)
+	return method()
 }
 
 // errorText returns an error as it travels: go-micro's JSON for what has a

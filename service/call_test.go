@@ -186,8 +186,8 @@ func TestForms(t *testing.T) {
 		{"protobuf by default", map[string]string{"Micro-Endpoint": "Greeter.Mixin"}, "\n\x04john", "application/protobuf", "\n\nhello john", ""},
 		{"text", map[string]string{"Content-Type": "text/plain", "Micro-Endpoint": "Greeter.Hello"}, "", "text/plain", "unsupported Content-Type: text/plain", ""},
 		{"no frame", map[string]string{"Content-Type": "application/json-rpc", "Micro-Endpoint": "Greeter.Hello"}, "{", "application/json-rpc", `{"id":"","result":null,"error":"{\"id\":\"greeter\",\"code\":400,\"detail\":\"the body is not application/json-rpc\",\"status\":\"Bad Request\"}"}`, `{"id":"greeter","code":400,"detail":"the body is not application/json-rpc","status":"Bad Request"}`},
-		{"event", map[string]string{"Content-Type": jsonType, "Micro-Topic": "t", "Micro-Endpoint": "Greeter.Hello"}, "{}", jsonType, "", `{"id":"greeter","code":501,"detail":"greeter takes no events and no streams","status":"Not Implemented"}`},
-		{"stream", map[string]string{"Content-Type": jsonType, "Micro-Stream": "1", "Micro-Endpoint": "Greeter.Hello"}, "{}", jsonType, "", `{"id":"greeter","code":501,"detail":"greeter takes no events and no streams","status":"Not Implemented"}`},
+		{"event", map[string]string{"Content-Type": jsonType, "Micro-Topic": "t", "Micro-Endpoint": "Greeter.Hello"}, "{}", jsonType, "", `{"id":"greeter","code":501,"detail":"greeter takes no events","status":"Not Implemented"}`},
+		{"stream", map[string]string{"Content-Type": jsonType, "Micro-Stream": "1", "Micro-Endpoint": "Greeter.Hello"}, "{}", jsonType, "", `{"id":"greeter","code":501,"detail":"Greeter.Hello is no stream; call it","status":"Not Implemented"}`},
 	}
 	n := newGreeter(t, nil)
 	for _, tt := range tests {

@@ -58,7 +58,8 @@ type Options struct {
 	// Linger is how long it serves on after it was withdrawn, for those who have
 	// not heard yet. Default: 250 ms.
 	Linger time.Duration
-	// Drain is how long calls may take to end after that. Default: 10 s.
+	// Drain is how long calls and streams may take to end after that. Default:
+	// 10 s.
 	Drain time.Duration
 	// Logger gets what callers are not told: panics, and announcements that
 	// fail. Default: none.
@@ -100,6 +101,7 @@ type Service struct {
 	methods   map[string]Func // by name: "Greeter.Hello"
 	plain     http.Handler    // nil if only methods are served
 	endpoints []*registry.Endpoint
+	streams   lines // that are open
 	err       error // what was wrong with what was handed in; Run returns it
 }
 
@@ -120,10 +122,11 @@ func (s *Service) Handle(name string, f Func, e *goapi.Endpoint) {
 	case !ok || typ == "" || method == "" || strings.Contains(method, "."):
 		s.failf("method %q: a method is named Type.Method", name)
 		return
-	case f.call == nil:
-		s.failf("method %s: there is no function; make one with service.Method", name)
+	case f.call == nil && f.stream == nil:
+		s.failf("method %s: there is no function; make one with service.Method or service.StreamMethod", name)
 		return
-	case s.methods[name].call != nil:
+	}
+	if _, ok := s.methods[name]; ok {
 		s.failf("method %s: it is there already", name)
 		return
 	}
@@ -133,6 +136,7 @@ func (s *Service) Handle(name string, f Func, e *goapi.Endpoint) {
 		*endpoint = *e
 	}
 	endpoint.Name = name
+	endpoint.Stream = f.stream != nil
 	if e != nil && endpoint.Handler == "" {
 		endpoint.Handler = "rpc"
 	}
@@ -163,11 +167,14 @@ func (s *Service) HandleHTTP(h http.Handler, endpoints ...*goapi.Endpoint) {
 }
 
 // announceEndpoint adds to what is announced; without a route it is only the
-// name and the types.
+// name, the types, and whether it is a stream.
 func (s *Service) announceEndpoint(e *goapi.Endpoint, routed bool) {
 	announced := e.Encode()
 	if !routed {
 		announced.Metadata = map[string]string{}
+		if e.Stream {
+			announced.Metadata["stream"] = "true"
+		}
 	}
 	s.endpoints = append(s.endpoints, announced)
 }
@@ -177,7 +184,7 @@ func (s *Service) failf(format string, args ...any) {
 }
 
 // Run serves and announces until ctx is done; then it withdraws the service,
-// lets calls end, and returns nil. It returns an error if it cannot listen, if
+// lets calls end, tells streams to, and returns nil. It returns an error if it cannot listen, if
 // no registry takes the announcement, and if calls outlast the drain.
 func (s *Service) Run(ctx context.Context) error {
 	if s.err != nil {
@@ -199,6 +206,7 @@ func (s *Service) Run(ctx context.Context) error {
 	select {
 	case err = <-served:
 		cancel()
+		s.streams.stop()
 		return errors.Join(fmt.Errorf("service %s: %w", s.name, err), <-announced)
 	case err = <-announced: // withdrawn, or refused
 	}
@@ -278,14 +286,20 @@ func (s *Service) shutdown(server *http.Server) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.opts.Drain)
 	defer cancel()
-	if err := server.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("service %s: calls were cut off that took longer than %v to end", s.name, s.opts.Drain), server.Close())
+	s.streams.stop()
+	err := server.Shutdown(ctx)
+	if err != nil {
+		_ = server.Close() // says nothing that err does not
+	}
+	if err = errors.Join(err, s.streams.wait(ctx)); err != nil {
+		return fmt.Errorf("service %s: calls were cut off that took longer than %v to end", s.name, s.opts.Drain)
 	}
 	return nil
 }
 
-// A Func is a method made ready to be served; Method makes it.
+// A Func is a method made ready to be served; Method and StreamMethod make it.
 type Func struct {
 	request, response reflect.Type
 	call              func(ctx context.Context, c codec, message []byte) ([]byte, error)
+	stream            func(ctx context.Context, c codec, l *line) error // instead of call
 }
