@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -18,8 +17,6 @@ import (
 
 	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/admin"
-	"github.com/goapi-dev/goapi/client"
-	"github.com/goapi-dev/goapi/client/grpc"
 	"github.com/goapi-dev/goapi/handler"
 	"github.com/goapi-dev/goapi/middleware"
 	"github.com/goapi-dev/goapi/nats"
@@ -77,7 +74,7 @@ func (g *gateway) open(ctx context.Context) error {
 	if resolve != nil {
 		resolve = resolver.Namespace(g.cfg.namespace, resolve)
 	}
-	policy, err := g.cfg.policy()
+	policies, err := g.cfg.policies()
 	if err != nil {
 		return err
 	}
@@ -89,16 +86,20 @@ func (g *gateway) open(ctx context.Context) error {
 		return err
 	}
 
-	caller, handlers, err := g.handlers()
+	nodes, err := g.nodes()
 	if err != nil {
 		return err
 	}
-	g.pools = upstream.NewPools(&upstream.Options{Logger: g.log})
+	handlers, err := g.handlers(nodes)
+	if err != nil {
+		return err
+	}
+	g.pools = upstream.NewPools(&upstream.Options{Logger: g.log, Policy: policies.service, Probe: nodes.probes(policies)})
 	g.live = router.NewLive(reg, g.pools, &router.Options{
 		Resolver: resolve,
 		Handler:  g.cfg.handler,
 		Handlers: slices.Sorted(maps.Keys(handlers)),
-		Policy:   policy,
+		Policy:   policies.route,
 		Logger:   g.log,
 	})
 	gw := &goapi.Gateway{Router: g.live, Handlers: handlers, Logger: g.log}
@@ -115,7 +116,7 @@ func (g *gateway) open(ctx context.Context) error {
 		Ready:    g.ready,
 		Source:   reg,
 		Registry: handler.Registry(reg, &handler.RegistryOptions{Done: g.drained}),
-		Call:     handler.Call(nodesOf(g.pools), caller, nil),
+		Call:     handler.Call(nodesOf(g.pools), nodes.caller(), nil),
 		Logger:   g.log,
 	}))
 	return nil
@@ -202,49 +203,6 @@ func (g *gateway) startBus(ctx context.Context) error {
 	return nil
 }
 
-// handlers returns the callers and handlers that reach services.
-func (g *gateway) handlers() (client.Caller, map[string]http.Handler, error) {
-	tlsConf, err := g.cfg.upstreamTLS()
-	if err != nil {
-		return nil, nil, err
-	}
-	proxies, err := g.cfg.proxies()
-	if err != nil {
-		return nil, nil, err
-	}
-	dial := g.dialer().DialContext
-	opts := &client.Options{TLS: tlsConf, DialContext: dial}
-	micro, grpc := client.NewMicro(opts), grpc.New(&grpc.Options{Options: *opts})
-	g.onClose(micro.Close)
-	g.onClose(grpc.Close)
-	caller := client.ByProtocol{client.ProtocolMicro: micro, client.ProtocolGRPC: grpc}
-	relay := handler.GRPC(&handler.GRPCOptions{TLS: tlsConf, DialContext: dial, TrustedProxies: proxies})
-	g.onClose(func() error { return standard.Close(relay) })
-	streams := handler.StreamOptions{Origins: g.cfg.origins, Done: g.stopping}
-	forward := handler.HTTPOptions{TLS: tlsConf, DialContext: dial, TrustedProxies: proxies}
-	return caller, map[string]http.Handler{
-		"api":  handler.API(caller, &handler.APIOptions{TrustedProxies: proxies}),
-		"rpc":  handler.RPC(caller, &handler.RPCOptions{TrustedProxies: proxies, GRPC: relay, Streams: streams}),
-		"http": handler.HTTP(&forward),
-		"web":  handler.Web(&handler.WebOptions{HTTP: forward, Origins: g.cfg.origins}),
-	}, nil
-}
-
-// dialer returns what connects to nodes: never to the gateway itself.
-func (g *gateway) dialer() *net.Dialer {
-	guard := new(upstream.Guard)
-	own := []string{g.public.Addr().String(), g.admin.Addr().String()}
-	if g.embedded != nil {
-		own = append(own, g.embedded.Addr())
-	}
-	for _, address := range own {
-		if ap, err := netip.ParseAddrPort(address); err == nil { // the bus has no address when it is off
-			guard.Listeners = append(guard.Listeners, ap)
-		}
-	}
-	return &net.Dialer{Timeout: connectTimeout, ControlContext: guard.Control}
-}
-
 // onClose adds what Close calls, the last first.
 func (g *gateway) onClose(f func() error) { g.closers = append(g.closers, f) }
 
@@ -282,6 +240,7 @@ func (g *gateway) Run(ctx context.Context) error {
 	defer stop()
 	group, failed := errgroup.WithContext(rest)
 	group.Go(func() error { return ignoreCancel(g.live.Run(failed)) })
+	group.Go(func() error { return ignoreCancel(g.pools.Run(failed)) })
 	group.Go(func() error { return g.admin.Run(failed, g.operate) })
 	group.Go(func() error {
 		defer stop()
