@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -44,12 +45,12 @@ func (f *forwarding) relay(code int, header textproto.MIMEHeader) error {
 }
 
 // answer passes the service's answer on to the client.
-func (f *forwarding) answer(try *upstream.Try, resp *http.Response) error {
+func (f *forwarding) answer(ctx context.Context, try *upstream.Try, resp *http.Response) error {
 	try.Sent()
 	if resp.StatusCode < http.StatusOK { // and final
-		return f.upgrade(try, resp)
+		return f.upgrade(ctx, try, resp)
 	}
-	if err := f.answerHeader(try, resp.Header); err != nil {
+	if err := f.answerHeader(ctx, try, resp); err != nil {
 		return err
 	}
 	h := f.w.Header()
@@ -88,17 +89,28 @@ func (f *forwarding) answer(try *upstream.Try, resp *http.Response) error {
 
 // answerHeader takes over the header of the service's answer, with which it has
 // answered.
-func (f *forwarding) answerHeader(try *upstream.Try, header http.Header) error {
+func (f *forwarding) answerHeader(ctx context.Context, try *upstream.Try, resp *http.Response) error {
 	h := f.w.Header()
-	if bad := copyAnswerHeader(h, header); bad != "" {
-		for name := range header {
-			delete(h, name)
+	bad := copyAnswerHeader(h, resp.Header)
+	if bad == "" {
+		switch resp.StatusCode {
+		case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			try.Failed()
+		default:
+			try.Answered()
 		}
+		if ctx.Err() == nil {
+			f.ex.Upstream = time.Since(f.start)
+			return nil
+		}
+	}
+	for name := range resp.Header {
+		delete(h, name)
+	}
+	if bad != "" {
 		return f.badAnswer(fmt.Sprintf("header %.40q is malformed", bad))
 	}
-	try.Answered()
-	f.ex.Upstream = time.Since(f.start)
-	return nil
+	return context.Cause(ctx) // it came as the try was given up
 }
 
 // badAnswer is the error for an answer that cannot be passed on.

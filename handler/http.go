@@ -269,7 +269,7 @@ func (f *forwarding) attempt(ctx context.Context, try *upstream.Try) error {
 	f.interim.Unlock()
 	if err == nil {
 		defer resp.Body.Close()
-		err = f.answer(try, resp)
+		err = f.answer(ctx, try, resp)
 	} else {
 		if f.fault = f.body.failure(); f.fault != nil {
 			try.Blameless()

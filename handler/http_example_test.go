@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"strings"
 
+	"github.com/coder/websocket"
+
 	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/handler"
 	"github.com/goapi-dev/goapi/registry"
@@ -31,6 +33,48 @@ func ExampleHTTP() {
 	gw.ServeHTTP(w, r)
 	fmt.Println(w.Code, w.Body)
 	// Output: 200 GET /items?id=1 for goapi.test
+}
+
+// A chat over WebSocket, which only pages of example.com may join.
+func ExampleWeb() {
+	chat := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"chat"}, InsecureSkipVerify: true}) // the gateway verifies
+		if err != nil {
+			return
+		}
+		_, text, _ := c.Read(r.Context())
+		_ = c.Write(r.Context(), websocket.MessageText, append([]byte("welcome, "), text...))
+		_ = c.Close(websocket.StatusNormalClosure, "bye")
+	}))
+	defer chat.Close()
+
+	gw := httptest.NewServer(goapi.With(&goapi.Route{
+		Service:  "chat",
+		Endpoint: &goapi.Endpoint{Name: "Chat", Handler: "web", Path: []string{"/chat"}},
+		Upstream: upstream.Static(chat.Listener.Addr().String()),
+	}, handler.Web(&handler.WebOptions{Origins: []string{"https://*.example.com"}})))
+	defer gw.Close()
+
+	join := func(origin string) {
+		ctx := context.Background()
+		c, resp, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(gw.URL, "http")+"/chat", &websocket.DialOptions{
+			HTTPHeader: http.Header{"Origin": {origin}}, Subprotocols: []string{"chat"},
+		})
+		if err != nil {
+			fmt.Println(origin, resp.StatusCode)
+			return
+		}
+		defer c.CloseNow()
+		_ = c.Write(ctx, websocket.MessageText, []byte("john"))
+		_, text, _ := c.Read(ctx)
+		_, _, err = c.Read(ctx)
+		fmt.Println(origin, c.Subprotocol(), string(text), websocket.CloseStatus(err))
+	}
+	join("https://www.example.com")
+	join("https://elsewhere.test")
+	// Output:
+	// https://www.example.com chat welcome, john StatusNormalClosure
+	// https://elsewhere.test 403
 }
 
 // Announce a service and find it again.

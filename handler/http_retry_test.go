@@ -177,6 +177,28 @@ func TestHTTPHoldsNothingAgainstOthers(t *testing.T) {
 	}
 }
 
+// TestHTTPCountsFailures has a node answer that it cannot serve: that is an
+// answer, and is held against the node.
+func TestHTTPCountsFailures(t *testing.T) {
+	for _, tt := range []struct{ status, failures int }{{502, 1}, {503, 1}, {504, 1}, {500, 0}, {501, 0}, {404, 0}, {200, 0}} {
+		var requests atomic.Int64
+		service := rawService(t, func(c net.Conn, r *bufio.Reader) {
+			if _, err := http.ReadRequest(r); err == nil {
+				requests.Add(1)
+				fmt.Fprintf(c, "HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\nno", tt.status)
+			}
+		})
+		rt := &goapi.Route{Service: "test", Endpoint: new(goapi.Endpoint), Upstream: upstream.Static(service)}
+		got := exchange(t, serveRoute(t, rt, nil), "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		if finalStatus(got) != tt.status || !strings.HasSuffix(got, "\r\n\r\nno") || requests.Load() != 1 {
+			t.Errorf("answer = %q after %d requests, want the service's %d after one", got, requests.Load(), tt.status)
+		}
+		if n := rt.Upstream.Nodes()[0].Failures; n != tt.failures {
+			t.Errorf("%d failures are held against the node for %d, want %d", n, tt.status, tt.failures)
+		}
+	}
+}
+
 func TestHTTPTellsTheExchange(t *testing.T) {
 	b := breaker{answers: 1}
 	live := b.start(t)

@@ -2,6 +2,7 @@ package handler
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"io"
 	"net/http"
@@ -77,11 +78,11 @@ func (f *forwarding) askUpgrade(protocols []string) {
 
 // upgrade passes on that the service switches to another protocol, and carries
 // that protocol.
-func (f *forwarding) upgrade(try *upstream.Try, resp *http.Response) error {
+func (f *forwarding) upgrade(ctx context.Context, try *upstream.Try, resp *http.Response) error {
 	if why := f.notAsked(resp); why != "" {
 		return f.badAnswer(why)
 	}
-	if err := f.answerHeader(try, resp.Header); err != nil {
+	if err := f.answerHeader(ctx, try, resp); err != nil {
 		return err
 	}
 	h := f.w.Header()
