@@ -3,16 +3,17 @@ package test
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/goapi-dev/goapi/registry"
 )
@@ -38,8 +39,9 @@ type node struct {
 func newNode(t *testing.T, id string, kinds ...string) *node {
 	t.Helper()
 	n := &node{id: id, t: t, addresses: make(map[string]string)}
+	host := loopback()
 	for _, kind := range kinds {
-		n.addresses[kind] = lastingAddress(t)
+		n.addresses[kind] = freeAddress(t, host)
 	}
 	n.address = n.addresses["web"]
 	return n
@@ -73,18 +75,30 @@ func (n *node) start() {
 		n.t.Fatal(err)
 	}
 	n.t.Cleanup(n.kill)
-	lines := bufio.NewScanner(out)
-	if !lines.Scan() || lines.Text() != "listening" {
-		n.t.Fatalf("node %s ended before it listened: %s", n.id, lines.Text())
+	listening := make(chan struct{})
+	go n.follow(bufio.NewScanner(out), listening) // ends with the process
+	select {
+	case <-listening:
+	case <-n.done:
+		n.t.Errorf("node %s ended before it listened", n.id)
+	case <-time.After(patience):
+		n.t.Errorf("node %s does not listen", n.id)
 	}
-	go func() { // ends with the process
-		defer close(n.done)
-		for lines.Scan() {
-			n.mu.Lock()
-			n.seen = append(n.seen, lines.Text())
-			n.mu.Unlock()
-		}
-	}()
+}
+
+// follow notes what the process says: first that it listens, then what it has
+// read.
+func (n *node) follow(lines *bufio.Scanner, listening chan<- struct{}) {
+	defer close(n.done)
+	if !lines.Scan() || lines.Text() != "listening" {
+		return
+	}
+	close(listening)
+	for lines.Scan() {
+		n.mu.Lock()
+		n.seen = append(n.seen, lines.Text())
+		n.mu.Unlock()
+	}
 }
 
 // kill ends the process with SIGKILL, and returns when it is gone.
@@ -122,21 +136,24 @@ func (n *node) requests() []string {
 	return slices.Clone(n.seen)
 }
 
-// lastingAddress returns a free address that a node can come back to: its port
-// is below those that systems give to outgoing connections.
-func lastingAddress(t *testing.T) string {
-	t.Helper()
-	for {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(10000+rand.IntN(20000)))
-		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
-		switch {
-		case err == nil:
-			l.Close()
-			return address
-		case !errors.Is(err, syscall.EADDRINUSE):
-			t.Fatal(err)
-		}
+// loopback returns an IP address of this machine for one node alone, where there
+// are that many: nobody takes the node's ports while it is down.
+func loopback() string {
+	if runtime.GOOS != "linux" {
+		return "127.0.0.1"
 	}
+	return fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+}
+
+// freeAddress returns an address at which nobody listens.
+func freeAddress(t *testing.T, host string) string {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // announced returns nodes as one service whose routes are /NAME/**, over HTTP.
