@@ -70,6 +70,32 @@ func TestRPCUnsupportedMediaType(t *testing.T) {
 	}
 }
 
+// TestRPCReplyThatIsNotJSON: it does not get the content type of JSON.
+func TestRPCReplyThatIsNotJSON(t *testing.T) {
+	tests := []struct {
+		contentType, reply string
+		want               int
+	}{
+		{"application/json", `{"a":1}` + "\n", 200},
+		{"application/json", ` null `, 200},
+		{"application/json", `<html>`, 502},
+		{"application/json", `{"a":1}{}`, 502},
+		{"application/json", " ", 502},
+		{"application/json", "\"\xff\"", 502},
+		{"application/x-www-form-urlencoded", "x", 502},
+		{"application/protobuf", "\x00\xff", 200},
+	}
+	for _, tt := range tests {
+		w := rpc(answer(tt.reply), helloRoute(), post("/hello", tt.contentType, ""))
+		if w.Code != tt.want || w.Code == http.StatusOK && w.Body.String() != tt.reply {
+			t.Errorf("%s: answer to the reply %q = %d %q, want %d", tt.contentType, tt.reply, w.Code, w.Body, tt.want)
+		}
+		if tt.want != http.StatusOK {
+			golden(t, "rpc/not-json-reply.json", w.Body.Bytes())
+		}
+	}
+}
+
 func TestRPCEmptyReply(t *testing.T) {
 	tests := []struct {
 		contentType string

@@ -252,10 +252,12 @@ func judge(try *upstream.Try, sent bool, err error) {
 	var known *goapi.Error
 	switch {
 	case !errors.As(err, &known) || errors.Is(err, context.DeadlineExceeded):
-	case sent:
-		try.Answered() // with an error of the service's own
-	default:
+	case !sent:
 		try.Blameless() // a call that cannot be made
+	case known.Code == http.StatusBadGateway, known.Code == http.StatusServiceUnavailable, known.Code == http.StatusGatewayTimeout:
+		try.Failed()
+	default:
+		try.Answered() // with an error of the service's own
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,27 +44,41 @@ func TestRPCRetries(t *testing.T) {
 }
 
 // TestRPCServiceErrorIsFinal checks that what a service answered is not asked
-// again, and is not held against its node.
+// again, and is held against its node only if it says that it cannot serve.
 func TestRPCServiceErrorIsFinal(t *testing.T) {
-	rt := helloRoute()
-	rt.Upstream = upstream.Static("192.0.2.1:80", "192.0.2.2:80")
-	for _, sent := range []bool{true, false} {
+	tests := []struct {
+		code, failures int
+		sent           bool
+	}{
+		{404, 0, true},
+		{500, 0, true},
+		{502, 1, true},
+		{503, 1, true},
+		{504, 1, true},
+		{503, 0, false},
+		{404, 0, false},
+	}
+	for _, tt := range tests {
+		rt := helloRoute()
+		rt.Upstream = upstream.Static("192.0.2.1:80", "192.0.2.2:80")
 		calls := 0
 		c := callerFunc(func(_ context.Context, _ *registry.Node, req *client.Request) (*client.Response, error) {
 			calls++
-			if sent {
+			if tt.sent {
 				req.Sent()
 			}
-			return nil, &goapi.Error{Code: 503, ID: "greeter", Detail: "busy"}
+			return nil, &goapi.Error{Code: tt.code, ID: "greeter", Detail: "busy"}
 		})
 		w := rpc(c, rt, httptest.NewRequest(http.MethodGet, "/hello", nil))
-		if w.Code != http.StatusServiceUnavailable || calls != 1 {
-			t.Errorf("answer = %d after %d calls, want 503 after 1", w.Code, calls)
+		if w.Code != tt.code || calls != 1 {
+			t.Errorf("answer = %d after %d calls, want %d after 1", w.Code, calls, tt.code)
 		}
+		failures := 0
 		for _, n := range rt.Upstream.Nodes() {
-			if n.Failures != 0 || !n.EjectedUntil.IsZero() {
-				t.Errorf("node %s has %d failures, want none", n.Node.ID, n.Failures)
-			}
+			failures += n.Failures
+		}
+		if failures != tt.failures {
+			t.Errorf("%d, sent %t: the nodes have %d failures, want %d", tt.code, tt.sent, failures, tt.failures)
 		}
 	}
 }
@@ -142,4 +157,115 @@ func TestRPCForeignProtocol(t *testing.T) {
 		}
 		golden(t, "rpc/foreign-protocol.json", w.Body.Bytes())
 	}
+}
+
+// TestRPCIdempotencyKey checks that a call which its client can repeat is made
+// again where it broke off, and no other is.
+func TestRPCIdempotencyKey(t *testing.T) {
+	handlers := map[string]func(client.Caller) http.Handler{
+		"rpc": func(c client.Caller) http.Handler { return handler.RPC(c, nil) },
+		"api": func(c client.Caller) http.Handler { return handler.API(c, nil) },
+	}
+	for keys, again := range map[string]bool{"": false, "k1": true, "k1,k2": false, ",": false} {
+		for name, h := range handlers {
+			rt := helloRoute()
+			rt.Upstream = upstream.Static("192.0.2.1:80", "192.0.2.2:80")
+			calls := 0
+			c := callerFunc(func(_ context.Context, _ *registry.Node, req *client.Request) (*client.Response, error) {
+				calls++
+				if got := req.Header["Idempotency-Key"]; again && got != keys {
+					t.Errorf("the service gets the key %q, want %q", got, keys)
+				}
+				req.Sent()
+				return nil, errors.New("broke off")
+			})
+			r := post("/hello", "application/json", "{}")
+			for key := range strings.SplitSeq(keys, ",") {
+				if keys != "" {
+					r.Header.Add("Idempotency-Key", key)
+				}
+			}
+			goapi.With(rt, h(c)).ServeHTTP(httptest.NewRecorder(), r)
+			if got := calls > 1; got != again {
+				t.Errorf("%s: %d calls with the keys %q, want another: %t", name, calls, keys, again)
+			}
+		}
+	}
+}
+
+// TestRPCAskedTimeout checks that a client may ask for less time than there is,
+// and that no node is blamed for it.
+func TestRPCAskedTimeout(t *testing.T) {
+	tests := []struct {
+		asked []string
+		want  time.Duration // 0 is 400
+	}{
+		{nil, 5 * time.Second},
+		{[]string{"2S"}, 2 * time.Second},
+		{[]string{"1500m"}, 1500 * time.Millisecond},
+		{[]string{"1M"}, 5 * time.Second},
+		{[]string{"99999999H"}, 5 * time.Second},
+		{[]string{"0S"}, 0},
+		{[]string{"2s"}, 0},
+		{[]string{"2"}, 0},
+		{[]string{""}, 0},
+		{[]string{"-2S"}, 0},
+		{[]string{"123456789S"}, 0},
+		{[]string{"2S", "2S"}, 0},
+	}
+	for _, tt := range tests {
+		for _, name := range []string{"rpc", "api"} {
+			synctest.Test(t, func(t *testing.T) {
+				rt := helloRoute()
+				rt.Policy = &goapi.Policy{Timeout: 5 * time.Second}
+				c := callerFunc(func(ctx context.Context, _ *registry.Node, req *client.Request) (*client.Response, error) {
+					if deadline, _ := ctx.Deadline(); time.Until(deadline) != tt.want {
+						t.Errorf("Grpc-Timeout %q: the service is given %v, want %v", tt.asked, time.Until(deadline), tt.want)
+					}
+					req.Sent()
+					<-ctx.Done()
+					return nil, client.CallError(ctx, req, ctx.Err())
+				})
+				h := handler.RPC(c, nil)
+				if name == "api" {
+					h = handler.API(c, nil)
+				}
+				r := post("/hello", "", "{}")
+				if tt.asked != nil {
+					r.Header["Grpc-Timeout"] = tt.asked
+				}
+				start, w := time.Now(), httptest.NewRecorder()
+				goapi.With(rt, h).ServeHTTP(w, r)
+				want := http.StatusGatewayTimeout
+				if tt.want == 0 {
+					want = http.StatusBadRequest
+				}
+				if got := time.Since(start); w.Code != want || got != tt.want {
+					t.Errorf("%s, Grpc-Timeout %q: answer = %d after %v, want %d after %v", name, tt.asked, w.Code, got, want, tt.want)
+				}
+				if n := rt.Upstream.Nodes()[0].Failures; tt.want < 5*time.Second && n != 0 {
+					t.Errorf("%s, Grpc-Timeout %q: the node has %d failures, want none", name, tt.asked, n)
+				}
+			})
+		}
+	}
+}
+
+// TestRPCOverloaded checks the answer to what a service has no room for.
+func TestRPCOverloaded(t *testing.T) {
+	rt := helloRoute()
+	rt.Policy = &goapi.Policy{Upstream: upstream.Policy{MaxInFlight: 1}}
+	var inner *httptest.ResponseRecorder
+	c := callerFunc(func(_ context.Context, _ *registry.Node, req *client.Request) (*client.Response, error) {
+		inner = rpc(answer("{}"), rt, post("/hello", "", "{}"))
+		req.Sent()
+		return &client.Response{Body: []byte("{}")}, nil
+	})
+	if w := rpc(c, rt, post("/hello", "", "{}")); w.Code != http.StatusOK {
+		t.Errorf("answer = %d %s, want 200", w.Code, w.Body)
+	}
+	if inner.Code != http.StatusServiceUnavailable || inner.Header().Get("Retry-After") != "1" {
+		t.Errorf("answer to one more = %d %v, want 503 with Retry-After", inner.Code, inner.Header())
+	}
+	golden(t, "rpc/overloaded.json", inner.Body.Bytes())
 }

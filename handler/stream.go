@@ -182,6 +182,9 @@ func (s *session) open(rt *goapi.Route) error {
 		s.protocol = try.Node.Metadata["protocol"]
 		// A stream may be silent for ever: that it is open is its answer.
 		try.Answered()
+		if ctx.Err() != nil { // given up this instant
+			return context.Cause(ctx)
+		}
 		s.ex.Upstream = time.Since(start)
 		return s.run(ctx, cancel)
 	})
