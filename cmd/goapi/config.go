@@ -39,6 +39,7 @@ type config struct {
 	natsTokenFile                string
 	trustedProxies               []string
 	upstreamCA                   string
+	tlsCert, tlsKey              string
 	drain                        time.Duration
 	timeouts, healthChecks       []string
 	maxPerNode, maxInFlight      []string
@@ -66,6 +67,8 @@ func (c *config) addServer(flags *pflag.FlagSet, env func(string) (string, bool)
 	flags.StringArrayVar(&c.adminHosts, "admin-host", nil, "host name that the admin API answers to, besides IP addresses and localhost (repeatable)")
 	flags.StringVar(&c.natsTokenFile, "nats-token-file", "", "file whose first line is the token of the embedded bus; needed when --nats is not loopback")
 	flags.StringArrayVar(&c.trustedProxies, "trusted-proxy", nil, "address or CIDR of a proxy whose X-Forwarded-For is believed (repeatable)")
+	flags.StringVar(&c.tlsCert, "tls-cert", "", "PEM file of the certificate that --address is served with, its chain included; default: clear text")
+	flags.StringVar(&c.tlsKey, "tls-key", "", "PEM file of its private key")
 	flags.StringVar(&c.upstreamCA, "upstream-ca", "", "PEM file of the authority that signed the certificates of nodes with secure=true; default: the system's")
 	flags.StringArrayVar(&c.timeouts, "timeout", nil, "time that services get to answer, [SERVICE[/ENDPOINT]=]DURATION (repeatable; the most specific counts; default 30s)")
 	flags.StringArrayVar(&c.maxInFlight, "max-in-flight", nil, "requests that a service gets at a time; more are refused with 503, [SERVICE=]NUMBER (repeatable; default: no limit)")
@@ -145,6 +148,21 @@ func (c *config) proxies() ([]netip.Prefix, error) {
 		prefixes = append(prefixes, p)
 	}
 	return prefixes, nil
+}
+
+// publicTLS returns what --address is served with, nil for clear text.
+func (c *config) publicTLS() (*tls.Config, error) {
+	if c.tlsCert == "" && c.tlsKey == "" {
+		return nil, nil
+	}
+	if c.tlsCert == "" || c.tlsKey == "" {
+		return nil, errors.New("--tls-cert and --tls-key belong together: give both, or none for clear text")
+	}
+	cert, err := tls.LoadX509KeyPair(c.tlsCert, c.tlsKey)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-cert %s --tls-key %s: %w", c.tlsCert, c.tlsKey, err)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}, nil
 }
 
 // upstreamTLS returns how nodes are called over TLS.

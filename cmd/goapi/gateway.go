@@ -135,8 +135,11 @@ func nodesOf(pools *upstream.Pools) func(string) *upstream.Set {
 // listen opens the two listeners before anything else: a port that is taken is
 // the commonest mistake.
 func (g *gateway) listen(ctx context.Context) error {
-	var err error
-	g.public, err = server.Listen(ctx, g.cfg.address, &server.Options{Drain: g.cfg.drain, Logger: g.log})
+	tlsConf, err := g.cfg.publicTLS()
+	if err != nil {
+		return err
+	}
+	g.public, err = server.Listen(ctx, g.cfg.address, &server.Options{TLS: tlsConf, Drain: g.cfg.drain, Logger: g.log})
 	if err != nil {
 		return listening("address", g.cfg.address, err)
 	}
