@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/router"
 	"github.com/goapi-dev/goapi/service"
 )
 
@@ -54,6 +55,9 @@ or when the command ends. It exits with the command's status.`,
 				return err
 			}
 			log := slog.New(slog.NewTextHandler(w.err, nil))
+			for _, report := range router.Check(s, nil) {
+				log.Warn("a gateway will not serve all of this: " + report.String())
+			}
 			a := announcement{service: s, ttl: r.ttl, linger: r.linger, writer: c, log: log}
 			if len(args) == 0 {
 				return a.run(cmd.Context())
