@@ -213,7 +213,7 @@ func (s *microStream) next() ([]byte, error) {
 	if _, err := s.in.Peek(1); err != nil {
 		return nil, s.inlet.silence(err)
 	}
-	res, err := http.ReadResponse(s.in, nil)
+	res, err := http.ReadResponse(s.in, nil) //nolint:bodyclose // it is read to its end, or the connection is closed
 	if err != nil {
 		return nil, err
 	}

@@ -77,8 +77,7 @@ func readStream(t *testing.T, answer []byte, oneByOne bool) heard {
 			if _, again := s.Recv(); !errors.Is(again, err) {
 				t.Errorf("Recv error = %v, then %v", err, again)
 			}
-			var known *goapi.Error
-			if errors.As(err, &known) {
+			if known, ok := errors.AsType[*goapi.Error](err); ok {
 				h.Code = known.Code
 			}
 			h.End = errors.Is(err, io.EOF)

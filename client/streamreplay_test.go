@@ -84,8 +84,7 @@ func compareEnd(t *testing.T, s client.Stream, want error) {
 		want = io.EOF
 	}
 	msg, err := s.Recv()
-	var known *goapi.Error
-	if errors.As(want, &known) {
+	if _, known := errors.AsType[*goapi.Error](want); known {
 		if diff := cmp.Diff(want, err); diff != "" {
 			t.Errorf("Recv error (-want +got):\n%s", diff)
 		}

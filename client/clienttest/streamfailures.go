@@ -34,10 +34,18 @@ func reluctant() (s StreamService, letRead func(), read chan int) {
 		for n := 0; ; n++ {
 			if _, err := s.Recv(); err != nil {
 				read <- n
-				return nil
+				return unlessEnd(err)
 			}
 		}
 	}, letRead, read
+}
+
+// unlessEnd returns an error that is not the end.
+func unlessEnd(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
 }
 
 // flood sends chunks until an error, and counts them.
@@ -82,10 +90,10 @@ func streamSendBlocks(e *env) error {
 	}
 	letRead()
 	if err := awaitError("Send after the service reads again", done); err != nil {
-		return fmt.Errorf("Send error = %w", err)
+		return fmt.Errorf("stream.Send error = %w", err)
 	}
 	if err := s.CloseSend(); err != nil {
-		return fmt.Errorf("CloseSend error = %w", err)
+		return fmt.Errorf("stream.CloseSend error = %w", err)
 	}
 	if got := <-read; got != chunks {
 		return fmt.Errorf("the service read %d messages, want all %d", got, chunks)
@@ -105,10 +113,10 @@ func streamCloseEndsSend(e *env) error {
 		return err
 	}
 	if err := s.Close(); err != nil {
-		return fmt.Errorf("Close error = %w", err)
+		return fmt.Errorf("stream.Close error = %w", err)
 	}
 	if err := awaitError("Send after Close", done); !errors.Is(err, client.ErrStreamOver) {
-		return fmt.Errorf("Send after Close error = %w, want %w", err, client.ErrStreamOver)
+		return fmt.Errorf("stream.Send after Close error = %w, want %w", err, client.ErrStreamOver)
 	}
 	return nil
 }
@@ -132,7 +140,7 @@ func streamServiceBlocks(e *env) error {
 	}
 	for range chunks {
 		if msg, err := s.Recv(); err != nil || len(msg) != chunkSize {
-			return fmt.Errorf("Recv = %d bytes, %w, want %d", len(msg), err, chunkSize)
+			return fmt.Errorf("stream.Recv = %d bytes, %w, want %d", len(msg), err, chunkSize)
 		}
 	}
 	return wantsEnd(s)
@@ -166,7 +174,7 @@ func (e *env) streamSent(ctx context.Context, opts *client.Options, n *registry.
 func streamCallsSent(e *env) error {
 	n := e.streams.ServeStream(e.TB, nil, func(context.Context, *Call, ServerStream) error { return nil })
 	if sent, err := e.streamSent(e.Context(), nil, n); !sent {
-		return fmt.Errorf("Stream error = %w, and Sent was not called", err)
+		return fmt.Errorf("opening a stream: error = %w, and Sent was not called", err)
 	}
 	return nil
 }
@@ -177,7 +185,7 @@ func streamDoneContextIsNotSent(e *env) error {
 	cancel()
 	sent, err := e.streamSent(ctx, nil, n)
 	if !errors.Is(err, context.Canceled) || sent {
-		return fmt.Errorf("Stream error = %w, sent = %t, want %w and nothing sent", err, sent, context.Canceled)
+		return fmt.Errorf("opening a stream: error = %w, sent = %t, want %w and nothing sent", err, sent, context.Canceled)
 	}
 	return nil
 }
@@ -209,7 +217,7 @@ func streamVerifiesTLS(e *env) error {
 // brokeOff returns nil if err says that a stream broke off.
 func brokeOff(err error) error {
 	if known := new(goapi.Error); err == nil || errors.As(err, &known) || errors.Is(err, io.EOF) {
-		return fmt.Errorf("Recv error = %w, want one that is not the service's, and no end", err)
+		return fmt.Errorf("stream.Recv error = %w, want one that is not the service's, and no end", err)
 	}
 	return nil
 }

@@ -8,8 +8,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -75,10 +73,10 @@ func streamsEcho(e *env) error {
 		}
 		for range 3 {
 			if err := s.Send(body); err != nil {
-				return fmt.Errorf("Send error = %w", err)
+				return fmt.Errorf("stream.Send error = %w", err)
 			}
 			if got, err := s.Recv(); err != nil || !bytes.Equal(got, body) {
-				return fmt.Errorf("Recv = %d bytes, %w, want the %d that were sent", len(got), err, len(body))
+				return fmt.Errorf("stream.Recv = %d bytes, %w, want the %d that were sent", len(got), err, len(body))
 			}
 		}
 	}
@@ -137,10 +135,10 @@ func streamsToService(e *env) error {
 		return err
 	}
 	if err := s.CloseSend(); err != nil {
-		return fmt.Errorf("CloseSend error = %w", err)
+		return fmt.Errorf("stream.CloseSend error = %w", err)
 	}
 	if err := s.Send([]byte("4")); !errors.Is(err, client.ErrStreamOver) {
-		return fmt.Errorf("Send after CloseSend error = %w, want %w", err, client.ErrStreamOver)
+		return fmt.Errorf("stream.Send after CloseSend error = %w, want %w", err, client.ErrStreamOver)
 	}
 	return errors.Join(wants(s, "[1,2,3]"), wantsEnd(s))
 }
@@ -185,7 +183,7 @@ func streamsBothWaysAtOnce(e *env) error {
 func countTo(n int, send func([]byte) error) error {
 	for i := range n {
 		if err := send(fmt.Appendf(nil, "%d", i)); err != nil {
-			return fmt.Errorf("Send of message %d error = %w", i, err)
+			return fmt.Errorf("stream.Send of message %d error = %w", i, err)
 		}
 	}
 	return nil
@@ -195,7 +193,7 @@ func countTo(n int, send func([]byte) error) error {
 func countFrom(n int, recv func() ([]byte, error)) error {
 	for i := range n {
 		if got, err := recv(); err != nil || string(got) != fmt.Sprint(i) {
-			return fmt.Errorf("Recv = %q, %w, want %d", got, err, i)
+			return fmt.Errorf("stream.Recv = %q, %w, want %d", got, err, i)
 		}
 	}
 	return nil
@@ -213,7 +211,7 @@ func streamsAreApart(e *env) error {
 		g.Go(func() error {
 			s, err := streamer.Stream(e.Context(), n, request())
 			if err != nil {
-				return fmt.Errorf("Stream error = %w", err)
+				return fmt.Errorf("opening a stream: error = %w", err)
 			}
 			defer s.Close()
 			for j := range messages {
@@ -275,7 +273,7 @@ func streamKeepsNothingOfMessage(e *env) error {
 			buf[j] = '0' + byte(i)
 		}
 		if err := s.Send(buf); err != nil {
-			return fmt.Errorf("Send error = %w", err)
+			return fmt.Errorf("stream.Send error = %w", err)
 		}
 		clear(buf)
 	}
@@ -319,7 +317,7 @@ func streamKeepsServiceError(e *env) error {
 			_, err = s.Recv()
 			var got *goapi.Error
 			if !errors.As(err, &got) || got.Code != want.Code || got.ID != want.ID || got.Detail != want.Detail {
-				return fmt.Errorf("Recv error = %w, want %w", err, want)
+				return fmt.Errorf("stream.Recv error = %w, want %w", err, want)
 			}
 		}
 	}
@@ -334,7 +332,7 @@ func streamPlainErrorIs500(e *env) error {
 	_, err = s.Recv()
 	var got *goapi.Error
 	if !errors.As(err, &got) || got.Code != http.StatusInternalServerError || got.Detail != "a plain error" || got.ID != service {
-		return fmt.Errorf("Recv error = %w, want 500 with the text and the service's name", err)
+		return fmt.Errorf("stream.Recv error = %w, want 500 with the text and the service's name", err)
 	}
 	return nil
 }
@@ -345,7 +343,7 @@ func streamUnknownMethodIs404(e *env) error {
 		return err
 	}
 	if _, err := s.Recv(); !isStatus(err, http.StatusNotFound) {
-		return fmt.Errorf("Recv error = %w, want 404", err)
+		return fmt.Errorf("stream.Recv error = %w, want 404", err)
 	}
 	return nil
 }
@@ -365,7 +363,7 @@ func streamBoundsMessage(e *env) error {
 			return err
 		}
 		if _, err := s.Recv(); !isStatus(err, http.StatusBadGateway) {
-			return fmt.Errorf("Recv of %d bytes error = %w, want 502", limit+over, err)
+			return fmt.Errorf("stream.Recv of %d bytes error = %w, want 502", limit+over, err)
 		}
 	}
 	return nil
@@ -386,7 +384,7 @@ func streamSendIsOver(e *env) error {
 		}
 	}
 	if !errors.Is(err, client.ErrStreamOver) {
-		return fmt.Errorf("Send after the end error = %w, want %w", err, client.ErrStreamOver)
+		return fmt.Errorf("stream.Send after the end error = %w, want %w", err, client.ErrStreamOver)
 	}
 	return nil
 }
@@ -398,7 +396,7 @@ func streamCloseSendTwice(e *env) error {
 	}
 	for range 2 {
 		if err := s.CloseSend(); err != nil {
-			return fmt.Errorf("CloseSend error = %w", err)
+			return fmt.Errorf("stream.CloseSend error = %w", err)
 		}
 	}
 	return wantsEnd(s)
@@ -413,130 +411,4 @@ func streamOverTLS(e *env) error {
 		return err
 	}
 	return errors.Join(sendAll(s, john), wants(s, john))
-}
-
-func streamDeadlineTravels(e *env) error {
-	const timeout = time.Minute
-	left := make(chan time.Duration, 1)
-	n := e.streams.ServeStream(e.TB, nil, func(ctx context.Context, _ *Call, _ ServerStream) error {
-		deadline, _ := ctx.Deadline()
-		left <- time.Until(deadline)
-		return nil
-	})
-	ctx, cancel := context.WithTimeout(e.Context(), timeout)
-	defer cancel()
-	s, err := e.open(ctx, nil, n)
-	if err != nil {
-		return err
-	}
-	if err := wantsEnd(s); err != nil {
-		return err
-	}
-	if got := <-left; got <= timeout/2 || got > timeout+time.Second {
-		return fmt.Errorf("the service has %v left, want about %v", got, timeout)
-	}
-	return nil
-}
-
-// waiting serves until its caller goes away, and tells of both.
-func waiting() (s StreamService, arrived, gone chan struct{}) {
-	arrived, arrive := once()
-	gone, leave := once()
-	return func(ctx context.Context, _ *Call, s ServerStream) error {
-		arrive()
-		defer leave()
-		_, err := s.Recv()
-		<-ctx.Done()
-		return errors.Join(err, ctx.Err())
-	}, arrived, gone
-}
-
-func streamDeadlineIs504(e *env) error {
-	service, _, _ := waiting()
-	n := e.streams.ServeStream(e.TB, nil, service)
-	ctx, cancel := context.WithTimeout(e.Context(), soon)
-	defer cancel()
-	s, err := e.open(ctx, nil, n)
-	if err == nil {
-		_, err = s.Recv()
-	}
-	if !isStatus(err, http.StatusGatewayTimeout) {
-		return fmt.Errorf("Recv error = %w, want 504", err)
-	}
-	return nil
-}
-
-// Timeout is for calls, and for the opening of streams.
-func streamOutlivesTimeout(e *env) error {
-	n := e.streams.ServeStream(e.TB, nil, func(_ context.Context, _ *Call, s ServerStream) error {
-		time.Sleep(2 * soon) // the real clock is what counts
-		return s.Send([]byte("1"))
-	})
-	s, err := e.open(e.Context(), &client.Options{Timeout: soon}, n)
-	if err != nil {
-		return err
-	}
-	return errors.Join(wants(s, "1"), wantsEnd(s))
-}
-
-func streamCancelReachesService(e *env) error {
-	service, arrived, gone := waiting()
-	n := e.streams.ServeStream(e.TB, nil, service)
-	ctx, cancel := context.WithCancel(e.Context())
-	defer cancel()
-	s, err := e.open(ctx, nil, n)
-	if err != nil {
-		return err
-	}
-	if err := await("the stream arrives", arrived); err != nil {
-		return err
-	}
-	cancel()
-	_, err = s.Recv()
-	if known := new(goapi.Error); !errors.Is(err, context.Canceled) || errors.As(err, &known) {
-		return fmt.Errorf("Recv error = %w, want %w", err, context.Canceled)
-	}
-	return await("the service learns that its caller is gone", gone)
-}
-
-func streamCloseReachesService(e *env) error {
-	service, arrived, gone := waiting()
-	s, err := e.serveAndOpen(nil, service)
-	if err != nil {
-		return err
-	}
-	if err := await("the stream arrives", arrived); err != nil {
-		return err
-	}
-	for range 2 {
-		if err := s.Close(); err != nil {
-			return fmt.Errorf("Close error = %w", err)
-		}
-	}
-	return await("the service learns that its caller is gone", gone)
-}
-
-func streamCloseEndsRecv(e *env) error {
-	service, arrived, _ := waiting()
-	s, err := e.serveAndOpen(nil, service)
-	if err != nil {
-		return err
-	}
-	done := make(chan error, 1)
-	go func() { // ends with Close
-		_, err := s.Recv()
-		done <- err
-	}()
-	if err := await("the stream arrives", arrived); err != nil {
-		return err
-	}
-	var closers sync.WaitGroup
-	for range 4 {
-		closers.Go(func() { _ = s.Close() }) // says nothing
-	}
-	closers.Wait()
-	if err := awaitError("Recv after Close", done); !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("Recv after Close error = %w, want %w", err, context.Canceled)
-	}
-	return nil
 }

@@ -55,7 +55,7 @@ func (e *env) openAs(ctx context.Context, opts *client.Options, n *registry.Node
 	}
 	s, err := streamer.Stream(ctx, n, req)
 	if err != nil {
-		return nil, fmt.Errorf("Stream error = %w", err)
+		return nil, fmt.Errorf("opening a stream: error = %w", err)
 	}
 	e.Cleanup(func() { _ = s.Close() }) // says nothing
 	return s, nil
@@ -73,7 +73,7 @@ func (e *env) serveAndOpen(opts *client.Options, s StreamService) (client.Stream
 func sendAll(s client.Stream, messages ...string) error {
 	for _, m := range messages {
 		if err := s.Send([]byte(m)); err != nil {
-			return fmt.Errorf("Send of %q error = %w", m, err)
+			return fmt.Errorf("stream.Send of %q error = %w", m, err)
 		}
 	}
 	return nil
@@ -83,7 +83,7 @@ func sendAll(s client.Stream, messages ...string) error {
 func wants(s client.Stream, messages ...string) error {
 	for _, want := range messages {
 		if got, err := s.Recv(); err != nil || string(got) != want {
-			return fmt.Errorf("Recv = %q, %w, want %q", got, err, want)
+			return fmt.Errorf("stream.Recv = %q, %w, want %q", got, err, want)
 		}
 	}
 	return nil
@@ -93,7 +93,7 @@ func wants(s client.Stream, messages ...string) error {
 func wantsEnd(s client.Stream) error {
 	for range 2 {
 		if got, err := s.Recv(); !errors.Is(err, io.EOF) {
-			return fmt.Errorf("Recv = %q, %w, want %w", got, err, io.EOF)
+			return fmt.Errorf("stream.Recv = %q, %w, want %w", got, err, io.EOF)
 		}
 	}
 	return nil
