@@ -24,6 +24,7 @@ const readyWithin = 20 * time.Second
 // how they are started and ended.
 type lab struct {
 	dir       string
+	env       []string // of the processes, beside what this one has
 	processes []*process
 }
 
@@ -76,6 +77,7 @@ func (l *lab) start(ctx context.Context, name string, core int, program string, 
 		return nil, err
 	}
 	cmd.Dir, cmd.Stdout, cmd.Stderr = l.dir, log, log
+	cmd.Env = append(os.Environ(), l.env...)
 	if err := cmd.Start(); err != nil {
 		cancel()
 		return nil, fmt.Errorf("start %s: %w", name, err)

@@ -1,9 +1,11 @@
-// Command bench measures the gateway: beside other proxies, and how soon it
-// serves what was announced. README.md says how to read what it prints.
+// Command bench measures the gateway: beside other proxies, how soon it serves
+// what was announced, and what streams cost. README.md says how to read what it prints.
 //
 //	go run ./bench proxy      CPU per request, beside nginx, haproxy and httputil.ReverseProxy
 //	go run ./bench register   from a registration to the first request that is routed
-//	go run ./bench all        both
+//	go run ./bench websockets what open WebSockets cost, and that they outlast changes
+//	go run ./bench sse        from a service's write of an event to the client's read
+//	go run ./bench all        one after the other
 //
 // It speaks to loopback only, and takes with it what it started, also when it
 // is interrupted.
@@ -30,7 +32,14 @@ func main() {
 	}
 }
 
-const usage = `usage: bench proxy|register|all [flags]; bench all -h lists the flags`
+const usage = `usage: bench proxy|register|websockets|sse|all [flags]; bench all -h lists the flags`
+
+// A measurement is a subcommand.
+type measurement interface {
+	flags(f *flag.FlagSet)
+	// run measures, and writes a table to out.
+	run(ctx context.Context, out io.Writer) error
+}
 
 // run runs one subcommand and writes its table to out.
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -40,21 +49,25 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if args[0] == bareCommand {
 		return serveBare(ctx, args[1:])
 	}
-	var (
-		p proxyBench
-		r registerBench
-	)
 	flags := flag.NewFlagSet("bench "+args[0], flag.ContinueOnError)
 	flags.SetOutput(out)
-	switch args[0] {
-	case "proxy":
-		p.flags(flags)
-	case "register":
-		r.flags(flags)
-	case "all":
-		p.flags(flags)
-		r.flags(flags)
-	default:
+	var chosen []measurement
+	for _, m := range []struct {
+		measurement
+
+		name string
+	}{
+		{new(proxyBench), "proxy"},
+		{new(registerBench), "register"},
+		{new(websocketBench), "websockets"},
+		{new(sseBench), "sse"},
+	} {
+		if args[0] == m.name || args[0] == "all" {
+			m.flags(flags)
+			chosen = append(chosen, m)
+		}
+	}
+	if chosen == nil {
 		return errors.New(usage)
 	}
 	switch err := flags.Parse(args[1:]); {
@@ -65,13 +78,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	case flags.NArg() > 0:
 		return fmt.Errorf("unknown argument %q; %s", flags.Arg(0), usage)
 	}
-	if args[0] != "register" {
-		if err := p.run(ctx, out); err != nil {
+	for _, m := range chosen {
+		if err := m.run(ctx, out); err != nil {
 			return err
 		}
-	}
-	if args[0] != "proxy" {
-		return r.run(ctx, out)
 	}
 	return nil
 }

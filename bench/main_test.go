@@ -18,6 +18,9 @@ func TestRunRefuses(t *testing.T) {
 		{"an unknown flag", []string{"register", "-rounds", "1"}, "not defined: -rounds"},
 		{"no rounds", []string{"proxy", "-rounds", "0"}, "-rounds"},
 		{"a short turn", []string{"proxy", "-duration", "1ms"}, "-duration"},
+		{"no WebSockets", []string{"websockets", "-n", "0"}, "-n"},
+		{"more WebSockets than files", []string{"websockets", "-n", "1000000000"}, "open files"},
+		{"no events", []string{"sse", "-events", "0"}, "-events"},
 		{"no changes", []string{"register", "-changes", "0"}, "-changes"},
 	}
 	for _, tt := range tests {
@@ -35,7 +38,7 @@ func TestRunHelps(t *testing.T) {
 	if err := run(t.Context(), []string{"all", "-h"}, &out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"-rounds", "-registry"} {
+	for _, want := range []string{"-rounds", "-registry", "-n int", "-every"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("bench all -h = %q, want %s in it", out.String(), want)
 		}

@@ -18,6 +18,7 @@ import (
 const (
 	gatewayCore = 0
 	loadCore    = 1 // and the origin
+	anyCore     = -1
 )
 
 // A peer is a gateway that is measured, as one process with one worker.
@@ -166,7 +167,7 @@ func startGoapi(ctx context.Context, l *lab, address, origin string) (*process, 
 	if err != nil {
 		return nil, err
 	}
-	return g.process, g.register(ctx, newService("origin", origin, "/**"))
+	return g.process, g.register(ctx, newService("origin", origin, "http", "/**"))
 }
 
 // A gateway is a running goapi and its admin API.
@@ -199,9 +200,9 @@ func runGoapi(ctx context.Context, l *lab, core int, address string, flags ...st
 	return g, p.await(ctx, g.admin+"/readyz")
 }
 
-// newService describes a service of one node that serves a path by plain HTTP.
-func newService(name, address, path string) *registry.Service {
-	e := &goapi.Endpoint{Name: "All", Handler: "http", Path: []string{path}}
+// newService describes a service of one node, with one path.
+func newService(name, address, handler, path string) *registry.Service {
+	e := &goapi.Endpoint{Name: "All", Handler: handler, Path: []string{path}}
 	return &registry.Service{
 		Name:      name,
 		Version:   "1",

@@ -40,7 +40,6 @@ func (b *registerBench) run(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	const anyCore = -1
 	g, err := runGoapi(ctx, l, anyCore, address, "--registry", b.registry)
 	if err != nil {
 		return err
@@ -90,7 +89,7 @@ type changes struct {
 func (m *changes) fill(ctx context.Context, services int) error {
 	for i := range services {
 		path := "/stays/" + strconv.Itoa(i)
-		if err := m.gateway.register(ctx, newService("stays-"+strconv.Itoa(i), m.node, path)); err != nil {
+		if err := m.gateway.register(ctx, newService("stays-"+strconv.Itoa(i), m.node, "http", path)); err != nil {
 			return err
 		}
 		if i == services-1 {
@@ -104,7 +103,7 @@ func (m *changes) fill(ctx context.Context, services int) error {
 // is not. Both are timed from before the call of the admin API.
 func (m *changes) comeAndGo(ctx context.Context, i int) error {
 	path := "/goes/" + strconv.Itoa(i)
-	s := newService("goes-"+strconv.Itoa(i), m.node, path)
+	s := newService("goes-"+strconv.Itoa(i), m.node, "http", path)
 	took, err := m.timed(ctx, m.gateway.register, s, path, http.StatusOK)
 	if err != nil {
 		return err
