@@ -128,11 +128,11 @@ func FuzzOrigins(f *testing.F) {
 			return s
 		}
 		want, wanted, _ := strings.Cut(pattern, "://")
-		below, any := strings.CutPrefix(wanted, "*")
+		below, wild := strings.CutPrefix(wanted, "*")
 		switch {
 		case bare(name) == bare(strings.ToLower(host)):
 		case scheme == want && bare(name) == bare(wanted):
-		case scheme == want && any && strings.HasSuffix(bare(name), bare(below)):
+		case scheme == want && wild && strings.HasSuffix(bare(name), bare(below)):
 		default:
 			t.Errorf("origin %q is allowed by %q for host %q", from, pattern, host)
 		}

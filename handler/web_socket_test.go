@@ -40,9 +40,9 @@ func TestWebSocketMessages(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			gw := serveWeb(t, nil, socketService(t, &websocket.AcceptOptions{CompressionMode: tt.mode}, echoMessages))
 			c, resp := dialSocket(t, gw, &websocket.DialOptions{CompressionMode: tt.mode})
-			compressed := resp.Header.Get("Sec-Websocket-Extensions") != ""
+			compressed := resp.Header.Get("Sec-WebSocket-Extensions") != ""
 			if want := tt.mode != websocket.CompressionDisabled; compressed != want {
-				t.Errorf("extensions = %q, want some: %t", resp.Header.Get("Sec-Websocket-Extensions"), want)
+				t.Errorf("extensions = %q, want some: %t", resp.Header.Get("Sec-WebSocket-Extensions"), want)
 			}
 			message := bytes.Repeat([]byte("a"), tt.size)
 			if tt.kind == websocket.MessageBinary {

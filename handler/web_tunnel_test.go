@@ -147,7 +147,7 @@ func TestWebBackPressure(t *testing.T) {
 func TestWebGarbage(t *testing.T) {
 	garbage := make([]byte, 1<<20)
 	for i := range garbage {
-		garbage[i] = byte(rand.Uint32()) //nolint:gosec // no secret
+		garbage[i] = byte(rand.Uint32())
 	}
 	service := switching(t, "", func(c net.Conn, r *bufio.Reader) { _, _ = io.Copy(c, r) })
 	c, r := open(t, serveWeb(t, nil, service))
