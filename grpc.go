@@ -37,7 +37,8 @@ func grpcCode(status int) int {
 		return grpcUnauthenticated
 	case http.StatusForbidden:
 		return grpcPermissionDenied
-	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusUnsupportedMediaType,
+		http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
 		return grpcUnimplemented
 	case http.StatusConflict:
 		return grpcAborted
@@ -73,15 +74,16 @@ func grpcMessage(text string) string {
 // writeGRPC answers a request of gRPC, or of gRPC-Web, with an error. It says
 // whether r is one: gRPC is not spoken over HTTP/1.1.
 func writeGRPC(w http.ResponseWriter, r *http.Request, e *Error) bool {
-	kind, ok := strings.CutPrefix(r.Header.Get("Content-Type"), "application/grpc")
+	contentType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	kind, ok := strings.CutPrefix(contentType, "application/grpc")
 	web := strings.HasPrefix(kind, "-web")
 	if !ok || !web && r.ProtoMajor < 2 {
 		return false
 	}
 	code, message := GRPCStatus(e)
 	h := w.Header()
+	h.Set("Content-Type", contentType) // whoever asked in it understands it
 	if !web {
-		h.Set("Content-Type", "application/grpc")
 		h.Set("Grpc-Status", code)
 		h.Set("Grpc-Message", message)
 		w.WriteHeader(http.StatusOK)
@@ -91,9 +93,7 @@ func writeGRPC(w http.ResponseWriter, r *http.Request, e *Error) bool {
 	fields := "grpc-status: " + code + "\r\ngrpc-message: " + message + "\r\n"
 	body := binary.BigEndian.AppendUint32([]byte{0x80}, uint32(len(fields))) //nolint:gosec // a line
 	body = append(body, fields...)
-	h.Set("Content-Type", "application/grpc-web")
 	if strings.HasPrefix(kind, "-web-text") {
-		h.Set("Content-Type", "application/grpc-web-text")
 		body = base64.StdEncoding.AppendEncode(nil, body)
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))

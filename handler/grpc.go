@@ -139,7 +139,8 @@ func grpcTransport(o *GRPCOptions) *http.Transport {
 	}
 }
 
-// relay serves a request.
+// relay serves a request. It answers errors itself: the client has its answer
+// before the rest of its body is waited for.
 func (g *grpcRelay) relay(w http.ResponseWriter, r *http.Request) error {
 	ex := goapi.ExchangeFrom(r.Context())
 	if ex == nil || ex.Route == nil {
@@ -165,10 +166,17 @@ func (g *grpcRelay) relay(w http.ResponseWriter, r *http.Request) error {
 	// The client may be silent for as long as the service speaks.
 	_ = s.rc.SetReadDeadline(time.Time{}) // a writer that has none bounds its client itself
 	s.body = newGRPCBody(r, s.rc, kind, &s.progress)
-	defer s.body.release(w)
-	if err = s.do(ctx); err == nil || !s.begun {
-		return err
+	defer s.body.release()
+	err = s.do(ctx)
+	switch {
+	case err == nil:
+	case s.begun:
+		ex.Err = err
+		s.breakOff(err)
+	default:
+		s.leaveBody()
+		goapi.WriteError(w, r, err)
 	}
-	ex.Err = err
-	return s.breakOff(err)
+	s.hurry()
+	return nil
 }

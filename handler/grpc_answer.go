@@ -17,6 +17,8 @@ import (
 const (
 	headerStatus  = "Grpc-Status"
 	headerMessage = "Grpc-Message"
+
+	statusUnavailable = "14"
 )
 
 // errIdle ends a stream on which nothing is sent.
@@ -29,7 +31,7 @@ func (s *grpcStream) answer(ctx context.Context, cancel context.CancelCauseFunc,
 		return err
 	}
 	h := s.w.Header()
-	trailersOnly := resp.Body == http.NoBody
+	trailersOnly := isTrailersOnly(resp)
 	fields := resp.Header
 	if trailersOnly && s.dialect != dialectGRPC {
 		fields = http.Header{} // they are the trailer
@@ -40,17 +42,25 @@ func (s *grpcStream) answer(ctx context.Context, cancel context.CancelCauseFunc,
 		}
 		return s.badAnswer(fmt.Sprintf("header %.40q is malformed", bad))
 	}
-	try.Answered()
+	if resp.Header.Get(headerStatus) == statusUnavailable {
+		try.Failed()
+	} else {
+		try.Answered()
+	}
+	if err := ctx.Err(); err != nil { // given up this instant
+		clear(h)
+		return err
+	}
 	s.ex.Upstream = time.Since(s.start)
 	s.begun = true
 	h["Content-Length"] = nil // what the service says is of another body; the server would say 0
 	h["Content-Type"] = []string{s.dialect.toClient(resp.Header.Get("Content-Type"))}
-	if s.r.ProtoMajor == 1 && !s.body.ended() {
-		// The rest of the body may never be read; see forwarding.answer.
-		h["Connection"] = []string{"close"}
-	}
+	s.leaveBody()
 	s.w.WriteHeader(http.StatusOK)
-	if trailersOnly {
+	switch {
+	case trailersOnly && s.dialect == dialectGRPC:
+		return nil // they went with the headers
+	case trailersOnly:
 		return s.end(resp.Header)
 	}
 	g := newStreamGuard(ctx, cancel, s)
@@ -66,21 +76,23 @@ func (s *grpcStream) answer(ctx context.Context, cancel context.CancelCauseFunc,
 func (s *grpcStream) check(resp *http.Response) error {
 	switch {
 	case resp.StatusCode == http.StatusOK && isGRPCType(resp.Header.Get("Content-Type")):
-		if resp.Body == http.NoBody && resp.Header[headerStatus] == nil {
-			return s.badAnswer("it has no status")
-		}
 		return nil
-	case resp.Header[headerStatus] != nil && resp.Body == http.NoBody:
+	case isTrailersOnly(resp):
 		return nil
 	}
 	what := fmt.Sprintf("service %s answered %d, which is no answer of gRPC", s.ex.Route.Service, resp.StatusCode)
 	switch resp.StatusCode { // as gRPC reads it
 	case http.StatusBadRequest:
 		return goapi.NewError(http.StatusInternalServerError, what, nil)
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusServiceUnavailable:
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusUnsupportedMediaType, http.StatusServiceUnavailable:
 		return goapi.NewError(resp.StatusCode, what, nil)
 	}
 	return goapi.NewError(http.StatusBadGateway, what, nil)
+}
+
+// isTrailersOnly says that an answer is nothing but a status.
+func isTrailersOnly(resp *http.Response) bool {
+	return resp.ContentLength == 0 && resp.Header[headerStatus] != nil
 }
 
 // badAnswer is the error for an answer that cannot be passed on.
@@ -150,9 +162,6 @@ func (s *grpcStream) end(trailer http.Header) error {
 	if s.dialect != dialectGRPC {
 		return s.endWeb(trailer)
 	}
-	if s.w.Header()[headerStatus] != nil {
-		return nil // with the headers
-	}
 	h := s.w.Header()
 	for name, values := range trailer {
 		if !forOneHop(name) {
@@ -163,11 +172,24 @@ func (s *grpcStream) end(trailer http.Header) error {
 }
 
 // breakOff ends an answer that has begun with the status of err.
-func (s *grpcStream) breakOff(err error) error {
+func (s *grpcStream) breakOff(err error) {
 	code, message := goapi.GRPCStatus(err)
-	trailer := http.Header{headerStatus: {code}, headerMessage: {message}}
-	delete(s.w.Header(), headerStatus)
-	return s.end(trailer)
+	_ = s.end(http.Header{headerStatus: {code}, headerMessage: {message}}) // fails for a client that is gone
+}
+
+// leaveBody lets an answer begin before the client has sent all: over HTTP/1.1
+// the server would read on first, and the connection cannot be used again.
+func (s *grpcStream) leaveBody() {
+	if s.r.ProtoMajor == 1 && !s.body.ended() {
+		s.w.Header()["Connection"] = []string{"close"}
+	}
+}
+
+// hurry sends the answer now to a client that release waits for.
+func (s *grpcStream) hurry() {
+	if s.r.ProtoMajor == 1 && !s.body.ended() {
+		_ = s.rc.Flush() // fails for a client that is gone
+	}
 }
 
 // progress is when something was last sent, in Unix nanoseconds.

@@ -66,7 +66,9 @@ func (b *grpcBody) pump() {
 		n, err := b.src.Read(space)
 		b.progress.made()
 		b.mu.Lock()
-		b.buf = b.buf[:len(b.buf)+n]
+		if !b.over {
+			b.buf = b.buf[:len(b.buf)+n]
+		}
 		b.end = err
 		if b.try != nil {
 			b.try.Progress()
@@ -86,7 +88,7 @@ func (b *grpcBody) space() []byte {
 	defer b.mu.Unlock()
 	for {
 		if b.over {
-			return nil
+			return b.waste()
 		}
 		if ahead := b.base + int64(len(b.buf)) - b.taken; ahead < maxAhead {
 			break
@@ -104,6 +106,14 @@ func (b *grpcBody) space() []byte {
 		b.buf = grown
 	}
 	return b.buf[len(b.buf):min(cap(b.buf), len(b.buf)+maxAhead)]
+}
+
+// waste returns where to read to what nobody wants; see release.
+func (b *grpcBody) waste() []byte {
+	if b.client.ProtoMajor > 1 {
+		return nil
+	}
+	return make([]byte, firstChunk)
 }
 
 // open returns the body from its start, for an attempt. It is nil when the start
@@ -160,21 +170,23 @@ func (b *grpcBody) failure() error {
 }
 
 // release ends the use of the client's body before its handler returns: nothing
-// reads it afterwards.
-func (b *grpcBody) release(w http.ResponseWriter) {
+// reads it afterwards. A client of HTTP/1.1 that is still sending has a moment to
+// end: it would lose the answer if its connection were closed before.
+func (b *grpcBody) release() {
 	if b == nil {
 		return
 	}
 	b.mu.Lock()
 	b.over = true
 	b.moved.Broadcast()
-	ended := b.end == io.EOF
+	ended := b.end != nil
 	b.mu.Unlock()
 	if !ended {
+		patience := time.Unix(1, 0)
 		if b.client.ProtoMajor == 1 {
-			w.Header().Set("Connection", "close") // a read that failed has ended the connection for its server
+			patience = time.Now().Add(lateBody)
 		}
-		_ = b.rc.SetReadDeadline(time.Unix(1, 0)) // a writer that has none does not make its readers wait
+		_ = b.rc.SetReadDeadline(patience) // a writer that has none does not make its readers wait
 	}
 	<-b.done
 }

@@ -77,7 +77,7 @@ type grpcStream struct {
 // do relays the call to a node of the route.
 func (s *grpcStream) do(ctx context.Context) error {
 	rt := s.ex.Route
-	call := upstream.Call{Policy: s.policy(), Header: s.r.Header}
+	call := upstream.Call{Policy: s.policy(), Idempotent: idempotent(s.r), Header: s.r.Header}
 	for range maxUnfit {
 		err := rt.Upstream.Do(ctx, call, s.attempt)
 		switch {
