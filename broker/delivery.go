@@ -46,7 +46,8 @@ func NewDelivery(m Message, position string, attempt int, s Settler) *Delivery {
 
 // Ack says that the message was dealt with: it does not come again. What was
 // acknowledged before Close of the subscription is known to the broker when
-// Close returns; until then, a failure of either side may bring it again.
+// Close returns; until then a failure of either side, and a crash of the broker
+// for a moment after, may bring it again.
 func (d *Delivery) Ack(ctx context.Context) error {
 	return d.settle(func() error { return d.settler.Ack(ctx) })
 }

@@ -37,6 +37,9 @@ type Options struct {
 	// function that starts it again with what it kept. Default: it cannot go
 	// away.
 	Stop func(t testing.TB, b broker.Broker) (start func())
+	// Settle is how long after an Ack a crash may make the broker forget it.
+	// Default: not at all.
+	Settle time.Duration
 	// History is a number of small messages after which the first is gone.
 	// Default: no number that a test could publish.
 	History int

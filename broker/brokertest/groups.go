@@ -223,10 +223,10 @@ func concurrentUse(c *check) {
 	}
 }
 
-// pause lets a broker's clock go on.
-func (c *check) pause() {
+// pause lets time go by.
+func (c *check) pause(d time.Duration) {
 	select {
-	case <-time.After(c.opts.Quiet):
+	case <-time.After(d):
 	case <-c.Context().Done():
 	}
 }

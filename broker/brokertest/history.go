@@ -64,15 +64,15 @@ func historyStartsAfter(c *check) {
 func historyStartsSince(c *check) {
 	begun := time.Now().Add(-time.Hour)
 	c.publish("orders", "1")
-	c.pause()
+	c.pause(c.opts.Quiet)
 	between := time.Now()
-	c.pause()
+	c.pause(c.opts.Quiet)
 	c.publish("orders", "2", "3")
 	c.subscribe("orders", &broker.SubscribeOptions{Start: broker.Start{Since: begun}}).
 		wantNext("a start before all", "1", "2", "3")
 	c.subscribeTo(c.another, "orders", &broker.SubscribeOptions{Start: broker.Start{Since: between}}).
 		wantNext("a start in the middle", "2", "3")
-	c.pause()
+	c.pause(c.opts.Quiet)
 	late := c.subscribe("orders", &broker.SubscribeOptions{Start: broker.Start{Since: time.Now()}})
 	c.publish("orders", "4")
 	late.wantNext("a start with this moment", "4")

@@ -109,7 +109,7 @@ func (s *subscription) goOn(id string) {
 			if err := s.c.publishUntilTaken(s.topic, fmt.Sprintf("%s.%d", id, n)); err != nil {
 				s.c.Errorf("Publish() error = %v, want nil", err)
 			}
-			s.c.pause()
+			s.c.pause(s.c.opts.Quiet)
 		}
 	}()
 	d, err := s.Next(s.c.bound())
@@ -125,7 +125,7 @@ func (s *subscription) goOn(id string) {
 
 // subscriptionsResume restarts the system while nobody looks.
 func subscriptionsResume(c *check) {
-	c.each(broker.SubscribeOptions{InFlight: 4}, func(s *subscription) {
+	c.each(broker.SubscribeOptions{InFlight: 4, AckWait: 4 * c.opts.MinAckWait}, func(s *subscription) {
 		if !c.caps.History && !c.caps.LastingGroups {
 			return
 		}
@@ -143,7 +143,7 @@ func subscriptionsResume(c *check) {
 func restartKeepsMessages(c *check) {
 	var s *subscription
 	if c.caps.LastingGroups {
-		s = c.subscribe("orders", &broker.SubscribeOptions{Group: "workers"})
+		s = c.subscribe("orders", &broker.SubscribeOptions{Group: "workers", AckWait: 4 * c.opts.MinAckWait})
 	}
 	list := ids("m", 30)
 	for _, id := range list {
@@ -168,12 +168,13 @@ func restartKeepsMessages(c *check) {
 }
 
 func restartKeepsGroups(c *check) {
-	opts := &broker.SubscribeOptions{Group: "workers"}
+	opts := &broker.SubscribeOptions{Group: "workers", AckWait: 4 * c.opts.MinAckWait}
 	s := c.subscribe("orders", opts)
 	c.publish("orders", ids("m", 10)...)
 	s.wantNext("a group", ids("m", 5)...)
 	s.next()
 	s.close()
+	c.pause(c.opts.Settle)
 	c.stop()()
 	c.publishAgain("orders", "back")
 	s = c.subscribe("orders", opts)

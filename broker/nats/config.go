@@ -1,0 +1,138 @@
+package nats
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goapi-dev/goapi/broker"
+)
+
+// The parameters of URLs that are the broker's own.
+const (
+	paramStream    = "stream"
+	paramPrefix    = "prefix"
+	paramJetStream = "jetstream"
+	paramReplicas  = "replicas"
+	paramMaxAge    = "max_age"
+	paramMaxBytes  = "max_bytes"
+)
+
+var params = []string{paramStream, paramPrefix, paramJetStream, paramReplicas, paramMaxAge, paramMaxBytes} //nolint:gochecknoglobals // read-only
+
+// config is what a URL says of a broker.
+type config struct {
+	prefix    string // ends in a dot; "" for none
+	jetstream bool
+	stream    string
+	replicas  int
+	maxAge    time.Duration // 0 for no bound
+	maxBytes  int64         // 0 for no bound
+}
+
+// subject returns the subject of a topic. Since a topic has no wildcards and no
+// empty words, it is that topic's alone.
+func (c config) subject(topic string) string { return c.prefix + topic }
+
+// parse reads the parameters that are the broker's own. Whether others are
+// there is for the connection to say.
+func parse(u *url.URL) (config, error) {
+	query := u.Query()
+	c := config{prefix: "events.", jetstream: true, stream: "EVENTS", replicas: 1, maxAge: 7 * 24 * time.Hour, maxBytes: 1 << 30}
+	for _, p := range []struct {
+		name string
+		read func(value string) error
+	}{
+		{paramPrefix, c.readPrefix},
+		{paramJetStream, c.readJetStream},
+		{paramStream, c.readStream},
+		{paramReplicas, c.readReplicas},
+		{paramMaxAge, c.readMaxAge},
+		{paramMaxBytes, c.readMaxBytes},
+	} {
+		if !query.Has(p.name) {
+			continue
+		}
+		if err := p.read(query.Get(p.name)); err != nil {
+			return config{}, fmt.Errorf("%s %w", p.name, err)
+		}
+	}
+	if c.jetstream {
+		if c.prefix == "" {
+			return config{}, fmt.Errorf("%s is empty; only %s=false allows that", paramPrefix, paramJetStream)
+		}
+		return c, nil
+	}
+	for _, name := range []string{paramStream, paramReplicas, paramMaxAge, paramMaxBytes} {
+		if query.Has(name) {
+			return config{}, fmt.Errorf("%s means nothing with %s=false", name, paramJetStream)
+		}
+	}
+	return c, nil
+}
+
+func (c *config) readPrefix(value string) error {
+	value = strings.TrimSuffix(value, ".")
+	if value == "" {
+		c.prefix = ""
+		return nil
+	}
+	if err := broker.CheckTopic(value); err != nil {
+		return fmt.Errorf("%q begins no subject: %w", value, err)
+	}
+	if len(value) > 64 || value[0] == '_' {
+		return fmt.Errorf("%q begins with _ or has more than 64 bytes", value)
+	}
+	c.prefix = value + "."
+	return nil
+}
+
+func (c *config) readJetStream(value string) error {
+	on, err := strconv.ParseBool(value)
+	if err != nil {
+		return fmt.Errorf("%q is neither true nor false", value)
+	}
+	c.jetstream = on
+	return nil
+}
+
+func (c *config) readStream(value string) error {
+	plain := func(r rune) bool {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_'
+	}
+	if value == "" || len(value) > 128 || slices.ContainsFunc([]rune(value), func(r rune) bool { return !plain(r) }) {
+		return fmt.Errorf("%q is not made of letters, digits, - and _", value)
+	}
+	c.stream = value
+	return nil
+}
+
+func (c *config) readReplicas(value string) error {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 1 || n > 5 {
+		return fmt.Errorf("%q is not a number from 1 to 5", value)
+	}
+	c.replicas = n
+	return nil
+}
+
+func (c *config) readMaxAge(value string) error {
+	d, err := time.ParseDuration(value)
+	if err != nil || d < 0 || d > 0 && d < time.Second {
+		return fmt.Errorf("%q is not a duration like 168h, at least 1s, or 0 for no bound", value)
+	}
+	c.maxAge = d
+	return nil
+}
+
+func (c *config) readMaxBytes(value string) error {
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || n < 0 {
+		return fmt.Errorf("%q is not a number of bytes, or 0 for no bound", value)
+	}
+	c.maxBytes = n
+	return nil
+}

@@ -1,0 +1,95 @@
+package nats
+
+import (
+	"crypto/rand"
+	"strings"
+	"time"
+
+	natsgo "github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/goapi-dev/goapi/broker"
+)
+
+const (
+	// headerRoom is what the header of a message takes of the largest one, the
+	// message's own header aside.
+	headerRoom = 1024
+
+	headerID   = jetstream.MsgIDHeader
+	headerTime = "Goapi-Time"
+
+	// escape is before a name that means something to NATS, or to us, or begins
+	// with it.
+	escape = "!"
+)
+
+// reserved says whether a name in a header means something to NATS or to us.
+func reserved(name string) bool {
+	for _, prefix := range []string{"nats-", "goapi-"} {
+		if len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
+			return true
+		}
+	}
+	return strings.EqualFold(name, headerStatus) || strings.EqualFold(name, headerDescription)
+}
+
+// encode returns a message as NATS carries it, or broker.ErrMessage.
+func encode(subject, topic string, m *broker.Message) (*natsgo.Msg, error) {
+	if err := m.Check(); err != nil {
+		return nil, err
+	}
+	id, made := m.ID, m.Time
+	if id == "" {
+		id = rand.Text()
+	}
+	if made.IsZero() {
+		made = time.Now()
+	}
+	header := make(natsgo.Header, len(m.Header)+3)
+	for name, value := range m.Header {
+		if reserved(name) || strings.HasPrefix(name, escape) {
+			name = escape + name
+		}
+		header[name] = []string{value}
+	}
+	header[headerID] = []string{topic + " " + id} // a topic has no space
+	header[headerTime] = []string{made.UTC().Format(time.RFC3339Nano)}
+	return &natsgo.Msg{Subject: subject, Header: header, Data: m.Body}, nil
+}
+
+// decode returns what NATS carried. Of messages that others have published,
+// what breaks the rules is left out.
+func decode(topic string, m *natsgo.Msg, taken time.Time) broker.Message {
+	msg := broker.Message{Topic: topic, Body: m.Data, Time: taken}
+	for name, values := range m.Header {
+		if reserved(name) || len(values) == 0 {
+			continue
+		}
+		if msg.Header == nil {
+			msg.Header = make(map[string]string, len(m.Header))
+		}
+		msg.Header[strings.TrimPrefix(name, escape)] = values[0]
+	}
+	id := m.Header.Get(headerID)
+	msg.ID = strings.TrimPrefix(id, topic+" ")
+	if made, err := time.Parse(time.RFC3339Nano, m.Header.Get(headerTime)); err == nil {
+		msg.Time = made
+	}
+	if msg.Check() != nil {
+		leaveOut(&msg)
+	}
+	return msg
+}
+
+// leaveOut removes what keeps a message from being carried.
+func leaveOut(m *broker.Message) {
+	for name, value := range m.Header {
+		if one := (&broker.Message{Header: map[string]string{name: value}}); one.Check() != nil {
+			delete(m.Header, name)
+		}
+	}
+	if m.Check() != nil {
+		m.ID = ""
+	}
+}

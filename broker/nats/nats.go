@@ -1,0 +1,297 @@
+// Package nats carries messages over NATS: with JetStream, which stores them,
+// or without.
+//
+// With JetStream, all topics are subjects of one stream, the prefix before the
+// topic, and Publish returns once the stream has stored the message. A group is
+// a durable consumer; a subscription without one has a consumer for as long as
+// it is open. Positions are places in the stream. What is acknowledged outlives
+// the end of either side. The stream is made by whoever comes first; one that
+// is there already is used as it is, or refused with what is wrong with it.
+//
+// Without JetStream, messages go to who subscribes at the moment, at most once,
+// and there is no history.
+//
+// On the wire, body and header are the message's own. The ID travels in
+// Nats-Msg-Id with the topic before it, since a stream knows IDs whatever the
+// subject, and the time in Goapi-Time. A name in the header that means something
+// to NATS has "!" before it. So other programs publish to and receive from the
+// same subjects.
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"sync"
+	"time"
+
+	natsgo "github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/goapi-dev/goapi/broker"
+	"github.com/goapi-dev/goapi/nats"
+)
+
+// callTimeout bounds a call of the server.
+const callTimeout = 5 * time.Second
+
+// Options adjust a broker. A nil *Options means all defaults.
+type Options struct {
+	// Conns opens the connection; it is not closed by the broker. Default: one
+	// of the broker's own, which has no embedded server.
+	Conns *nats.Conns
+	// Logger gets what cannot be returned. Default: none.
+	Logger *slog.Logger
+}
+
+func (o *Options) orDefault() Options {
+	var d Options
+	if o != nil {
+		d = *o
+	}
+	if d.Logger == nil {
+		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	if d.Conns == nil {
+		d.Conns = &nats.Conns{Logger: d.Logger}
+	}
+	return d
+}
+
+// A Broker carries messages over one connection. It may be used concurrently.
+type Broker struct {
+	conn   *nats.Conn
+	js     jetstream.JetStream // nil without JetStream
+	config config
+	caps   broker.Capabilities
+	log    *slog.Logger
+
+	life context.Context // until Close
+	end  context.CancelFunc
+	done chan struct{} // closed when follow has ended
+
+	mu      sync.Mutex
+	contact context.Context        // until the connection is lost
+	subs    map[io.Closer]struct{} // that are open; nil once the broker is closed
+}
+
+var _ broker.Broker = (*Broker)(nil)
+
+// Open connects to the server of u and sees to the stream. The context bounds
+// the call; the caller closes the broker.
+//
+// URLs are those of [nats.Conns.Open], with parameters: prefix, which begins all
+// subjects (default events); jetstream (default true); and, with JetStream,
+// stream (default EVENTS), replicas, the number of servers of a cluster that
+// hold a copy (default 1), max_age (default 168h) and max_bytes (default
+// 1073741824), of which either may be 0 for no bound. The latter three are for a
+// stream that is made; one that is there keeps what it has.
+func Open(ctx context.Context, u *url.URL, opts *Options) (*Broker, error) {
+	o := opts.orDefault()
+	cfg, err := parse(u)
+	if err != nil {
+		return nil, fmt.Errorf("broker: %s: %w", nats.Redact(u), err)
+	}
+	conn, err := o.Conns.Open(ctx, u, params...)
+	if errors.Is(err, nats.ErrUnavailable) {
+		return nil, fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	b := &Broker{conn: conn, config: cfg, log: o.Logger, done: make(chan struct{}), subs: make(map[io.Closer]struct{})}
+	b.life, b.end = context.WithCancel(context.Background())
+	b.contact = b.life
+	go b.follow(conn.StatusChanged(natsgo.CONNECTED, natsgo.RECONNECTING, natsgo.CLOSED))
+	if err := b.prepare(ctx); err != nil {
+		_ = b.Close() // the error above says more
+		return nil, err
+	}
+	return b, nil
+}
+
+// prepare finds out what the broker can promise.
+func (b *Broker) prepare(ctx context.Context) error {
+	b.caps = broker.Capabilities{Ordered: true, Groups: true, MaxMessage: int(b.conn.MaxPayload()) - headerRoom}
+	if !b.config.jetstream {
+		return nil
+	}
+	js, err := jetstream.New(b.conn.Conn)
+	if err != nil {
+		return err
+	}
+	b.js = js
+	return b.call(ctx, func(ctx context.Context) error {
+		s, err := b.stream(ctx)
+		if err != nil {
+			return err
+		}
+		b.caps = capabilities(s.CachedInfo().Config, b.caps)
+		return nil
+	})
+}
+
+// Capabilities implements [broker.Broker].
+func (b *Broker) Capabilities() broker.Capabilities { return b.caps }
+
+// Publish implements [broker.Publisher].
+func (b *Broker) Publish(ctx context.Context, topic string, m *broker.Message) error {
+	if err := b.checkTopic(topic); err != nil {
+		return err
+	}
+	msg, err := encode(b.config.subject(topic), topic, m)
+	if err != nil {
+		return err
+	}
+	if size := m.Size(); size > b.caps.MaxMessage {
+		return tooLarge(size, topic, b.caps.MaxMessage)
+	}
+	return b.call(ctx, func(ctx context.Context) error {
+		var err error
+		if b.js == nil {
+			err = b.send(ctx, msg)
+		} else {
+			err = b.store(ctx, msg)
+		}
+		if isTooLarge(err) { // names in the header may take more than they count
+			return tooLarge(m.Size(), topic, b.caps.MaxMessage)
+		}
+		return err
+	})
+}
+
+func tooLarge(size int, topic string, limit int) error {
+	return fmt.Errorf("%w: %d bytes on topic %q; the NATS server takes %d", broker.ErrTooLarge, size, topic, limit)
+}
+
+// Subscribe implements [broker.Subscriber].
+func (b *Broker) Subscribe(ctx context.Context, topic string, opts *broker.SubscribeOptions) (broker.Subscription, error) {
+	if err := b.checkTopic(topic); err != nil {
+		return nil, err
+	}
+	o, err := opts.For(b.caps)
+	if err != nil {
+		return nil, err
+	}
+	if b.js == nil {
+		return b.subscribeCore(ctx, topic, o)
+	}
+	return b.subscribeStream(ctx, topic, o)
+}
+
+// checkTopic keeps topics from subjects that belong to NATS, which a topic can
+// only reach without a prefix.
+func (b *Broker) checkTopic(topic string) error {
+	if err := broker.CheckTopic(topic); err != nil {
+		return err
+	}
+	if b.config.prefix == "" && topic[0] == '_' {
+		return fmt.Errorf("%w: %q begins with _, which is for NATS itself where subjects have no prefix", broker.ErrTopic, topic)
+	}
+	return nil
+}
+
+// Close ends this use of the connection, and the subscriptions. Closing twice
+// is no error.
+func (b *Broker) Close() error {
+	b.mu.Lock()
+	subs := b.subs
+	b.subs = nil
+	b.mu.Unlock()
+	for s := range subs {
+		_ = s.Close() // never fails
+	}
+	b.end()
+	<-b.done
+	return b.conn.Close()
+}
+
+// add notes a subscription, which is closed with the broker.
+func (b *Broker) add(s io.Closer) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.subs == nil {
+		return broker.ErrClosed
+	}
+	b.subs[s] = struct{}{}
+	return nil
+}
+
+// remove is for a subscription that is closed.
+func (b *Broker) remove(s io.Closer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.subs, s)
+}
+
+// follow keeps what is known of the connection, until the broker is closed.
+func (b *Broker) follow(status chan natsgo.Status) {
+	defer close(b.done)
+	defer b.conn.RemoveStatusListener(status)
+	contact, lose := context.WithCancel(b.life)
+	b.setContact(contact)
+	for {
+		select {
+		case <-b.life.Done():
+			lose()
+			return
+		case s := <-status:
+			lose()
+			if s == natsgo.CONNECTED {
+				contact, lose = context.WithCancel(b.life)
+				b.setContact(contact)
+			}
+		}
+	}
+}
+
+func (b *Broker) setContact(contact context.Context) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.contact = contact
+}
+
+func (b *Broker) getContact() context.Context {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.contact
+}
+
+// usable returns why a call is not to be made, or nil.
+func (b *Broker) usable(ctx context.Context) error {
+	if b.life.Err() != nil {
+		return broker.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// call makes a call of the server, for as long as there is a connection and
+// callTimeout at most, and says what its error means.
+func (b *Broker) call(ctx context.Context, f func(context.Context) error) error {
+	if err := b.usable(ctx); err != nil {
+		return err
+	}
+	if !b.conn.IsConnected() {
+		return fmt.Errorf("%w: there is no connection to NATS", broker.ErrUnavailable)
+	}
+	bounded, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	contact := b.getContact()
+	defer context.AfterFunc(contact, cancel)()
+	err := f(bounded)
+	var wrong *settingsError
+	switch {
+	case err == nil, errors.As(err, &wrong), errors.Is(err, broker.ErrTooLarge), errors.Is(err, broker.ErrPosition), errors.Is(err, broker.ErrUnavailable):
+		return err
+	case b.life.Err() != nil:
+		return broker.ErrClosed
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case contact.Err() != nil:
+		return fmt.Errorf("%w: the connection to NATS was lost", broker.ErrUnavailable)
+	}
+	return fmt.Errorf("%w: NATS: %w", broker.ErrUnavailable, err)
+}

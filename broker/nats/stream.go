@@ -1,0 +1,168 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	natsgo "github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/goapi-dev/goapi/broker"
+)
+
+const (
+	// dedup is for how long a stream that is made knows IDs.
+	dedup = 2 * time.Minute
+
+	codeNoCluster       jetstream.ErrorCode = 10074 // replicas that it cannot have
+	codeMessageTooLarge jetstream.ErrorCode = 10054
+	codeNoStorage       jetstream.ErrorCode = 10047
+	codeOverlap         jetstream.ErrorCode = 10065
+)
+
+// streamConfig returns how the stream is made.
+func (c config) streamConfig() jetstream.StreamConfig {
+	s := jetstream.StreamConfig{
+		Name:              c.stream,
+		Description:       "messages of goapi",
+		Subjects:          []string{c.prefix + ">"},
+		Storage:           jetstream.FileStorage,
+		Retention:         jetstream.LimitsPolicy,
+		Discard:           jetstream.DiscardOld,
+		Replicas:          c.replicas,
+		MaxAge:            c.maxAge,
+		MaxBytes:          c.maxBytes,
+		MaxMsgs:           -1,
+		MaxMsgSize:        -1,
+		MaxMsgsPerSubject: -1,
+		MaxConsumers:      -1,
+		AllowDirect:       true,
+		Duplicates:        dedup,
+	}
+	if c.maxBytes == 0 {
+		s.MaxBytes = -1
+	}
+	if s.MaxAge > 0 {
+		s.Duplicates = min(dedup, s.MaxAge)
+	}
+	return s
+}
+
+// check returns what keeps a stream that is there from being used.
+func (c config) check(s jetstream.StreamConfig) error {
+	var wrong []string
+	add := func(bad bool, format string, v ...any) {
+		if bad {
+			wrong = append(wrong, fmt.Sprintf(format, v...))
+		}
+	}
+	all := c.prefix + ">"
+	add(!slices.ContainsFunc(s.Subjects, func(subject string) bool { return covers(subject, all) }),
+		"its subjects are %q, which does not cover %q", s.Subjects, all)
+	add(s.Retention != jetstream.LimitsPolicy, "its retention is %v, want limits: a message is there for all who want it", s.Retention)
+	add(s.NoAck, "it does not acknowledge what it stores")
+	add(s.Mirror != nil, "it is a mirror")
+	add(s.Sealed, "it is sealed")
+	add(s.SubjectTransform != nil, "it changes subjects")
+	if wrong == nil {
+		return nil
+	}
+	return &settingsError{stream: c.stream, wrong: strings.Join(wrong, ", ")}
+}
+
+// covers says whether a subject with wildcards takes in all that another does,
+// which ends in ">".
+func covers(subject, all string) bool {
+	have, want := strings.Split(subject, "."), strings.Split(all, ".")
+	for i, word := range have {
+		switch {
+		case word == ">":
+			return true
+		case i >= len(want) || want[i] == ">":
+			return false
+		case word != "*" && word != want[i]:
+			return false
+		}
+	}
+	return false
+}
+
+// capabilities returns what a stream promises.
+func capabilities(s jetstream.StreamConfig, c broker.Capabilities) broker.Capabilities {
+	c.Persistent = s.Storage == jetstream.FileStorage
+	c.Redelivery, c.LastingGroups, c.History = true, true, true
+	c.Dedup = s.Duplicates
+	if s.MaxMsgSize > 0 {
+		c.MaxMessage = min(c.MaxMessage, int(s.MaxMsgSize)-headerRoom)
+	}
+	return c
+}
+
+// A settingsError says why a stream cannot be used.
+type settingsError struct{ stream, wrong string }
+
+// Error implements error.
+func (e *settingsError) Error() string {
+	return fmt.Sprintf("broker: stream %q of NATS cannot be used: %s; change it, or the parameters of the URL: %s",
+		e.stream, e.wrong, strings.Join(params, ", "))
+}
+
+// stream returns the stream, and makes it if it is absent. Several may do so at
+// once.
+func (b *Broker) stream(ctx context.Context) (jetstream.Stream, error) {
+	s, err := b.js.Stream(ctx, b.config.stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		s, err = b.js.CreateStream(ctx, b.config.streamConfig())
+	}
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // somebody was faster
+		s, err = b.js.Stream(ctx, b.config.stream)
+	}
+	if err != nil {
+		return nil, b.config.explain(err)
+	}
+	return s, b.config.check(s.CachedInfo().Config)
+}
+
+// explain says what the server's refusal of a stream means to an operator.
+func (c config) explain(err error) error {
+	var api *jetstream.APIError
+	if !errors.As(err, &api) {
+		return err
+	}
+	switch api.ErrorCode {
+	case codeNoCluster:
+		return &settingsError{c.stream, fmt.Sprintf("a server without a cluster cannot hold %d replicas", c.replicas)}
+	case codeNoStorage:
+		return &settingsError{c.stream, fmt.Sprintf("the server has no room for %s=%d", paramMaxBytes, c.maxBytes)}
+	case codeOverlap:
+		return &settingsError{c.stream, fmt.Sprintf("another stream has subjects under %q", c.prefix)}
+	case jetstream.JSErrCodeJetStreamNotEnabled, jetstream.JSErrCodeJetStreamNotEnabledForAccount:
+		return &settingsError{c.stream, fmt.Sprintf("the server has no JetStream; enable it there, or say %s=false", paramJetStream)}
+	}
+	return err
+}
+
+// store has the stream take a message. A server that lost the stream gets it
+// again.
+func (b *Broker) store(ctx context.Context, m *natsgo.Msg) error {
+	options := []jetstream.PublishOpt{jetstream.WithRetryAttempts(0), jetstream.WithExpectStream(b.config.stream)}
+	_, err := b.js.PublishMsg(ctx, m, options...)
+	if !errors.Is(err, jetstream.ErrNoStreamResponse) {
+		return err
+	}
+	if _, err := b.stream(ctx); err != nil {
+		return err
+	}
+	_, err = b.js.PublishMsg(ctx, m, options...)
+	return err
+}
+
+// isTooLarge says whether an error is the server's for a message that is.
+func isTooLarge(err error) bool {
+	var api *jetstream.APIError
+	return errors.Is(err, natsgo.ErrMaxPayload) || errors.As(err, &api) && api.ErrorCode == codeMessageTooLarge
+}
