@@ -31,8 +31,10 @@ type RPCOptions struct {
 // rpcMethods are the HTTP methods that are calls.
 const rpcMethods = "GET, HEAD, POST, PUT, PATCH, DELETE"
 
-// RPC returns a handler that serves a request by a unary call of the route's
-// endpoint, through c.
+// RPC returns a handler that serves a request by a call of the route's endpoint,
+// through c: a unary one, or a stream where the endpoint has stream=true.
+//
+// # Calls
 //
 // The message is the body, as its content type says:
 //
@@ -55,10 +57,50 @@ const rpcMethods = "GET, HEAD, POST, PUT, PATCH, DELETE"
 // texts. If the endpoint names a field for the body, the body is that field.
 //
 // The request's headers are the call's metadata, but for those of the
-// connection and the protocol. Requests that may be sent again (GET, HEAD, PUT,
-// DELETE) are, on another node. An empty reply is 204 if it is JSON, since it
-// says nothing, and 200 if it is protobuf, where it is a message. How large a
-// reply may be, c says.
+// connection and the protocol. A client that sends Grpc-Timeout ("1500m", "20S")
+// gives the call less time than the route's policy does. Requests that may be
+// sent again (GET, HEAD, PUT, DELETE, and any with one Idempotency-Key) are, on
+// another node. A reply that is not JSON, though JSON was asked for, is 502. An
+// empty reply is 204 if it is JSON, since it says nothing, and 200 if it is
+// protobuf, where it is a message. How large a reply may be, c says.
+//
+// # Streams
+//
+// A stream is served if c is a [client.Streamer], and in one of three ways that
+// the client asks for, or it is 406:
+//
+//   - over WebSocket, a message a frame in both directions: JSON is text, and
+//     protobuf binary. The first subprotocol of the client's that is "json",
+//     "protobuf", "proto" or "binary" says which, else the Content-Type of the
+//     handshake, else it is JSON. With JSON, what path and query say is the first
+//     message. An empty text frame says that the client sends no more;
+//   - with "Accept: text/event-stream" as server-sent events, each of one
+//     message. The last event is named "end", or "error" and holds the error;
+//   - with "Accept: application/x-ndjson" (or application/jsonl) as lines of
+//     JSON. The last line is {"error":…} if the stream failed.
+//
+// In the last two ways the request is the only message of the client, as it is
+// of a call in JSON. The answer begins with the first message, or after a
+// second: an error until then is answered as that of a call. Each message is sent
+// on at once. Nothing is held but one message on its way and one behind it, in
+// each direction: who does not read holds up who sends.
+//
+// Until it is open, a stream is tried on other nodes as a call is, and a
+// WebSocket is refused as HTTP refuses. After that it belongs to its node: it
+// ends when the service ends it, when the client leaves, which ends the call at
+// once, and at the limits of [StreamOptions]. Policies' timeouts bound opening
+// alone.
+//
+// A WebSocket whose stream fails gets the error as a last message, which is text
+// also where messages are binary, and is closed with
+//
+//   - 1000 when the stream has ended well,
+//   - 1001 when the gateway is going away,
+//   - 1008 for a status of 4xx, and for a message after the end of messages,
+//   - 1013 for 503, and 1011 for any other 5xx,
+//   - 1002 for frames that are not as RFC 6455 has them, 1003 for text in place
+//     of binary or the reverse, 1007 for text that is not UTF-8 or not JSON, and
+//     1009 for a message that is too large. No message goes before these.
 func RPC(c client.Caller, opts *RPCOptions) http.Handler {
 	h := &rpc{caller: c}
 	if opts != nil {

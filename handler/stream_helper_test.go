@@ -209,7 +209,7 @@ func tryDial(t testing.TB, url string, header ...string) (*websocket.Conn, *http
 		conn.SetReadLimit(-1)
 		t.Cleanup(func() { _ = conn.CloseNow() })
 	}
-	return conn, res, err //nolint:bodyclose // of a WebSocket there is none, and that of an error is in memory
+	return conn, res, err
 }
 
 // limited returns a context that ends with the test, or well before it fails.
@@ -262,13 +262,13 @@ func oneNode(n *registry.Node) *upstream.Set {
 // receives returns what comes from a channel within some seconds.
 func receives[T any](t testing.TB, c <-chan T, what string) T {
 	t.Helper()
+	var v T
 	select {
-	case v := <-c:
-		return v
+	case v = <-c:
 	case <-time.After(10 * time.Second):
 		t.Fatalf("%s did not happen", what)
-		panic("unreachable")
 	}
+	return v
 }
 
 // rawSocket opens a WebSocket of which the test writes the bytes itself.

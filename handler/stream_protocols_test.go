@@ -183,11 +183,11 @@ var _ encoding.CodecV2 = wholeBytes{}
 func (wholeBytes) Name() string { return "json" }
 
 func (wholeBytes) Marshal(v any) (mem.BufferSlice, error) {
-	return mem.BufferSlice{mem.SliceBuffer(v.([]byte))}, nil //nolint:forcetypeassert // the test sends no other
+	return mem.BufferSlice{mem.SliceBuffer(v.([]byte))}, nil
 }
 
 func (wholeBytes) Unmarshal(data mem.BufferSlice, v any) error {
-	*v.(*[]byte) = data.Materialize() //nolint:forcetypeassert // as above
+	*v.(*[]byte) = data.Materialize()
 	return nil
 }
 

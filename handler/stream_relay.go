@@ -25,18 +25,24 @@ var (
 // leaving is how long a client that nothing can be sent to is asked why.
 const leaving = time.Second
 
+// A sender sends a client what there is for it. An error is that the client is
+// gone.
+type sender interface {
+	// send sends a message.
+	send(msg []byte) error
+	// ping sends a sign of life.
+	ping() error
+}
+
 // A carrier takes the messages of a stream to one client, and from it. All of
 // it but feed is called by one goroutine.
 type carrier interface {
-	// begin begins the answer. It is called once, and before send and ping.
+	sender
+	// begin begins the answer. It is called once, before anything is sent.
 	begin() error
 	// feed takes what the client sends to the service. It returns when there is
 	// no more or the stream is over; an error is what ends the stream.
 	feed(stream client.Stream) error
-	// send sends a message to the client. An error is that it is gone.
-	send(msg []byte) error
-	// ping sends a sign of life to the client. An error is that it is gone.
-	ping() error
 	// end tells the client how the stream has ended: nil is well. After it, feed
 	// returns.
 	end(err error)

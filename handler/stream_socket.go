@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -21,8 +22,10 @@ import (
 	"github.com/goapi-dev/goapi/internal/mucp"
 )
 
-// maxReason is how long the reason of a close frame may be.
-const maxReason = 123
+const (
+	maxReason   = 123     // bytes that the reason of a close frame may have
+	keptMessage = 4 << 10 // bytes of a buffer that is used for the next message, too
+)
 
 // A violation is what a client over WebSocket must not do, and the code that
 // its connection is closed with.
@@ -44,6 +47,7 @@ type socket struct {
 	limit  int64 // of a message
 	frames *frames
 	conn   *websocket.Conn
+	in     bytes.Buffer // the message of the client that was read last
 }
 
 // asksWebSocket says that a request is meant to open a WebSocket.
@@ -150,12 +154,11 @@ func (c *socket) begin() error {
 // feed implements carrier.
 func (c *socket) feed(stream client.Stream) error {
 	if c.first != nil && stream.Send(c.first) != nil {
-		return nil // Recv tells why
+		return nil //nolint:nilerr // Recv tells why
 	}
 	more := true
 	for {
-		// The connection's own deadlines bound this, and its end.
-		kind, msg, err := c.conn.Read(context.Background())
+		kind, msg, err := c.read()
 		switch {
 		case err != nil:
 			return c.readError(err)
@@ -174,9 +177,23 @@ func (c *socket) feed(stream client.Stream) error {
 			return err
 		}
 		if stream.Send(msg) != nil {
-			return nil // Recv tells why
+			return nil //nolint:nilerr // Recv tells why
 		}
 	}
+}
+
+// read returns the next message, which is good until the one after it. It is
+// bounded by the connection's own deadlines, and its end.
+func (c *socket) read() (websocket.MessageType, []byte, error) {
+	c.in.Reset()
+	if c.in.Cap() > keptMessage {
+		c.in = bytes.Buffer{}
+	}
+	kind, r, err := c.conn.Reader(context.Background())
+	if err == nil {
+		_, err = c.in.ReadFrom(r)
+	}
+	return kind, c.in.Bytes(), err
 }
 
 // check returns an error for a message that the service does not get.
@@ -268,8 +285,7 @@ func cutReason(text string) string {
 
 // detailOf returns what clients may see of an error.
 func detailOf(err error) string {
-	var known *goapi.Error
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*goapi.Error](err); ok {
 		return known.Detail
 	}
 	return http.StatusText(goapi.Status(err))

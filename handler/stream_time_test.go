@@ -85,7 +85,7 @@ type came struct {
 func (p *piped) open(t *testing.T) (*websocket.Conn, <-chan came) {
 	t.Helper()
 	opts := &websocket.DialOptions{HTTPClient: &http.Client{Transport: p.transport()}}
-	conn, _, err := websocket.Dial(t.Context(), "ws://x/", opts) //nolint:bodyclose // there is none
+	conn, _, err := websocket.Dial(t.Context(), "ws://x/", opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,21 +167,18 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 func TestStreamIdle(t *testing.T) {
-	const (
-		text   = `{"id":"goapi","code":408,"detail":"neither side has sent anything for 5m0s","status":"Request Timeout"}`
-		minute = time.Minute
-	)
+	const text = `{"id":"goapi","code":408,"detail":"neither side has sent anything for 5m0s","status":"Request Timeout"}`
 	t.Run("WebSocket", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			conn, list := streamPipes(t, memory{serve: echoes}, handler.StreamOptions{}).open(t)
-			for _, at := range []time.Duration{4, 8, 12} { // longer in all than a stream may be silent
-				time.Sleep(4 * minute)
+			for _, at := range []time.Duration{4 * time.Minute, 8 * time.Minute, 12 * time.Minute} { // longer in all than a stream may be silent
+				time.Sleep(4 * time.Minute)
 				if err := conn.Write(t.Context(), websocket.MessageText, []byte("1")); err != nil {
 					t.Fatal(err)
 				}
-				expect(t, list, came{"1", at * minute})
+				expect(t, list, came{"1", at})
 			}
-			expect(t, list, came{text, 17 * minute}, came{"StatusPolicyViolation neither side has sent anything for 5m0s", 17 * minute})
+			expect(t, list, came{text, 17 * time.Minute}, came{"StatusPolicyViolation neither side has sent anything for 5m0s", 17 * time.Minute})
 		})
 	})
 	t.Run("client alone", func(t *testing.T) {
@@ -194,18 +191,18 @@ func TestStreamIdle(t *testing.T) {
 			}
 			conn, list := streamPipes(t, memory{serve: swallows}, handler.StreamOptions{}).open(t)
 			for range 3 {
-				time.Sleep(4 * minute)
+				time.Sleep(4 * time.Minute)
 				if err := conn.Write(t.Context(), websocket.MessageText, []byte("1")); err != nil {
 					t.Fatal(err)
 				}
 			}
-			expect(t, list, came{text, 17 * minute})
+			expect(t, list, came{text, 17 * time.Minute})
 		})
 	})
 	t.Run("lines", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			list := streamPipes(t, memory{serve: silent}, handler.StreamOptions{}).lines(t, asLines)
-			expect(t, list, came{"200 OK", time.Second}, came{`{"error":` + text + `}`, 5 * minute})
+			expect(t, list, came{"200 OK", time.Second}, came{`{"error":` + text + `}`, 5 * time.Minute})
 		})
 	})
 }
