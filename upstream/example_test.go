@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/upstream"
@@ -48,4 +49,23 @@ func ExamplePool_Set() {
 
 	fmt.Println(set.Len(), "of", pool.All().Len())
 	// Output: 1 of 2
+}
+
+func ExampleCall_canary() {
+	pools := upstream.NewPools(nil)
+	pool := pools.Update("greeter", []*registry.Service{
+		{Name: "greeter", Version: "1", Nodes: []*registry.Node{{ID: "old", Address: "10.0.0.1:80"}}},
+		{Name: "greeter", Version: "2", Nodes: []*registry.Node{
+			{ID: "new", Address: "10.0.0.2:80", Metadata: map[string]string{"canary": "true"}},
+		}},
+	})
+	for _, h := range []http.Header{{}, {"X-Canary": {"true"}}} {
+		_ = pool.All().Do(context.Background(), upstream.Call{Header: h}, func(_ context.Context, t *upstream.Try) error {
+			fmt.Println(t.Node.ID)
+			return nil
+		})
+	}
+	// Output:
+	// old
+	// new
 }

@@ -108,7 +108,7 @@ func TestLimitLeavesAnEjectedNodeToProbes(t *testing.T) {
 		blocked := make(chan struct{})
 		var wg sync.WaitGroup
 		wg.Go(func() { // the probe, as another route makes it
-			_ = set.Do(t.Context(), upstream.Call{}, func(ctx context.Context, try *upstream.Try) error {
+			_ = set.Do(t.Context(), upstream.Call{}, func(context.Context, *upstream.Try) error {
 				<-blocked
 				return errRefused
 			})

@@ -113,7 +113,9 @@ func TestProbes(t *testing.T) {
 			t.Errorf("a node that probes find unhealthy got %d requests, want none", got)
 		}
 		w.set("1", false)
-		time.Sleep(25 * time.Second)
+		for left := 25; left > 0 && state(t, set, "1").Ejected != ""; left-- {
+			time.Sleep(time.Second)
+		}
 		if st := state(t, set, "1"); st.Ejected != "" || st.Share >= 1 {
 			t.Errorf("after 2 probes that passed the node is %+v, want it in its slow start", st)
 		}

@@ -250,6 +250,7 @@ func TestSlowUploadIsNoSilence(t *testing.T) {
 				return answer(ctx, try)
 			})
 		})
+		synctest.Wait()
 		for range 60 {
 			time.Sleep(100 * ms)
 			requests(t, 1, set, f)

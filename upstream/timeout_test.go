@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -182,6 +183,63 @@ func TestAlarmBelongsToOneTry(t *testing.T) {
 		wg.Wait()
 		if took := time.Since(start); err != nil || took != 30*time.Second {
 			t.Errorf("Do = %v, and the one within it ended after %v, want 30s", err, took)
+		}
+	})
+}
+
+func TestWithDeadline(t *testing.T) {
+	tests := []struct {
+		name   string
+		policy upstream.Policy
+		ctx    time.Duration // 0: no deadline of the request
+		want   []time.Duration
+	}{
+		{"by default", upstream.Policy{}, 0, []time.Duration{30 * time.Second, 20 * time.Second, 10 * time.Second}},
+		{"of the policy", upstream.Policy{TryTimeout: 15 * time.Second}, 0, []time.Duration{15 * time.Second, 15 * time.Second, 10 * time.Second}},
+		{"of the request", upstream.Policy{}, 25 * time.Second, []time.Duration{25 * time.Second, 15 * time.Second, 5 * time.Second}},
+		{"of all tries", upstream.Policy{Timeout: 21 * time.Second}, 0, []time.Duration{21 * time.Second, 11 * time.Second, time.Second}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx := t.Context()
+				if tt.ctx != 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, tt.ctx)
+					defer cancel()
+				}
+				var got []time.Duration
+				_ = greeters(3).Do(ctx, upstream.Call{Policy: &tt.policy}, func(ctx context.Context, try *upstream.Try) error {
+					at, ok := try.WithDeadline(ctx).Deadline()
+					if !ok {
+						t.Error("WithDeadline has no deadline")
+					}
+					got = append(got, time.Until(at))
+					time.Sleep(10 * time.Second)
+					return errRefused
+				})
+				if !slices.Equal(got, tt.want) {
+					t.Errorf("deadlines of the tries are %v away, want %v", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func TestWithDeadlineEndsWithTheTry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		err := greeters(1).Do(t.Context(), upstream.Call{}, func(ctx context.Context, try *upstream.Try) error {
+			ctx, cancel := context.WithTimeout(try.WithDeadline(ctx), time.Hour) // as a caller may
+			defer cancel()
+			return hang(ctx, try)
+		})
+		if took := time.Since(start); took != 30*time.Second || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Do = %v after %v, want the try's timeout", err, took)
+		}
+		var try upstream.Try // as tests of others make it
+		if _, ok := try.WithDeadline(t.Context()).Deadline(); ok {
+			t.Error("a Try that Do did not make has a deadline")
 		}
 	})
 }

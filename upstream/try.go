@@ -134,7 +134,7 @@ func (t *Try) learn(now time.Duration) {
 		n.latency.observe(now, took)
 		n.typical.observe(took, time.Duration(p.compared.median.Load()))
 	}
-	if n.answered(t.picked, now, took, p.compared.limit()) {
+	if n.answered(t.picked, now, took, t.set.limit(now)) {
 		p.back(n, now)
 	}
 }

@@ -79,7 +79,7 @@ type Policy struct {
 	// included. A node that has reached it is passed over. Default: none.
 	MaxPerNode int
 	// MaxInFlight bounds the attempts in flight on all nodes of the service,
-	// those of other routes included. Default: none.
+	// those of other routes included. An open stream is one. Default: none.
 	MaxInFlight int
 	// HashBy keeps requests that are alike on one node, as long as that can
 	// serve: those with the same value of a header ("header:X-User") or of a
