@@ -29,7 +29,8 @@ type Capabilities struct {
 	// Dedup is for how long a topic knows the IDs of messages; 0 is not at all.
 	Dedup time.Duration
 	// MaxMessage is the size in bytes of the largest message that the broker
-	// takes, as [Message.Size] has it; 0 is not known.
+	// takes, as [Message.Size] has it; 0 is not known. A header may be bounded
+	// more tightly, from 32 KiB on.
 	MaxMessage int
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"sync"
@@ -208,9 +209,19 @@ func tooLargeIsErrTooLarge(c *check) {
 			c.Errorf("Publish() of %d bytes error = %v, want ErrTooLarge over %d", m.Size(), err, c.caps.MaxMessage)
 		}
 	}
-	m := &broker.Message{ID: "3", Body: make([]byte, c.caps.MaxMessage-1), Time: time.Now()}
-	c.publishMessage("orders", m)
-	c.wantMessage(s.take(), m)
+	fits := &broker.Message{ID: "3", Body: make([]byte, c.caps.MaxMessage-1), Time: time.Now()}
+	c.publishMessage("orders", fits)
+	c.wantMessage(s.take(), fits)
+	for _, size := range []int{30_000, 65_000} { // a header may have a bound of its own
+		m := &broker.Message{ID: fmt.Sprint(size), Header: map[string]string{"A": strings.Repeat("v", size)}, Time: time.Now()}
+		err := c.b.Publish(c.bound(), "orders", m)
+		switch {
+		case err == nil:
+			c.wantMessage(s.take(), m)
+		case !errors.Is(err, broker.ErrTooLarge) || size < 32_768 && m.Size() <= c.caps.MaxMessage:
+			c.Errorf("Publish() of a header of %d bytes error = %v, want nil, or ErrTooLarge from 32 KiB on", size, err)
+		}
+	}
 }
 
 func topicsAreSeparate(c *check) {

@@ -147,7 +147,7 @@ func (b *Broker) Publish(ctx context.Context, topic string, m *broker.Message) e
 		return err
 	}
 	if size := m.Size(); size > b.caps.MaxMessage {
-		return tooLarge(size, topic, b.caps.MaxMessage)
+		return fmt.Errorf("%w: %d bytes on topic %q; the NATS server takes %d", broker.ErrTooLarge, size, topic, b.caps.MaxMessage)
 	}
 	return b.call(ctx, func(ctx context.Context) error {
 		var err error
@@ -156,15 +156,11 @@ func (b *Broker) Publish(ctx context.Context, topic string, m *broker.Message) e
 		} else {
 			err = b.store(ctx, msg)
 		}
-		if isTooLarge(err) { // names in the header may take more than they count
-			return tooLarge(m.Size(), topic, b.caps.MaxMessage)
+		if isTooLarge(err) { // names in the header may take more than they count, and a header less than a body
+			return fmt.Errorf("%w: %d bytes on topic %q: %w", broker.ErrTooLarge, m.Size(), topic, err)
 		}
 		return err
 	})
-}
-
-func tooLarge(size int, topic string, limit int) error {
-	return fmt.Errorf("%w: %d bytes on topic %q; the NATS server takes %d", broker.ErrTooLarge, size, topic, limit)
 }
 
 // Subscribe implements [broker.Subscriber].

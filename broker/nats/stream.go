@@ -20,6 +20,7 @@ const (
 
 	codeNoCluster       jetstream.ErrorCode = 10074 // replicas that it cannot have
 	codeMessageTooLarge jetstream.ErrorCode = 10054
+	codeHeaderTooLarge  jetstream.ErrorCode = 10097 // over 64 KiB
 	codeNoStorage       jetstream.ErrorCode = 10047
 	codeOverlap         jetstream.ErrorCode = 10065
 )
@@ -129,6 +130,9 @@ func (b *Broker) stream(ctx context.Context) (jetstream.Stream, error) {
 
 // explain says what the server's refusal of a stream means to an operator.
 func (c config) explain(err error) error {
+	if errors.Is(err, natsgo.ErrNoResponders) {
+		return fmt.Errorf("JetStream does not answer; if the server has none, enable it there, or say %s=false: %w", paramJetStream, err)
+	}
 	var api *jetstream.APIError
 	if !errors.As(err, &api) {
 		return err
@@ -164,5 +168,6 @@ func (b *Broker) store(ctx context.Context, m *natsgo.Msg) error {
 // isTooLarge says whether an error is the server's for a message that is.
 func isTooLarge(err error) bool {
 	var api *jetstream.APIError
-	return errors.Is(err, natsgo.ErrMaxPayload) || errors.As(err, &api) && api.ErrorCode == codeMessageTooLarge
+	return errors.Is(err, natsgo.ErrMaxPayload) ||
+		errors.As(err, &api) && (api.ErrorCode == codeMessageTooLarge || api.ErrorCode == codeHeaderTooLarge)
 }
