@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -54,7 +55,8 @@ func (t *tally) wait(c *check, who string) {
 		for id := range t.want {
 			missing = append(missing, id)
 		}
-		c.Errorf("%s: %d messages were not delivered: %.20q", who, len(missing), missing)
+		slices.Sort(missing)
+		c.Errorf("%s: %d messages were not delivered: %s", who, len(missing), short(fmt.Sprintf("%q", missing)))
 	}
 }
 

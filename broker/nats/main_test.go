@@ -34,6 +34,10 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if dir := os.Getenv(publisherDir); dir != "" {
+		fmt.Fprintln(os.Stderr, publishForever(dir, os.Getenv(publisherRound), os.Stdout))
+		os.Exit(1)
+	}
 	goleak.VerifyTestMain(m)
 }
 
