@@ -20,7 +20,7 @@ import (
 
 // A flood is this many messages of this size, which no buffer holds.
 const (
-	floodCount = 100
+	floodCount = 30
 	floodSize  = 256 << 10
 )
 

@@ -206,10 +206,15 @@ func (s *session) finish(err error) {
 
 // answerable returns err as clients may see it; nil stays nil.
 func (s *session) answerable(err error) error {
-	var known *goapi.Error
+	var (
+		known *goapi.Error
+		wrong *violation
+	)
 	switch {
 	case err == nil, errors.As(err, &known):
 		return err
+	case errors.As(err, &wrong):
+		return goapi.NewError(http.StatusBadRequest, wrong.detail, err)
 	case errors.Is(err, errGoingAway):
 		return unavailable("the gateway is going away", err)
 	case errors.Is(err, errSilent):

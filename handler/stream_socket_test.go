@@ -456,6 +456,44 @@ func TestSocketGatewayGoesAway(t *testing.T) {
 	receives(t, gone, "the end of the call")
 }
 
+// TestSocketKeepsWhatIsKnown: how a stream ended is in the exchange, unless it
+// ended well.
+func TestSocketKeepsWhatIsKnown(t *testing.T) {
+	tests := []struct {
+		name    string
+		service streamService
+		end     func(*websocket.Conn)
+		want    int // 0 for none
+	}{
+		{"well", says(), func(c *websocket.Conn) { nextFrame(t, c) }, 0},
+		{"leaves", silent, func(c *websocket.Conn) { _ = c.Close(websocket.StatusGoingAway, "") }, 0},
+		{"vanishes", silent, func(c *websocket.Conn) { _ = c.CloseNow() }, goapi.StatusClientClosedRequest},
+		{"fails", fails(io.ErrUnexpectedEOF), func(c *websocket.Conn) { nextFrame(t, c) }, 502},
+		{"violates", silent, func(c *websocket.Conn) { writeText(t, c, "{") }, 400},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := goapi.With(streamRoute(), handler.RPC(memory{serve: tt.service}, nil))
+			got := make(chan *goapi.Exchange, 1)
+			url := startServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w, r, ex := goapi.NewExchange(w, r)
+				h.ServeHTTP(w, r)
+				got <- ex
+			}))
+			conn := openSocket(t, url)
+			tt.end(conn)
+			_ = conn.CloseNow()
+			ex := receives(t, got, "the end of the stream")
+			if (ex.Err != nil) != (tt.want != 0) || tt.want != 0 && goapi.Status(ex.Err) != tt.want {
+				t.Errorf("error of the exchange = %v, want %d", ex.Err, tt.want)
+			}
+			if ex.Node == "" || ex.Attempts != 1 || ex.Upstream == 0 {
+				t.Errorf("exchange = %+v, want a node, one attempt and a time", ex)
+			}
+		})
+	}
+}
+
 // TestSocketAnswersPings: those of the client, also while the service is silent.
 func TestSocketAnswersPings(t *testing.T) {
 	gone := make(chan error, 1)

@@ -9,20 +9,21 @@ import (
 	"github.com/goapi-dev/goapi/handler"
 )
 
-// TestSocketViolations holds the code that a client gets for what RFC 6455, or
-// the stream, does not allow. The service never sees it, and its call ends.
-func TestSocketViolations(t *testing.T) {
+// A violation is what a client sends, and the code that it gets for it.
+type violation struct {
+	name   string
+	sent   string
+	binary bool // the messages are protobuf
+	want   int
+}
+
+func violations() []violation {
 	const (
 		text, binary, closing, ping = 0x81, 0x82, 0x88, 0x89
 		cont, begun                 = 0x80, 0x01 // a last piece; the first of several
 	)
 	masked := clientFrame
-	tests := []struct {
-		name   string
-		sent   string
-		binary bool
-		want   int
-	}{
+	return []violation{
 		{"not masked", "\x81\x02{}", false, 1002},
 		{"reserved bit 1", masked(text|0x40, "{}"), false, 1002},
 		{"reserved bit 2", masked(text|0x20, "{}"), false, 1002},
@@ -61,7 +62,12 @@ func TestSocketViolations(t *testing.T) {
 		{"closes without a code", masked(closing, ""), false, 1005},
 		{"closes with a code of its own", masked(closing, "\x0f\xa0bye"), false, 4000},
 	}
-	for _, tt := range tests {
+}
+
+// TestSocketViolations holds the code that a client gets for what RFC 6455, or
+// the stream, does not allow. The service never sees it, and its call ends.
+func TestSocketViolations(t *testing.T) {
+	for _, tt := range violations() {
 		t.Run(tt.name, func(t *testing.T) {
 			got := make(chan string, 10)
 			gone := make(chan error, 1)
