@@ -203,8 +203,9 @@ func (a *api) service(s *registry.Service) Service {
 		if st, ok := states[n.ID+" "+n.Address]; ok {
 			node.State, node.InFlight = StateUp, st.InFlight
 			node.LatencyMS = float64(st.Latency) / float64(time.Millisecond)
-			if !st.EjectedUntil.IsZero() {
-				node.State = StateEjected
+			node.Weight, node.Ignored = st.Weight*st.Share, st.Ignored
+			if st.Ejected != "" {
+				node.State, node.Reason = StateEjected, string(st.Ejected)
 			}
 		}
 		seen.Nodes = append(seen.Nodes, node)

@@ -121,7 +121,7 @@ func TestClient(t *testing.T) {
 
 	s := &registry.Service{
 		Name: "web", Version: "2",
-		Nodes: []*registry.Node{{ID: "web-1", Address: "127.0.0.1:9", Metadata: map[string]string{"protocol": "http"}}},
+		Nodes: []*registry.Node{{ID: "web-1", Address: "127.0.0.1:9", Metadata: map[string]string{"protocol": "http", "weight": "5", "canary": "perhaps"}}},
 		Endpoints: []*registry.Endpoint{
 			{Name: "Web", Metadata: map[string]string{"handler": "http", "path": "/web/**", "method": "GET"}},
 			{Name: "Bad", Metadata: map[string]string{"handler": "http", "path": "^/half"}},
@@ -134,6 +134,9 @@ func TestClient(t *testing.T) {
 	if got := services[0]; got.Name != "web" || got.Version != "2" || len(got.Nodes) != 1 ||
 		got.Nodes[0].State != admin.StateUp || got.Nodes[0].Protocol != "http" || len(got.Endpoints) != 2 {
 		t.Errorf("Services = %+v, want web with a node that is up", got)
+	}
+	if n := services[0].Nodes[0]; n.Weight != 5 || len(n.Ignored) != 1 || !strings.Contains(n.Ignored[0], "canary") {
+		t.Errorf("Services = %+v, want the weight 5 and that canary means nothing", n)
 	}
 	routes, err := c.Routes(ctx)
 	if err != nil {

@@ -21,6 +21,14 @@ type Node struct {
 	Protocol string `json:"protocol"`
 	// State is StateUp, StateEjected, or StateUnused.
 	State string `json:"state"`
+	// Reason is why the node is ejected: unreachable, failing, slow or
+	// unhealthy.
+	Reason string `json:"reason,omitempty"`
+	// Weight is the node's share in relation to others as its metadata asks for
+	// it, less while it starts slowly. 0 is a node that is drained.
+	Weight float64 `json:"weight"`
+	// Ignored says what the node's metadata asks for that means nothing.
+	Ignored []string `json:"ignored,omitempty"`
 	// InFlight counts the requests that this gateway has on the node.
 	InFlight int `json:"in_flight"`
 	// LatencyMS is an average of the time to the head of an answer, in

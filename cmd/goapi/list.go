@@ -71,17 +71,32 @@ func printServices(out io.Writer, services []admin.Service) error {
 		_, err := fmt.Fprintln(out, "No service is registered.")
 		return err
 	}
-	t := newTable(out, "SERVICE", "VERSION", "NODE", "ADDRESS", "PROTOCOL", "STATE", "IN FLIGHT", "LATENCY")
+	t := newTable(out, "SERVICE", "VERSION", "NODE", "ADDRESS", "PROTOCOL", "STATE", "WEIGHT", "IN FLIGHT", "LATENCY")
 	for _, s := range services {
 		if len(s.Nodes) == 0 {
 			t.row(s.Name, s.Version, "none")
 		}
 		for _, n := range s.Nodes {
-			t.row(s.Name, s.Version, n.ID, n.Address, orDash(n.Protocol), n.State,
-				strconv.Itoa(n.InFlight), fmt.Sprintf("%.1f ms", n.LatencyMS))
+			t.row(s.Name, s.Version, n.ID, n.Address, orDash(n.Protocol), stateOf(n),
+				strconv.FormatFloat(n.Weight, 'g', 3, 64), strconv.Itoa(n.InFlight), fmt.Sprintf("%.1f ms", n.LatencyMS))
+		}
+	}
+	for _, s := range services {
+		for _, n := range s.Nodes {
+			for _, what := range n.Ignored {
+				fmt.Fprintf(t.w, "ignored of node %s: %s\n", printable(n.ID), printable(what)) // flush returns the error
+			}
 		}
 	}
 	return t.flush()
+}
+
+// stateOf returns the state of a node, and why it is not up.
+func stateOf(n admin.Node) string {
+	if n.Reason != "" {
+		return n.State + ": " + n.Reason
+	}
+	return n.State
 }
 
 func routesCommand(w world) *cobra.Command {
