@@ -31,7 +31,7 @@ func TestConformanceFindsBrokenStreamers(t *testing.T) {
 			return b, err
 		})},
 		{"StreamsToService", nil, func(s client.Stream) client.Stream { return neverClosesSend{s} }},
-		{"StreamKeepsNothingOfMessage", nil, queueing},
+		{"StreamKeepsNothingOfMessage", nil, func(s client.Stream) client.Stream { return &delayedSend{Stream: s} }},
 		{"StreamSendBlocks", nil, queueing},
 		{"StreamKeepsServiceError", nil, recv(func(b []byte, err error) ([]byte, error) {
 			if known := new(goapi.Error); errors.As(err, &known) {
@@ -129,6 +129,26 @@ type deafSend struct{ client.Stream }
 func (s deafSend) Send(msg []byte) error {
 	_ = s.Stream.Send(msg) // what it is for
 	return nil
+}
+
+// delayedSend keeps what it sends until it receives.
+type delayedSend struct {
+	client.Stream
+
+	kept [][]byte
+}
+
+func (s *delayedSend) Send(msg []byte) error {
+	s.kept = append(s.kept, msg)
+	return nil
+}
+
+func (s *delayedSend) Recv() ([]byte, error) {
+	for _, msg := range s.kept {
+		_ = s.Stream.Send(msg) // Recv tells why
+	}
+	s.kept = nil
+	return s.Stream.Recv()
 }
 
 // queueing takes every message at once, and sends it some time.

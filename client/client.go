@@ -1,9 +1,9 @@
 // Package client calls methods of services in the RPC protocol that their
-// nodes speak: bytes in, bytes out.
+// nodes speak, and opens streams of them: bytes in, bytes out.
 //
 // [Micro] speaks go-micro's RPC over HTTP; sub-package grpc speaks gRPC.
 // [ByProtocol] picks between callers by what the node announces. Every caller
-// of one protocol passes the suite in package clienttest.
+// of one protocol passes the suites in package clienttest.
 package client
 
 import (

@@ -29,7 +29,7 @@ type Options struct {
 	MaxReply int
 	// StreamIdle bounds how long a service may be silent on a stream after
 	// CloseSend, in protocols where it need not say that it has ended. Default:
-	// 5 min.
+	// 30 s.
 	StreamIdle time.Duration
 }
 
@@ -37,7 +37,7 @@ const (
 	defaultConnectTimeout = 2 * time.Second
 	defaultTimeout        = 30 * time.Second
 	defaultMaxReply       = 32 << 20
-	defaultStreamIdle     = 5 * time.Minute
+	defaultStreamIdle     = 30 * time.Second
 )
 
 // OrDefault returns o with every field that is not set, or not positive, at its

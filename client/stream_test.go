@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"log"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/goapi-dev/goapi/client"
 	"github.com/goapi-dev/goapi/client/clienttest"
 	"github.com/goapi-dev/goapi/internal/mucp"
 	"github.com/goapi-dev/goapi/registry"
@@ -21,6 +23,31 @@ import (
 
 func TestMicroStreamConformance(t *testing.T) {
 	clienttest.RunStreams(t, micro{})
+}
+
+func TestByProtocolStreams(t *testing.T) {
+	caller := client.ByProtocol{client.ProtocolMicro: micro{}.Caller(t, nil), client.ProtocolGRPC: callerFunc(nil)}
+	req := &client.Request{Service: "greeter", Endpoint: "Greeter.Hello", ContentType: mucp.JSON}
+	s, err := caller.Stream(t.Context(), micro{}.ServeStream(t, nil, echoStream), req)
+	if err != nil {
+		t.Fatalf("Stream error = %v", err)
+	}
+	defer s.Close()
+	if err := s.Send([]byte("1")); err != nil {
+		t.Errorf("Send error = %v", err)
+	}
+	if got, err := s.Recv(); err != nil || string(got) != "1" {
+		t.Errorf("Recv = %q, %v, want the message", got, err)
+	}
+	for name, protocol := range map[string]string{"no caller": "thrift", "no streamer": "grpc"} {
+		t.Run(name, func(t *testing.T) {
+			n := &registry.Node{ID: "greeter-1", Metadata: map[string]string{"protocol": protocol}}
+			_, err := caller.Stream(t.Context(), n, req)
+			if foreign, ok := errors.AsType[*client.ProtocolError](err); !ok || foreign.Protocol != protocol {
+				t.Errorf("Stream error = %v, want a *ProtocolError of %s", err, protocol)
+			}
+		})
+	}
 }
 
 // ServeStream starts a server that speaks as v6 does.
@@ -171,6 +198,27 @@ func echoStream(_ context.Context, _ *clienttest.Call, s clienttest.ServerStream
 		}
 		if err != nil {
 			return err
+		}
+	}
+}
+
+func BenchmarkMicroStream(b *testing.B) {
+	m := client.NewMicro(nil)
+	defer m.Close()
+	s, err := m.Stream(b.Context(), micro{}.ServeStream(b, nil, echoStream), &client.Request{
+		Service: "greeter", Endpoint: "Greeter.Hello", ContentType: mucp.JSON,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := s.Send([]byte(`{"name":"john"}`)); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := s.Recv(); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

@@ -153,15 +153,23 @@ func (l *line) next() ([]byte, error) {
 
 // recv returns the next message, io.EOF after the last, or why there is none.
 func (l *line) recv() ([]byte, error) {
+	var (
+		message []byte
+		ok      bool
+	)
 	select {
-	case message, ok := <-l.messages:
-		if !ok {
-			return nil, io.EOF
-		}
-		return message, nil
+	case message, ok = <-l.messages:
 	case <-l.ctx.Done():
-		return nil, context.Cause(l.ctx)
+		select { // a caller may say that this is all, and be gone
+		case message, ok = <-l.messages:
+		default:
+			return nil, context.Cause(l.ctx)
+		}
 	}
+	if !ok {
+		return nil, io.EOF
+	}
+	return message, nil
 }
 
 // send sends a message.

@@ -4,6 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"strings"
@@ -92,20 +95,20 @@ func (s serverStream) Recv() ([]byte, error) {
 }
 
 // serve starts a gRPC server that hands every method to the handler.
-func serve(t testing.TB, config *tls.Config, handler func(grpc.ServerStream) error, more ...grpc.ServerOption) *registry.Node {
+func serve(t testing.TB, config *tls.Config, handler func(grpc.ServerStream) error, opts ...grpc.ServerOption) *registry.Node {
 	t.Helper()
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts := []grpc.ServerOption{
+	opts = append(opts,
 		grpc.ForceServerCodecV2(bytesCodec{}),
 		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error { return handler(stream) }),
-	}
+	)
 	if config != nil {
 		opts = append(opts, grpc.Creds(credentials.NewTLS(config)))
 	}
-	srv := grpc.NewServer(append(opts, more...)...)
+	srv := grpc.NewServer(opts...)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -348,25 +351,107 @@ func TestMaxConns(t *testing.T) {
 	}
 }
 
+// A node that takes no more streams still takes calls; a stream that it does not
+// take may be opened on another node.
+func TestStreamsLeaveRoomForCalls(t *testing.T) {
+	n := serve(t, nil, func(stream grpc.ServerStream) error {
+		for {
+			if err := answerOK(stream); err != nil {
+				return nil //nolint:nilerr // the end
+			}
+		}
+	}, grpc.MaxConcurrentStreams(1))
+	c := clientgrpc.New(&clientgrpc.Options{Options: client.Options{Timeout: 500 * time.Millisecond}})
+	defer c.Close()
+	first, err := c.Stream(t.Context(), n, request())
+	if err != nil {
+		t.Fatalf("Stream error = %v", err)
+	}
+	defer first.Close()
+	req := request()
+	req.Sent = func() { t.Error("Sent was called") }
+	_, err = c.Stream(t.Context(), n, req)
+	if known := new(goapi.Error); err == nil || errors.As(err, &known) || errors.Is(err, context.Canceled) {
+		t.Errorf("Stream error = %v, want that the node cannot be reached", err)
+	}
+	unary := serve(t, nil, answerOK, grpc.MaxConcurrentStreams(1))
+	waiting, err := c.Stream(t.Context(), unary, request())
+	if err != nil {
+		t.Fatalf("Stream error = %v", err)
+	}
+	defer waiting.Close()
+	if _, err := c.Call(t.Context(), unary, request()); err != nil {
+		t.Errorf("Call error = %v, want none", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Errorf("Close error = %v", err)
+	}
+	again, err := c.Stream(t.Context(), n, request())
+	if err != nil {
+		t.Fatalf("Stream after Close of the first error = %v", err)
+	}
+	_ = again.Close()
+}
+
 // An HTTP/2 server that knows no gRPC answers, but not a call.
 func TestNotGRPCIs502(t *testing.T) {
+	n := serveHTTP2(t, http.NotFound)
+	_, err := protocol{}.Caller(t, nil).Call(t.Context(), n, request())
+	if got := goapi.Status(err); got != http.StatusBadGateway {
+		t.Errorf("Call error = %v (%d), want 502", err, got)
+	}
+	_, err = openStream(t, n).Recv()
+	if got := goapi.Status(err); got != http.StatusBadGateway {
+		t.Errorf("Recv error = %v (%d), want 502", err, got)
+	}
+}
+
+// A service that floods its header costs the one call an error.
+func TestHeaderFlood(t *testing.T) {
+	n := serveHTTP2(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc")
+		for i := range 12 << 10 {
+			w.Header().Set(fmt.Sprint("x-flood-", i), strings.Repeat("a", 1<<10))
+		}
+	})
+	if _, err := (protocol{}).Caller(t, nil).Call(t.Context(), n, request()); err == nil {
+		t.Error("Call error = nil, want one")
+	}
+	if _, err := openStream(t, n).Recv(); err == nil || errors.Is(err, io.EOF) {
+		t.Errorf("Recv error = %v, want one", err)
+	}
+}
+
+// openStream opens a stream with a caller of its own.
+func openStream(t *testing.T, n *registry.Node) client.Stream {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	t.Cleanup(cancel)
+	s, err := protocol{}.Caller(t, nil).(client.Streamer).Stream(ctx, n, request())
+	if err != nil {
+		t.Fatalf("Stream error = %v", err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// serveHTTP2 starts a server of HTTP/2 without TLS.
+func serveHTTP2(t *testing.T, h http.HandlerFunc) *registry.Node {
+	t.Helper()
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &http.Server{Handler: http.NotFoundHandler(), Protocols: &protocols, ReadHeaderTimeout: time.Minute}
+	srv := &http.Server{Handler: h, Protocols: &protocols, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		_ = srv.Serve(ln) // ends with Close
 	}()
-	defer func() { _ = srv.Close(); <-done }()
-	_, err = protocol{}.Caller(t, nil).Call(t.Context(), &registry.Node{Address: ln.Addr().String()}, request())
-	if got := goapi.Status(err); got != http.StatusBadGateway {
-		t.Errorf("Call error = %v (%d), want 502", err, got)
-	}
+	t.Cleanup(func() { _ = srv.Close(); <-done })
+	return &registry.Node{ID: "greeter-1", Address: ln.Addr().String()}
 }
 
 func BenchmarkCall(b *testing.B) {
