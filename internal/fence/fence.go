@@ -49,6 +49,10 @@ func rooms() map[string][]string {
 		"server":  {},
 		"admin":   {".", "router", "upstream", "registry"},
 
+		"broker":            {},
+		"broker/brokertest": {"broker"},
+		"broker/nats":       {"broker", "nats"},
+
 		"nats":           {},
 		"proto":          {},
 		"internal/mucp":  {},
@@ -67,6 +71,7 @@ func modules() map[string][]string {
 		"resolver":              {"golang.org/x/net/publicsuffix"},
 		"registry/registrytest": {"github.com/google/go-cmp"},
 		"registry/nats":         {"github.com/nats-io/nats.go"},
+		"broker/nats":           {"github.com/nats-io/nats.go"},
 		"nats":                  {"github.com/nats-io/nats.go", "github.com/nats-io/nats-server/v2"},
 		"client":                {"golang.org/x/net/http/httpguts"},
 		"client/clienttest":     {"golang.org/x/sync/errgroup"},
