@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -12,15 +13,20 @@ import (
 	"time"
 )
 
-// tunnelSize is how much of what one side sends the gateway holds while the
-// other side does not read.
-const tunnelSize = 8 << 10
+const (
+	// tunnelSize is how much of what one side sends the gateway holds while the
+	// other side does not read.
+	tunnelSize = 8 << 10
+	// waitSize is what a connection is waited for with that cannot tell
+	// whether something is there.
+	waitSize = 1 << 10
+)
 
 type tunnelBuffers = buffers[[tunnelSize]byte]
 
 // A tunnel carries bytes between two connections until both directions have
-// ended. It holds no buffer for a direction in which nothing comes, where it
-// can tell that before it reads.
+// ended. For a direction in which nothing comes it holds no buffer, or a small
+// one.
 type tunnel struct {
 	client, node end
 	idle         time.Duration
@@ -61,12 +67,9 @@ func (t *tunnel) carry(dst, src *end) {
 			t.touch()
 			_, werr := dst.Write(p)
 			t.touch()
-			src.release()
-			if werr != nil {
-				t.fail(werr)
-				return
-			}
+			err = cmp.Or(werr, err)
 		}
+		src.release()
 		switch {
 		case errors.Is(err, io.EOF):
 			if dst.closeWrite() != nil {
@@ -118,14 +121,17 @@ func (t *tunnel) close() {
 type end struct {
 	net.Conn
 
+	first   []byte // what comes before anything that is read
 	buffers *tunnelBuffers
-	first   []byte          // what comes before anything that is read
-	raw     syscall.RawConn // what Conn reads from, or nil
-	try     func(fd uintptr) bool
+	buf     *[tunnelSize]byte // nil for none
 
-	buf *[tunnelSize]byte // nil for none
-	n   int
+	raw syscall.RawConn       // what Conn reads from, or nil
+	try func(fd uintptr) bool // reads from raw, unless it would have to wait
+	n   int                   // that try has read
 	err error
+
+	small []byte // what is waited with if there is no raw
+	more  bool   // that was full: there may be more
 }
 
 // newEnd returns the end at c, of which first has been read already.
@@ -136,21 +142,27 @@ func newEnd(c net.Conn, first []byte, buffers *tunnelBuffers) end {
 // next returns what the connection has sent, until release is called. There may
 // be something beside an error.
 func (e *end) next() ([]byte, error) {
-	if p := e.first; len(p) > 0 {
+	switch {
+	case len(e.first) > 0:
+		p := e.first
 		e.first = nil
 		return p, nil
-	}
-	if e.raw == nil {
+	case e.raw != nil:
+		return e.readReady()
+	case e.more:
 		e.buf = e.buffers.get()
-		e.n, e.err = e.Read(e.buf[:])
-	} else {
-		e.readReady()
+		return e.fill(e.buf[:])
+	case e.small == nil:
+		e.small = make([]byte, waitSize)
 	}
-	if e.n == 0 {
-		e.release()
-		return nil, e.err
-	}
-	return e.buf[:e.n], e.err
+	return e.fill(e.small)
+}
+
+// fill reads into p.
+func (e *end) fill(p []byte) ([]byte, error) {
+	n, err := e.Read(p)
+	e.more = n == len(p)
+	return p[:n], err
 }
 
 // release gives back what next returned.

@@ -20,15 +20,16 @@ func rawConn(c net.Conn) syscall.RawConn {
 	return nil
 }
 
-// readReady is Read, but that it takes a buffer only when there is something to
+// readReady is next, but that it takes a buffer only when there is something to
 // put into it.
-func (e *end) readReady() {
+func (e *end) readReady() ([]byte, error) {
 	if e.try == nil {
 		e.try = e.tryRead // an allocation, once
 	}
 	if err := e.raw.Read(e.try); err != nil {
-		e.n, e.err = 0, err
+		return nil, err
 	}
+	return e.buf[:e.n], e.err
 }
 
 // tryRead reads unless it would have to wait.

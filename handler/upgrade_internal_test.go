@@ -2,11 +2,15 @@ package handler
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/upstream"
 )
 
 func TestListProtocols(t *testing.T) {
@@ -67,4 +71,27 @@ func FuzzAskedProtocols(f *testing.F) {
 			t.Errorf("listProtocols(%q) = %q, %t, want what it was made from", joined, again, ok)
 		}
 	})
+}
+
+// TestUpgradeOfNoConnection has a writer that has no connection to give away.
+func TestUpgradeOfNoConnection(t *testing.T) {
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Upgrade", "test/1")
+		w.WriteHeader(http.StatusSwitchingProtocols)
+	}))
+	defer service.Close()
+	p := newProxy(nil)
+	defer p.transport.CloseIdleConnections()
+	p.upgrades = &upgrades{max: 1}
+	w, r, ex := goapi.NewExchange(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+	ex.Route = &goapi.Route{Service: "test", Endpoint: new(goapi.Endpoint), Upstream: upstream.Static(service.Listener.Addr().String())}
+	r.Header.Set("Connection", "Upgrade")
+	r.Header.Set("Upgrade", "test/1")
+	if err := p.forward(w, r); goapi.Status(err) != http.StatusInternalServerError {
+		t.Errorf("forward error = %v, want a defect of the gateway", err)
+	}
+	if n := p.upgrades.open.Load(); n != 0 {
+		t.Errorf("%d connections count as open, want 0", n)
+	}
 }

@@ -79,19 +79,26 @@ func TestWebHalfClose(t *testing.T) {
 func TestWebReset(t *testing.T) {
 	t.Run("client", func(t *testing.T) {
 		said := make(chan string, 1)
-		service := switching(t, "", func(_ net.Conn, r *bufio.Reader) {
-			_, err := r.ReadByte()
+		service := switching(t, "", func(c net.Conn, r *bufio.Reader) {
+			_, err := io.Copy(c, r)
 			said <- fmt.Sprint(errors.Is(err, syscall.ECONNRESET))
 		})
-		c, _ := open(t, serveWeb(t, nil, service))
+		c, r := open(t, serveWeb(t, nil, service))
+		send(t, c, "ping")
+		expectText(t, r, "ping")
 		reset(t, c)
 		if got := receive(t, said); got != "true" {
 			t.Error("the service has not seen that the client reset the connection")
 		}
 	})
 	t.Run("service", func(t *testing.T) {
-		service := switching(t, "", func(c net.Conn, _ *bufio.Reader) { reset(t, c) })
+		service := switching(t, "", func(c net.Conn, r *bufio.Reader) {
+			if _, err := r.ReadByte(); err == nil {
+				reset(t, c)
+			}
+		})
 		c, r := open(t, serveWeb(t, nil, service))
+		send(t, c, "x")
 		if _, err := r.ReadByte(); !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("read error = %v, want that the connection was reset", err)
 		}
@@ -177,9 +184,10 @@ func TestWebOtherConnections(t *testing.T) {
 	srv.Start()
 	t.Cleanup(srv.Close)
 	c, r := open(t, srv.Listener.Addr().String())
-	for range 3 {
-		send(t, c, "ping")
-		expectText(t, r, "ping")
+	for _, size := range []int{1, 1 << 10, 1<<10 + 1, 9 << 10, 1 << 20, 1} {
+		text := strings.Repeat("x", size)
+		go func() { _, _ = io.WriteString(c, text) }() // what comes back tells
+		expectText(t, r, text)
 	}
 	closeWrite(t, c)
 	if got := receive(t, ended); got != "<nil>" {
