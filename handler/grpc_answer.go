@@ -140,16 +140,22 @@ func (s *grpcStream) write(g *streamGuard, p []byte) error {
 
 // broken returns why an answer cannot go on.
 func (s *grpcStream) broken(g *streamGuard, err error) error {
-	switch cause := context.Cause(g.ctx); {
-	case errors.Is(cause, errIdle):
+	cause := context.Cause(g.ctx)
+	if errors.Is(cause, errIdle) {
 		return goapi.NewError(http.StatusServiceUnavailable, fmt.Sprintf("nothing was sent on the stream for %v", s.idle), cause)
-	case errors.Is(cause, context.DeadlineExceeded):
-		return goapi.NewError(http.StatusGatewayTimeout, "service "+s.ex.Route.Service+" did not end the stream in time", cause)
+	}
+	if errors.Is(cause, context.DeadlineExceeded) {
+		err = cause
 	}
 	err = s.failure(err)
 	var known *goapi.Error
-	if errors.As(err, &known) && known.Code == http.StatusBadGateway {
-		known.Detail = "service " + s.ex.Route.Service + " broke off the stream"
+	if errors.As(err, &known) {
+		switch known.Code {
+		case http.StatusBadGateway:
+			known.Detail = "service " + s.ex.Route.Service + " broke off the stream"
+		case http.StatusGatewayTimeout:
+			known.Detail = "service " + s.ex.Route.Service + " did not end the stream in time"
+		}
 	}
 	return err
 }

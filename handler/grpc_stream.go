@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -20,6 +21,9 @@ import (
 )
 
 const headerTimeout = "Grpc-Timeout"
+
+// dueWithin is how far two timers for the same deadline may be apart.
+const dueWithin = 10 * time.Millisecond
 
 // unaryPatience is how long an announced method that is no stream may take to
 // answer a client that named no deadline.
@@ -152,11 +156,19 @@ func (s *grpcStream) attempt(ctx context.Context, try *upstream.Try) error {
 	return s.answer(ctx, cancel, try, resp)
 }
 
+// How often a node that refuses a stream unread is asked, and how much longer
+// each time until it is asked again. A burst of calls refused because the node
+// takes few on a connection needs as many rounds as it needs connections.
+const (
+	maxRefused  = 12
+	refusedWait = 2 * time.Millisecond
+)
+
 // roundTrip opens a stream to a node, and returns the head of the answer. A node
-// that refuses the stream unread, as it does on a connection that it is about
-// to close, is asked once more.
+// refuses a stream unread on a connection that it is about to close, or on which
+// it has as many as it takes: there are others.
 func (s *grpcStream) roundTrip(ctx context.Context, try *upstream.Try) (*http.Response, error) {
-	for again := false; ; again = true {
+	for n := range maxRefused {
 		t := &grpcTrip{}
 		if s.body != nil {
 			if t.body = s.body.open(try); t.body == nil {
@@ -164,19 +176,24 @@ func (s *grpcStream) roundTrip(ctx context.Context, try *upstream.Try) (*http.Re
 				return nil, goapi.NewError(http.StatusBadGateway, "service "+s.ex.Route.Service+" broke off before it answered", nil)
 			}
 		}
-		resp, err := s.transport.RoundTrip(s.request(ctx, try, t, again))
+		resp, err := s.transport.RoundTrip(s.request(ctx, try, t, n > 0))
 		if err == nil {
 			s.body.commit()
 			return resp, nil
 		}
-		if t.refused && !again && ctx.Err() == nil {
-			continue
-		}
 		if t.sent() {
 			try.Sent()
 		}
-		return nil, err
+		if !t.refused {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Duration(n) * refusedWait):
+		}
 	}
+	return nil, errUnprocessed
 }
 
 // grpcTrip is one stream to a node, and what has left by it.
@@ -261,10 +278,18 @@ func (s *grpcStream) failure(err error) error {
 		return clientGone(err)
 	case isTooMuchHeader(err):
 		return goapi.NewError(http.StatusRequestHeaderFieldsTooLarge, "the headers are larger than service "+service+" takes", err)
-	case errors.As(err, &reset) && reset.Cause != nil:
+	case errors.As(err, &reset) && reset.Cause != nil && !s.isDue():
 		return goapi.NewError(resetStatus(reset.Code), "service "+service+" reset the stream", err)
+	case reset.Cause != nil:
+		return upstreamError(service, fmt.Errorf("%w: %w", context.DeadlineExceeded, err))
 	}
 	return upstreamError(service, err)
+}
+
+// isDue says that the deadline is here. A service that was told of it resets the
+// stream at that moment, which can be the first that the gateway sees of it.
+func (s *grpcStream) isDue() bool {
+	return !s.deadline.IsZero() && time.Until(s.deadline) < dueWithin
 }
 
 // resetStatus returns the status of a stream that the service has reset, as gRPC

@@ -1,0 +1,393 @@
+package handler_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/handler"
+	"github.com/goapi-dev/goapi/server"
+)
+
+// TestGRPCShapes has calls in which the two sides take turns in every way.
+func TestGRPCShapes(t *testing.T) {
+	tests := []struct {
+		name  string
+		serve grpcService
+		call  func(t *testing.T, s grpc.ClientStream)
+	}{
+		{"ping-pong", echoMessagesOfGRPC, func(t *testing.T, s grpc.ClientStream) {
+			for i := range 100 {
+				say(t, s, fmt.Sprint(i))
+				hears(t, s, fmt.Sprint(i))
+			}
+			end(t, s)
+			hearsEnd(t, s, codes.OK)
+		}},
+		{"the client first", func(s grpc.ServerStream) error {
+			n := 0
+			for _, err := recv(s); err == nil; _, err = recv(s) {
+				n++
+			}
+			return s.SendMsg([]byte(fmt.Sprint(n)))
+		}, func(t *testing.T, s grpc.ClientStream) {
+			for range 1000 {
+				say(t, s, "x")
+			}
+			end(t, s)
+			hears(t, s, "1000")
+			hearsEnd(t, s, codes.OK)
+		}},
+		{"the service first", func(s grpc.ServerStream) error {
+			if err := s.SendMsg([]byte("welcome")); err != nil {
+				return err
+			}
+			return echoMessagesOfGRPC(s)
+		}, func(t *testing.T, s grpc.ClientStream) {
+			hears(t, s, "welcome")
+			say(t, s, "thanks")
+			hears(t, s, "thanks")
+			end(t, s)
+			hearsEnd(t, s, codes.OK)
+		}},
+		{"headers long before a message", func(s grpc.ServerStream) error {
+			if err := s.SendHeader(metadata.Pairs("early", "bird")); err != nil {
+				return err
+			}
+			return echoMessagesOfGRPC(s)
+		}, func(t *testing.T, s grpc.ClientStream) {
+			if h, err := s.Header(); err != nil || len(h["early"]) != 1 {
+				t.Fatalf("Header = %v, %v; want it before any message", h, err)
+			}
+			say(t, s, "worm")
+			hears(t, s, "worm")
+			end(t, s)
+			hearsEnd(t, s, codes.OK)
+		}},
+		{"the service says nothing", func(s grpc.ServerStream) error {
+			_, err := recv(s)
+			if err == io.EOF {
+				err = nil
+			}
+			return err
+		}, func(t *testing.T, s grpc.ClientStream) {
+			end(t, s)
+			hearsEnd(t, s, codes.OK)
+		}},
+		{"the client says nothing", func(s grpc.ServerStream) error {
+			for range 3 {
+				_ = s.SendMsg([]byte("tick"))
+			}
+			return nil
+		}, func(t *testing.T, s grpc.ClientStream) {
+			for range 3 {
+				hears(t, s, "tick")
+			}
+			hearsEnd(t, s, codes.OK)
+		}},
+		{"the service ends at once", func(grpc.ServerStream) error {
+			return status.Error(codes.AlreadyExists, "enough")
+		}, func(t *testing.T, s grpc.ClientStream) {
+			big := make([]byte, 64<<10)
+			for s.SendMsg(big) == nil { // until the end is here
+			}
+			hearsEnd(t, s, codes.AlreadyExists)
+		}},
+		{"the service ends in the middle", func(s grpc.ServerStream) error {
+			msg, err := recv(s)
+			if err != nil {
+				return err
+			}
+			_ = s.SendMsg([]byte(msg))
+			return status.Error(codes.Aborted, "enough")
+		}, func(t *testing.T, s grpc.ClientStream) {
+			say(t, s, "one")
+			hears(t, s, "one")
+			hearsEnd(t, s, codes.Aborted)
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			conn := connect(t, serveRelay(t, grpcRoute(tt.serve.start(t)), nil, nil))
+			for range 10 { // the order of frames is luck
+				tt.call(t, openCall(limited(t), t, conn))
+			}
+		})
+	}
+}
+
+func TestGRPCCancelledByTheClient(t *testing.T) {
+	for name, begun := range map[string]bool{"before the answer": false, "behind a message": true} {
+		t.Run(name, func(t *testing.T) {
+			arrived, gone := make(chan struct{}, 1), make(chan error, 1)
+			conn := connect(t, serveRelay(t, grpcRoute(grpcService(func(s grpc.ServerStream) error {
+				if begun {
+					_ = s.SendMsg([]byte("one"))
+				}
+				arrived <- struct{}{}
+				<-s.Context().Done()
+				gone <- s.Context().Err()
+				return nil
+			}).start(t)), nil, nil))
+			ctx, cancel := context.WithCancel(limited(t))
+			s := openCall(ctx, t, conn)
+			say(t, s, "hello")
+			if begun {
+				hears(t, s, "one")
+			}
+			receives(t, arrived, "the call")
+			cancel()
+			if err := receives(t, gone, "the end of the service's context"); err != context.Canceled {
+				t.Errorf("the service's context ended with %v, want Canceled", err)
+			}
+			hearsEnd(t, s, codes.Canceled)
+		})
+	}
+}
+
+// TestGRPCBackPressure has each side flood the other, which takes nothing.
+func TestGRPCBackPressure(t *testing.T) {
+	const most = 4 << 20 // in all the windows and buffers on the way
+	msg := make([]byte, 32<<10)
+	flood := func(send func(any) error, sent *atomic.Int64) error {
+		for {
+			if err := send(msg); err != nil {
+				return err
+			}
+			sent.Add(int64(len(msg)))
+		}
+	}
+	settle := func(t *testing.T, sent *atomic.Int64) {
+		t.Helper()
+		for before := int64(-1); sent.Load() != before; {
+			before = sent.Load()
+			time.Sleep(100 * time.Millisecond) // there is no event: nothing goes on
+		}
+		if got := sent.Load(); got == 0 || got > most {
+			t.Errorf("%d bytes were taken from the one who floods, want some, and at most %d", got, most)
+		}
+	}
+	t.Run("of the service", func(t *testing.T) {
+		var sent atomic.Int64
+		over := make(chan error, 1)
+		conn := connect(t, serveRelay(t, grpcRoute(grpcService(func(s grpc.ServerStream) error {
+			err := flood(s.SendMsg, &sent)
+			over <- err
+			return err
+		}).start(t)), nil, nil))
+		ctx, cancel := context.WithCancel(limited(t))
+		s := openCall(ctx, t, conn)
+		_, _ = s.Header() // it has begun
+		settle(t, &sent)
+		cancel()
+		receives(t, over, "the end of the flood")
+	})
+	t.Run("of the client", func(t *testing.T) {
+		var sent atomic.Int64
+		conn := connect(t, serveRelay(t, grpcRoute(grpcService(func(s grpc.ServerStream) error {
+			<-s.Context().Done()
+			return nil
+		}).start(t)), nil, nil))
+		ctx, cancel := context.WithCancel(limited(t))
+		s := openCall(ctx, t, conn)
+		over := make(chan error, 1)
+		go func() { over <- flood(s.SendMsg, &sent) }()
+		settle(t, &sent)
+		cancel()
+		receives(t, over, "the end of the flood")
+	})
+}
+
+// TestGRPCOutlivesTheBody has a stream whose client is silent for longer than it
+// may be with the body of any other request.
+func TestGRPCOutlivesTheBody(t *testing.T) {
+	const limit = 50 * time.Millisecond
+	conn := connect(t, serveRelay(t, grpcRoute(grpcService(func(s grpc.ServerStream) error {
+		tick := time.NewTicker(limit)
+		defer tick.Stop()
+		for range 6 {
+			<-tick.C
+			if err := s.SendMsg([]byte("tick")); err != nil {
+				return err
+			}
+		}
+		return echoMessagesOfGRPC(s)
+	}).start(t)), nil, &server.Options{BodyTimeout: limit, WriteTimeout: limit, IdleTimeout: limit}))
+	s := openCall(limited(t), t, conn)
+	for range 6 {
+		hears(t, s, "tick")
+	}
+	say(t, s, "still here")
+	hears(t, s, "still here")
+	end(t, s)
+	hearsEnd(t, s, codes.OK)
+}
+
+func TestGRPCIdle(t *testing.T) {
+	const idle = 150 * time.Millisecond
+	over := make(chan error, 1)
+	conn := connect(t, serveRelay(t, grpcRoute(grpcService(func(s grpc.ServerStream) error {
+		err := echoMessagesOfGRPC(s)
+		over <- err
+		return err
+	}).start(t)), &handler.GRPCOptions{Idle: idle}, nil))
+	s := openCall(limited(t), t, conn)
+	began := time.Now()
+	for time.Since(began) < 3*idle {
+		say(t, s, "a")
+		hears(t, s, "a")
+		time.Sleep(idle / 10) // a pace; what is measured is the idle time
+	}
+	_, err := recv(s)
+	if want := "Unavailable: nothing was sent on the stream for 150ms"; text(err) != want {
+		t.Errorf("status of an idle stream = %s, want %s", text(err), want)
+	}
+	if err := receives(t, over, "the end of the service's side"); status.Code(err) != codes.Canceled {
+		t.Errorf("the service's stream ended with %v, want Canceled", err)
+	}
+}
+
+// TestGRPCDeadline has clients that name a deadline and do not keep it
+// themselves, and a service that does not look at it.
+func TestGRPCDeadline(t *testing.T) {
+	told := make(chan time.Duration, 1)
+	release := make(chan struct{})
+	node := grpcService(func(s grpc.ServerStream) error {
+		if at, ok := s.Context().Deadline(); ok {
+			told <- time.Until(at)
+		} else {
+			told <- 0
+		}
+		msg, _ := recv(s)
+		if msg == "begin" {
+			_ = s.SendMsg([]byte("one"))
+		}
+		<-release
+		return nil
+	}).start(t)
+	defer close(release)
+	tests := []struct {
+		name    string
+		timeout string
+		policy  *goapi.Policy
+		msg     string
+		want    string
+		told    time.Duration // at most
+	}{
+		{"before the answer", "50m", nil, "wait", "4 service echo did not answer in time", 50 * time.Millisecond},
+		{"behind a message", "50000u", nil, "begin", "4 service echo did not end the stream in time", 50 * time.Millisecond},
+		{"of the policy", "", &goapi.Policy{Timeout: 50 * time.Millisecond}, "wait", "4 service echo did not answer in time", 50 * time.Millisecond},
+		{"of the policy, which is earlier", "1H", &goapi.Policy{Timeout: 50 * time.Millisecond}, "begin", "4 service echo did not end the stream in time", 50 * time.Millisecond},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rt := grpcRoute(node)
+			rt.Policy = tt.policy
+			body, hold := io.Pipe() // the client goes on sending
+			defer hold.Close()
+			r := grpcRequest(limited(t), t, serveRelay(t, rt, nil, nil), "application/grpc+json",
+				io.MultiReader(bytes.NewReader(frameOf(tt.msg)), body))
+			if tt.timeout != "" {
+				r.Header.Set("Grpc-Timeout", tt.timeout)
+			}
+			rsp, err := plainClient(t).Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				hold.Close() // whom the transport waits for
+				rsp.Body.Close()
+			}()
+			if _, err := io.ReadAll(rsp.Body); err != nil {
+				t.Fatal(err)
+			}
+			if got := statusIn(rsp); got != tt.want {
+				t.Errorf("status = %s, want %s", got, tt.want)
+			}
+			if got := receives(t, told, "the call"); got <= 0 || got > tt.told {
+				t.Errorf("the service was told %v, want what is left of %v", got, tt.told)
+			}
+			for _, n := range rt.Upstream.Nodes() {
+				if n.Failures != 0 {
+					t.Errorf("%d failures are held against the node, want none", n.Failures)
+				}
+			}
+		})
+	}
+}
+
+// TestGRPCDeadlineOfAClientThatDoesNotRead bounds a write, too.
+func TestGRPCDeadlineOfAClientThatDoesNotRead(t *testing.T) {
+	over := make(chan error, 1)
+	node := grpcService(func(s grpc.ServerStream) error {
+		for {
+			if err := s.SendMsg(make([]byte, 32<<10)); err != nil {
+				over <- err
+				return err
+			}
+		}
+	}).start(t)
+	r := grpcRequest(limited(t), t, serveRelay(t, grpcRoute(node), nil, nil), "application/grpc+json", http.NoBody)
+	r.Header.Set("Grpc-Timeout", "200m")
+	rsp, err := plainClient(t).Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rsp.Body.Close()
+	receives(t, over, "the end of the service's stream")
+}
+
+// statusIn returns the status of an answer, wherever it is.
+func statusIn(rsp *http.Response) string {
+	h := rsp.Trailer
+	if rsp.Header.Get("Grpc-Status") != "" {
+		h = rsp.Header
+	}
+	return h.Get("Grpc-Status") + " " + h.Get("Grpc-Message")
+}
+
+func say(t *testing.T, s grpc.ClientStream, msg string) {
+	t.Helper()
+	if err := s.SendMsg([]byte(msg)); err != nil {
+		t.Fatalf("SendMsg(%q) = %v", msg, err)
+	}
+}
+
+func hears(t *testing.T, s grpc.ClientStream, want string) {
+	t.Helper()
+	if got, err := recv(s); got != want || err != nil {
+		t.Fatalf("message = %q, %v; want %q", got, err, want)
+	}
+}
+
+func end(t *testing.T, s grpc.ClientStream) {
+	t.Helper()
+	if err := s.CloseSend(); err != nil {
+		t.Fatalf("CloseSend = %v", err)
+	}
+}
+
+// hearsEnd wants no message but the end.
+func hearsEnd(t *testing.T, s grpc.ClientStream, want codes.Code) {
+	t.Helper()
+	msg, err := recv(s)
+	if err == io.EOF {
+		err = nil
+	} else if err == nil {
+		t.Fatalf("message = %q, want the end", msg)
+	}
+	if got := status.Code(err); got != want {
+		t.Fatalf("status = %v, want %v", err, want)
+	}
+}
