@@ -284,18 +284,23 @@ func (t *memorySettler) settle(ctx context.Context, f func(*cursor, *pending)) e
 // waiting is a heap of what is pending: what is due first is first.
 type waiting []*pending
 
-func (w waiting) Len() int { return len(w) }
+// Len implements [heap.Interface].
+func (w *waiting) Len() int { return len(*w) }
 
-func (w waiting) Less(i, j int) bool {
-	if c := w[i].due.Compare(w[j].due); c != 0 {
+// Less implements [heap.Interface].
+func (w *waiting) Less(i, j int) bool {
+	a, b := (*w)[i], (*w)[j]
+	if c := a.due.Compare(b.due); c != 0 {
 		return c < 0
 	}
-	return w[i].entry.sequence < w[j].entry.sequence
+	return a.entry.sequence < b.entry.sequence
 }
 
-func (w waiting) Swap(i, j int) {
-	w[i], w[j] = w[j], w[i]
-	w[i].index, w[j].index = i, j
+// Swap implements [heap.Interface].
+func (w *waiting) Swap(i, j int) {
+	l := *w
+	l[i], l[j] = l[j], l[i]
+	l[i].index, l[j].index = i, j
 }
 
 // Push implements [heap.Interface].

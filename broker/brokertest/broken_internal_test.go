@@ -217,7 +217,7 @@ func publishFaults() []fault {
 func settleFaults() []fault {
 	early := func(f *faulty) {
 		f.receive = func(d *broker.Delivery) { _ = d.Ack(context.Background()) }
-		f.settler = func(s broker.Settler) broker.Settler { return indifferent(s) }
+		f.settler = indifferent
 	}
 	return []fault{
 		{"ends a subscription with its opening", "NextHonoursContext", func(f *faulty) {
@@ -252,10 +252,10 @@ func settleFaults() []fault {
 			}
 		}},
 		{"settles into the void", "SettledAfterCloseIsErrClosed", func(f *faulty) {
-			f.settler = func(s broker.Settler) broker.Settler { return indifferent(s) }
+			f.settler = indifferent
 		}},
 		{"does not hear Ack", "AckEndsIt", func(f *faulty) {
-			f.settler = func(s broker.Settler) broker.Settler { return indifferent(s) }
+			f.settler = indifferent
 		}},
 		{"takes Term for Nack", "TermEndsIt", func(f *faulty) {
 			f.settler = func(s broker.Settler) broker.Settler {

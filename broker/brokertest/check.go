@@ -1,6 +1,7 @@
 package brokertest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -184,7 +185,7 @@ func (c *check) ack(d *broker.Delivery) {
 func (c *check) wantMessage(d *broker.Delivery, want *broker.Message) {
 	c.Helper()
 	got := d.Message
-	same := got.ID == want.ID && maps.Equal(got.Header, want.Header) && string(got.Body) == string(want.Body)
+	same := got.ID == want.ID && maps.Equal(got.Header, want.Header) && bytes.Equal(got.Body, want.Body)
 	if !same || !got.Time.Truncate(time.Millisecond).Equal(want.Time.Truncate(time.Millisecond)) {
 		c.Errorf("delivery = %s, want %s", text(&got), text(want))
 	}

@@ -296,7 +296,7 @@ func (s *faultySubscription) nextUntil(ctx context.Context, cut <-chan struct{})
 	memory := s.inner
 	s.mu.Unlock()
 	d, err := memory.Next(inner)
-	if err != nil && context.Cause(inner) == errCut && ctx.Err() == nil {
+	if err != nil && errors.Is(context.Cause(inner), errCut) && ctx.Err() == nil {
 		return nil, errCut
 	}
 	if err == nil {

@@ -195,15 +195,17 @@ func concurrentUse(c *check) {
 		for j := range 3 {
 			who := fmt.Sprintf("subscription %d of topic %s", j, topic)
 			s := c.subscribe(topic, &broker.SubscribeOptions{InFlight: 1 + 10*j})
-			tallies[who] = newTally(list...)
-			receivers.Go(func() { s.drain(ctx, tallies[who]) })
+			got := newTally(list...)
+			tallies[who] = got
+			receivers.Go(func() { s.drain(ctx, got) })
 		}
 		if c.caps.Groups {
 			who := fmt.Sprintf("a group of topic %s", topic)
-			tallies[who] = newTally(list...)
+			got := newTally(list...)
+			tallies[who] = got
 			for range 3 {
 				s := c.subscribeTo(c.another, topic, &broker.SubscribeOptions{Group: "workers", InFlight: 5})
-				receivers.Go(func() { s.drain(ctx, tallies[who]) })
+				receivers.Go(func() { s.drain(ctx, got) })
 			}
 		}
 		for part := range 4 {

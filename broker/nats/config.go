@@ -35,7 +35,7 @@ type config struct {
 
 // subject returns the subject of a topic. Since a topic has no wildcards and no
 // empty words, it is that topic's alone.
-func (c config) subject(topic string) string { return c.prefix + topic }
+func (c *config) subject(topic string) string { return c.prefix + topic }
 
 // parse reads the parameters that are the broker's own. Whether others are
 // there is for the connection to say.

@@ -136,7 +136,8 @@ func (c *consumer) config(stream *jetstream.StreamInfo) (jetstream.ConsumerConfi
 	} else {
 		cfg.MemoryStorage, cfg.Replicas = true, 1
 	}
-	return cfg, c.start(&cfg, stream)
+	err := c.start(&cfg, stream)
+	return cfg, err
 }
 
 // start says where the consumer begins.

@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"bytes"
 	"maps"
 	"strings"
 	"testing"
@@ -107,7 +108,7 @@ func FuzzMessage(f *testing.F) {
 			raw.Header[name] = values
 		}
 		got := decode(topic, &raw, time.Now())
-		if id != "" && got.ID != id || got.ID == "" || !maps.Equal(got.Header, m.Header) || string(got.Body) != string(body) || !got.Time.Equal(m.Time) {
+		if id != "" && got.ID != id || got.ID == "" || !maps.Equal(got.Header, m.Header) || !bytes.Equal(got.Body, body) || !got.Time.Equal(m.Time) {
 			t.Fatalf("decode(encode(%+v)) = %+v", m, got)
 		}
 	})

@@ -227,8 +227,7 @@ func (b *Broker) remove(s io.Closer) {
 func (b *Broker) follow(status chan natsgo.Status) {
 	defer close(b.done)
 	defer b.conn.RemoveStatusListener(status)
-	contact, lose := context.WithCancel(b.life)
-	b.setContact(contact)
+	lose := b.find()
 	for {
 		select {
 		case <-b.life.Done():
@@ -237,17 +236,19 @@ func (b *Broker) follow(status chan natsgo.Status) {
 		case s := <-status:
 			lose()
 			if s == natsgo.CONNECTED {
-				contact, lose = context.WithCancel(b.life)
-				b.setContact(contact)
+				lose = b.find()
 			}
 		}
 	}
 }
 
-func (b *Broker) setContact(contact context.Context) {
+// find notes that there is contact, until lose is called.
+func (b *Broker) find() (lose context.CancelFunc) {
+	contact, lose := context.WithCancel(b.life)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.contact = contact
+	return lose
 }
 
 func (b *Broker) getContact() context.Context {

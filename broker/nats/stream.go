@@ -26,7 +26,7 @@ const (
 )
 
 // streamConfig returns how the stream is made.
-func (c config) streamConfig() jetstream.StreamConfig {
+func (c *config) streamConfig() jetstream.StreamConfig {
 	s := jetstream.StreamConfig{
 		Name:              c.stream,
 		Description:       "messages of goapi",
@@ -54,7 +54,7 @@ func (c config) streamConfig() jetstream.StreamConfig {
 }
 
 // check returns what keeps a stream that is there from being used.
-func (c config) check(s jetstream.StreamConfig) error {
+func (c *config) check(s jetstream.StreamConfig) error {
 	var wrong []string
 	add := func(bad bool, format string, v ...any) {
 		if bad {
@@ -129,7 +129,7 @@ func (b *Broker) stream(ctx context.Context) (jetstream.Stream, error) {
 }
 
 // explain says what the server's refusal of a stream means to an operator.
-func (c config) explain(err error) error {
+func (c *config) explain(err error) error {
 	if errors.Is(err, natsgo.ErrNoResponders) {
 		return fmt.Errorf("JetStream does not answer; if the server has none, enable it there, or say %s=false: %w", paramJetStream, err)
 	}

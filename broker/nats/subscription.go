@@ -74,6 +74,9 @@ func (in *inbox) usable(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// over says whether Next is to end.
+func (in *inbox) over(ctx context.Context) bool { return in.usable(ctx) != nil }
+
 // bind returns a context that ends with the inbox, too.
 func (in *inbox) bind(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -233,7 +236,7 @@ func (s *subscription) take(r received) *broker.Delivery {
 	s.retry = 0
 	position := s.consumer.receive(meta.Sequence.Stream)
 	t := &settler{s, i, meta.Sequence.Stream}
-	attempt := int(min(meta.NumDelivered, 1<<30)) //nolint:gosec // it fits
+	attempt := int(min(meta.NumDelivered, 1<<30))
 	return broker.NewDelivery(decode(s.topic, r.Msg, meta.Timestamp), position, attempt, t)
 }
 
@@ -257,7 +260,7 @@ func (s *subscription) control(r received) {
 // attach finds the consumer again. It returns the first error since there was
 // contact; after that, nil and not being attached ask for another attempt.
 func (s *subscription) attach(ctx context.Context) error {
-	if err := s.pause(ctx); err != nil || s.usable(ctx) != nil {
+	if err := s.pause(ctx); err != nil || s.over(ctx) {
 		return err
 	}
 	s.retry = min(max(2*s.retry, minRetry), maxRetry)
@@ -267,10 +270,10 @@ func (s *subscription) attach(ctx context.Context) error {
 		made, err = s.consumer.attach(ctx)
 		return err
 	})
+	if s.over(ctx) {
+		return nil // Next tells
+	}
 	if err != nil {
-		if s.usable(ctx) != nil {
-			return nil
-		}
 		if !errors.Is(err, broker.ErrUnavailable) {
 			err = fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
 		}

@@ -1,6 +1,7 @@
 package nats_test
 
 import (
+	"bytes"
 	"errors"
 	"maps"
 	"strings"
@@ -91,7 +92,7 @@ func TestMessagesOfOthers(t *testing.T) {
 			}
 			for i, want := range want {
 				got := next(t, sub)
-				if got.ID != want.ID || got.Topic != "orders" || !maps.Equal(got.Header, want.Header) || string(got.Body) != string(want.Body) {
+				if got.ID != want.ID || got.Topic != "orders" || !maps.Equal(got.Header, want.Header) || !bytes.Equal(got.Body, want.Body) {
 					t.Errorf("message %d = %+v, want %+v", i, got.Message, want)
 				}
 				if !want.Time.IsZero() && !got.Time.Equal(want.Time) || want.Time.IsZero() && got.Time.Before(before) {
