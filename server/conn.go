@@ -1,8 +1,10 @@
 package server
 
 import (
+	"errors"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -102,4 +104,21 @@ func (c *conn) CloseWrite() error {
 		return tcp.CloseWrite()
 	}
 	return c.Conn.Close()
+}
+
+// SyscallConn implements syscall.Conn, so that who has hijacked the connection
+// can wait for what there is to read without a buffer for it.
+func (c *conn) SyscallConn() (syscall.RawConn, error) {
+	if sc, ok := c.Conn.(syscall.Conn); ok {
+		return sc.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}
+
+// SetLinger lets who has hijacked the connection reset it.
+func (c *conn) SetLinger(sec int) error {
+	if tcp, ok := c.Conn.(interface{ SetLinger(sec int) error }); ok {
+		return tcp.SetLinger(sec)
+	}
+	return errors.ErrUnsupported
 }

@@ -1,9 +1,11 @@
 package server_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -64,4 +66,32 @@ func TestClientThatReadsSlowly(t *testing.T) {
 		t.Errorf("Write to a client that reads slowly = %v", err)
 	}
 	_ = conn.Close() // the reader above ends
+}
+
+// TestResetOfHijacked resets a connection that was hijacked, as one who passes
+// on a reset does: the client is not to take it for an end.
+func TestResetOfHijacked(t *testing.T) {
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Errorf("Hijack = %v", err)
+			return
+		}
+		raw, err := conn.(syscall.Conn).SyscallConn()
+		if err != nil || raw.Control(func(uintptr) {}) != nil {
+			t.Errorf("SyscallConn = %v, want the socket", err)
+		}
+		if err := conn.(interface{ SetLinger(int) error }).SetLinger(0); err != nil {
+			t.Errorf("SetLinger = %v", err)
+		}
+		if err := conn.Close(); err != nil {
+			t.Errorf("Close = %v", err)
+		}
+	})
+	s, _, _ := start(t, h, nil)
+	conn := dial(t, s.Addr().String())
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("Read = %v, want %v", err, syscall.ECONNRESET)
+	}
 }
