@@ -63,7 +63,7 @@ func (s *grpcStream) answer(ctx context.Context, cancel context.CancelCauseFunc,
 	case trailersOnly:
 		return s.end(resp.Header)
 	}
-	g := newStreamGuard(ctx, cancel, s)
+	g := newStreamGuard(ctx, cancel, s, resp.Body)
 	err := s.copyMessages(g, resp)
 	g.stop()
 	if err != nil {
@@ -206,11 +206,13 @@ func (p *progress) made() { p.at.Store(time.Now().UnixNano()) }
 // since returns how long nothing was sent.
 func (p *progress) since() time.Duration { return time.Duration(time.Now().UnixNano() - p.at.Load()) }
 
-// A streamGuard ends a stream that is idle, and a write to a client that takes
-// nothing when the stream has ended.
+// A streamGuard ends a stream that is idle. When the stream has ended, it ends a
+// write to a client that takes nothing, and a read from the service: while the
+// client is silent, the transport does not look at the context.
 type streamGuard struct {
 	ctx     context.Context
 	stream  *grpcStream
+	answer  io.Closer
 	timer   *time.Timer
 	detach  func() bool
 	writing atomic.Bool
@@ -219,8 +221,8 @@ type streamGuard struct {
 	over bool
 }
 
-func newStreamGuard(ctx context.Context, cancel context.CancelCauseFunc, s *grpcStream) *streamGuard {
-	g := &streamGuard{ctx: ctx, stream: s}
+func newStreamGuard(ctx context.Context, cancel context.CancelCauseFunc, s *grpcStream, answer io.Closer) *streamGuard {
+	g := &streamGuard{ctx: ctx, stream: s, answer: answer}
 	s.progress.made()
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -243,11 +245,15 @@ func (g *streamGuard) rearm(d time.Duration) {
 	}
 }
 
-// unblock ends a write that waits for the client.
+// unblock ends what waits for either side.
 func (g *streamGuard) unblock() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.over && g.writing.Load() {
+	if g.over {
+		return
+	}
+	_ = g.answer.Close() // the one who reads is told
+	if g.writing.Load() {
 		_ = g.stream.rc.SetWriteDeadline(time.Unix(1, 0)) // a writer that has none bounds its client itself
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -106,6 +107,7 @@ func serveHandlerWith(t testing.TB, rt *goapi.Route, h http.Handler, limits *ser
 	if limits == nil {
 		limits = new(server.Options)
 	}
+	limits.Drain = 100 * time.Millisecond // connections that are not idle yet
 	limits.Logger = slog.New(slog.NewTextHandler(noPanic{t}, &slog.HandlerOptions{Level: slog.LevelError}))
 	s, err := server.Listen(t.Context(), "127.0.0.1:0", limits)
 	if err != nil {

@@ -144,7 +144,7 @@ func (s *grpcStream) attempt(ctx context.Context, try *upstream.Try) error {
 		switch {
 		case s.body.failure() != nil, isTooMuchHeader(err):
 			try.Blameless()
-		case errors.As(err, &reset) && reset.Cause != nil: // of the node: an answer of a kind
+		case errors.As(err, &reset) && reset.byPeer(): // an answer of a kind
 			try.Blameless()
 		}
 		return err
@@ -251,8 +251,11 @@ func isTooMuchHeader(err error) bool {
 type resetError struct {
 	StreamID uint32
 	Code     uint32
-	Cause    error // nil if the transport itself has reset it
+	Cause    error // what the transport itself has reset it for, if it did
 }
+
+// byPeer says that it was the node that has reset the stream.
+func (e resetError) byPeer() bool { return e.Cause != nil && e.Cause.Error() == "received from peer" }
 
 // Error implements error.
 func (resetError) Error() string { return "handler: the stream was reset" }
@@ -278,9 +281,9 @@ func (s *grpcStream) failure(err error) error {
 		return clientGone(err)
 	case isTooMuchHeader(err):
 		return goapi.NewError(http.StatusRequestHeaderFieldsTooLarge, "the headers are larger than service "+service+" takes", err)
-	case errors.As(err, &reset) && reset.Cause != nil && !s.isDue():
+	case errors.As(err, &reset) && reset.byPeer() && !s.isDue():
 		return goapi.NewError(resetStatus(reset.Code), "service "+service+" reset the stream", err)
-	case reset.Cause != nil:
+	case reset.byPeer():
 		return upstreamError(service, fmt.Errorf("%w: %w", context.DeadlineExceeded, err))
 	}
 	return upstreamError(service, err)
