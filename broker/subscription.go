@@ -105,9 +105,9 @@ type Subscription interface {
 	// in flight as may be, for one of them to be settled or overdue.
 	//
 	// When contact with the broker is lost, Next returns ErrUnavailable once; it
-	// may be called again and resumes by itself, without a gap where
-	// [Capabilities.History] is true, and then some messages may come again. It
-	// returns ctx.Err() when ctx is done and ErrClosed after Close; no message
+	// may be called again and resumes by itself: without a gap where
+	// [Capabilities.History] is true, in a group where [Capabilities.LastingGroups]
+	// is. What was received before may be delivered still, and again. It returns ctx.Err() when ctx is done and ErrClosed after Close; no message
 	// is lost to either.
 	Next(ctx context.Context) (*Delivery, error)
 	// Close ends the subscription; a pending or later Next returns ErrClosed.

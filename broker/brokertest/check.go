@@ -77,6 +77,7 @@ type subscription struct {
 
 	c     *check
 	topic string
+	group bool
 }
 
 // subscribe opens a subscription that is closed when the test ends.
@@ -96,7 +97,7 @@ func (c *check) subscribeTo(b broker.Broker, topic string, opts *broker.Subscrib
 			c.Errorf("Subscription.Close() error = %v, want nil", err)
 		}
 	})
-	return &subscription{Subscription: s, c: c, topic: topic}
+	return &subscription{Subscription: s, c: c, topic: topic, group: opts != nil && opts.Group != ""}
 }
 
 // next returns the next delivery.

@@ -73,7 +73,7 @@ func publishWithoutContactIsErrUnavailable(c *check) {
 	}
 	start()
 	c.publishAgain("orders", "back")
-	if c.caps.Persistent {
+	if c.caps.History {
 		s.wantResumed("contact is back", "back")
 	}
 }
@@ -97,11 +97,19 @@ func nextTellsOfLossOnce(c *check) {
 	})
 }
 
+// lasts says whether the subscription misses nothing when contact is lost.
+func (s *subscription) lasts() bool {
+	if s.group {
+		return s.c.caps.LastingGroups
+	}
+	return s.c.caps.History
+}
+
 // wantLoss reads what may be on its way, and then an error.
 func (s *subscription) wantLoss(ctx context.Context, seen map[string]bool, want error) {
 	s.c.Helper()
 	d, err := s.Next(ctx)
-	for err == nil && (seen[d.ID] || !s.c.caps.History) {
+	for err == nil && (seen[d.ID] || !s.lasts()) {
 		d, err = s.Next(ctx)
 	}
 	if !errors.Is(err, want) {
@@ -122,7 +130,7 @@ func (s *subscription) goOn(id string, seen map[string]bool) {
 	}()
 	go func() { // ends with ctx
 		defer close(published)
-		for n := 0; ctx.Err() == nil && (n == 0 || !s.c.caps.History); n++ {
+		for n := 0; ctx.Err() == nil && (n == 0 || !s.lasts()); n++ {
 			if err := s.c.publishUntilTaken(s.topic, fmt.Sprintf("%s.%d", id, n)); err != nil {
 				s.c.Errorf("Publish() error = %v, want nil", err)
 			}
@@ -134,7 +142,7 @@ func (s *subscription) goOn(id string, seen map[string]bool) {
 		d = s.take()
 	}
 	seen[d.ID] = true
-	if s.c.caps.History && d.ID != id+".0" {
+	if s.lasts() && d.ID != id+".0" {
 		s.c.Fatalf("Next() with contact back = %s, want ID %s.0", text(&d.Message), id)
 	}
 }
@@ -142,7 +150,7 @@ func (s *subscription) goOn(id string, seen map[string]bool) {
 // subscriptionsResume restarts the system while nobody looks.
 func subscriptionsResume(c *check) {
 	c.each(broker.SubscribeOptions{InFlight: 4, AckWait: 4 * c.opts.MinAckWait}, func(s *subscription) {
-		if !c.caps.History && !c.caps.LastingGroups {
+		if !s.lasts() {
 			return
 		}
 		c.publishAgain(s.topic, ids("before", 6)...)
