@@ -3,6 +3,7 @@ package upstream_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"strconv"
 	"testing"
@@ -37,6 +38,28 @@ func BenchmarkDoParallel(b *testing.B) {
 			}
 		}
 	})
+}
+
+func BenchmarkDoByKey(b *testing.B) { // idempotent, and to nodes of different weights
+	var list []*registry.Node
+	for i := range 10 {
+		list = append(list, with(strconv.Itoa(i), "weight", strconv.Itoa(1+i%3)))
+	}
+	set := upstream.NewPools(nil).Update("greeter", []*registry.Service{service("1", list...)}).All()
+	for _, by := range []string{"", "cookie:session"} {
+		b.Run("by="+by, func(b *testing.B) {
+			call := upstream.Call{
+				Policy: &upstream.Policy{HashBy: by}, Idempotent: true,
+				Header: http.Header{"Cookie": {"a=b; session=0123456789abcdef"}},
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := set.Do(b.Context(), call, answer); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
 
 func BenchmarkDoEjected(b *testing.B) { // a third of the nodes cannot be reached

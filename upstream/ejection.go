@@ -81,26 +81,19 @@ func (e *ejection) release() {
 	}
 }
 
-// answered ends what is held against the node, unless the answer took longer
-// than a slow node is to take; a limit of 0 is none. It says whether that ended
-// an ejection.
+// answered ends the node's ejection e, unless the answer was slow and so was the
+// node. It says whether it did.
 //
 // An answer of a try from before the ejection says nothing, but of a slow node:
 // that it is alive, and to be probed.
-func (n *node) answered(picked, now, took, limit time.Duration) (back bool) {
-	if n.failures.Load() != 0 {
-		n.failures.Store(0)
-	}
-	e := n.ejection.Load()
+func (n *node) answered(e *ejection, picked, now time.Duration, slow bool) (back bool) {
 	switch {
-	case e == nil:
-		return false
 	case picked < e.at:
 		if e.why == Slow {
 			e.invite(now)
 		}
 		return false
-	case e.why == Slow && limit > 0 && took > limit:
+	case e.why == Slow && slow:
 		n.eject(e, Slow, now)
 		return false
 	}

@@ -56,17 +56,18 @@ func newMachine(work time.Duration) *machine {
 }
 
 // newWorld returns n machines, each of which takes 15 ms for a request.
-func newWorld(n int) *world {
-	w := &world{pools: upstream.NewPools(nil), machines: make(map[string]*machine), served: make(map[int]int)}
+func newWorld(n int, opts *upstream.Options) *world {
+	w := &world{pools: upstream.NewPools(opts), machines: make(map[string]*machine), served: make(map[int]int)}
 	for _, a := range addresses(n) {
 		w.machines[a] = newMachine(15 * ms)
 	}
 	w.announce(nodes(n)...)
+	w.set = w.pools.Pool("greeter").All()
 	return w
 }
 
 func (w *world) announce(nodes ...*registry.Node) {
-	w.set = w.pools.Update("greeter", []*registry.Service{service("1", nodes...)}).All()
+	w.pools.Update("greeter", []*registry.Service{service("1", nodes...)})
 }
 
 func (w *world) machine(i int) *machine { return w.machines[addresses(i)[i-1]] }
@@ -238,7 +239,7 @@ func TestFaultOneIsStopped(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			simulate(t, func(t *testing.T, seed int) {
-				w, start := newWorld(tt.nodes), time.Now()
+				w, start := newWorld(tt.nodes, nil), time.Now()
 				go func() {
 					time.Sleep(2*time.Second + time.Duration(seed)*ms)
 					w.stop(w.machine(1), 3*time.Second)
@@ -266,7 +267,7 @@ func TestFaultOneIsStopped(t *testing.T) {
 
 func TestFaultOneIsKilled(t *testing.T) {
 	simulate(t, func(t *testing.T, seed int) {
-		w := newWorld(3)
+		w := newWorld(3, nil)
 		go func() {
 			time.Sleep(2*time.Second + time.Duration(seed)*ms)
 			w.kill(w.machine(1))
@@ -285,7 +286,7 @@ func TestFaultOneIsKilled(t *testing.T) {
 
 func TestFaultRollingRestart(t *testing.T) {
 	simulate(t, func(t *testing.T, seed int) {
-		w := newWorld(3)
+		w := newWorld(3, nil)
 		go func() {
 			for i := range 3 {
 				time.Sleep(time.Second + time.Duration(seed)*ms)
@@ -309,7 +310,7 @@ func TestFaultAllAreDown(t *testing.T) {
 	for _, down := range []time.Duration{time.Second, 5 * time.Second, time.Minute} {
 		t.Run(down.String(), func(t *testing.T) {
 			simulate(t, func(t *testing.T, seed int) {
-				w, start := newWorld(3), time.Now()
+				w, start := newWorld(3, nil), time.Now()
 				back := 2*time.Second + down
 				go func() {
 					time.Sleep(2*time.Second + time.Duration(seed)*ms)
@@ -340,7 +341,7 @@ func TestFaultAllAreDown(t *testing.T) {
 
 func TestFaultOneIsSlow(t *testing.T) {
 	simulate(t, func(t *testing.T, seed int) {
-		w, start := newWorld(3), time.Now()
+		w, start := newWorld(3, nil), time.Now()
 		go func() {
 			time.Sleep(2*time.Second + time.Duration(seed)*ms)
 			w.slow(w.machine(1), 150*ms)
@@ -362,7 +363,7 @@ func TestFaultOneIsSlow(t *testing.T) {
 
 func TestFaultAllAreSilent(t *testing.T) { // as when what they all need is stuck
 	simulate(t, func(t *testing.T, seed int) {
-		w := newWorld(3)
+		w := newWorld(3, nil)
 		for i := range 3 {
 			go func() {
 				time.Sleep(2*time.Second + time.Duration(seed)*ms)

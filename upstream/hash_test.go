@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/upstream"
@@ -106,6 +109,27 @@ func TestHashByLeavesANodeThatIsStuck(t *testing.T) {
 		if got := servedBy(t, set, "header:X-User", call.Header); got == stuck {
 			t.Errorf("the user stays on node %s, which is stuck", got)
 		}
+	})
+}
+
+func TestHashByLeavesANodeThatIsStuckAndNotEjected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		set, f := beleaguered(t)
+		user := 0
+		for servedBy(t, set, "header:X-User", http.Header{"X-User": {strconv.Itoa(user)}}) != "2" {
+			user++
+		}
+		call := upstream.Call{Policy: &upstream.Policy{HashBy: "header:X-User"}, Header: http.Header{"X-User": {strconv.Itoa(user)}}}
+		before := f.count("2")
+		var wg sync.WaitGroup
+		for range 80 {
+			wg.Go(func() { _ = set.Do(t.Context(), call, f.attempt) })
+			time.Sleep(10 * ms)
+		}
+		if got := f.count("2") - before; got > 12 { // in 100 ms
+			t.Errorf("a stuck node got %d of 80 requests of its user, want no more than in 100ms", got)
+		}
+		wg.Wait()
 	})
 }
 

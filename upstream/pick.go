@@ -73,8 +73,8 @@ func (p *pick) free(n *node) bool {
 		!slices.Contains(p.tried, n)
 }
 
-// choose returns a free node of g, or nil. One that is to be probed goes before
-// others, since its load is not what is asked.
+// choose returns a free node of g, or nil. When one is drawn that is to be
+// probed, that is it: its load is not what is asked.
 func (p *pick) choose(g *group) *node {
 	if p.keyed {
 		if n := p.byKey(g); n != nil {
@@ -88,7 +88,7 @@ func (p *pick) choose(g *group) *node {
 	if n == nil || len(g.nodes) == 1 || n.ejection.Load() != nil {
 		return n
 	}
-	if m := p.draw(g.nodes, n); m != nil && (m.ejection.Load() != nil || m.lighter(n, p.now)) {
+	if m := p.draw(g.nodes, n); m != nil && m.lighter(n, p.now) {
 		return m
 	}
 	return n

@@ -136,6 +136,8 @@ func TestProbesTakeTurns(t *testing.T) {
 		set := pools.Update("greeter", []*registry.Service{service("1", nodes(10)...)}).All()
 		requests(t, 1, set, &fleet{})
 		time.Sleep(time.Minute)
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		if w.peak > 4 {
 			t.Errorf("%d probes at a time, want at most 4", w.peak)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,6 +38,7 @@ func TestSlowNodesAreEjected(t *testing.T) {
 		{"below the floor", []time.Duration{ms, ms, 90 * ms}, 0, 0},
 		{"two of three", []time.Duration{20 * ms, 2000 * ms, 2000 * ms}, 0, 1},
 		{"three of six", []time.Duration{20 * ms, 20 * ms, 20 * ms, 900 * ms, 900 * ms, 900 * ms}, 1, 3},
+		{"in steps", []time.Duration{20 * ms, 300 * ms, 3000 * ms, 3000 * ms}, 1, 2},
 		{"the only one", []time.Duration{time.Second}, 0, 0},
 	}
 	for _, tt := range tests {
@@ -74,9 +76,7 @@ func TestSlowNodesAreEjected(t *testing.T) {
 func TestSlowEndpointsAreNoSlowNode(t *testing.T) { // one request in 20 takes 2 s, wherever it is made
 	simulate(t, func(t *testing.T, _ int) {
 		var out bytes.Buffer
-		w := newWorld(3)
-		w.pools = upstream.NewPools(&upstream.Options{Logger: slog.New(slog.NewTextHandler(&out, nil))})
-		w.announce(nodes(3)...)
+		w := newWorld(3, &upstream.Options{Logger: slog.New(slog.NewTextHandler(&out, nil))})
 		w.long = 2 * time.Second
 		w.load(t.Context(), 10*time.Second)
 		if failed, _, _ := tally(w.done, 0); failed != 0 || w.retries > 10 {
@@ -84,6 +84,23 @@ func TestSlowEndpointsAreNoSlowNode(t *testing.T) { // one request in 20 takes 2
 		}
 		if n := strings.Count(out.String(), "node ejected"); n > 6 {
 			t.Errorf("nodes were ejected %d times, want few until it is known", n)
+		}
+	})
+}
+
+func TestSlowProbeIsNoReturn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		set, f := settled(t, 3)
+		f.set("1", takes(time.Second))
+		before := f.count("1")
+		var wg sync.WaitGroup
+		for range 1000 { // POSTs, in 20 s
+			wg.Go(func() { requests(t, 1, set, f) })
+			time.Sleep(20 * ms)
+		}
+		wg.Wait()
+		if got := f.count("1") - before; got > 7 { // each probe keeps it away for longer
+			t.Errorf("a node that takes 1s got %d of 1000 requests, want few", got)
 		}
 	})
 }

@@ -84,6 +84,17 @@ func TestWeight(t *testing.T) {
 	}
 }
 
+func TestWeightIsNotOverruledByLatency(t *testing.T) { // unless one is twice as slow
+	synctest.Test(t, func(t *testing.T) {
+		set := upstream.NewPools(nil).Update("greeter", []*registry.Service{service("1", with("1", "weight", "1"), with("2", "weight", "3"))}).All()
+		f := &fleet{does: attempts{"1": takes(15 * ms), "2": takes(10 * ms)}}
+		requests(t, 4000, set, f)
+		if got := f.count("1"); !about(got, 1000) {
+			t.Errorf("a node of weight 1 beside a faster one of 3 got %d of 4000 requests, want about 1000", got)
+		}
+	})
+}
+
 func TestWeightUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		set := upstream.NewPools(nil).Update("greeter", []*registry.Service{service("1", with("1", "weight", "1"), with("2", "weight", "4"))}).All()

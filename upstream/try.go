@@ -123,9 +123,9 @@ func (t *Try) learn(now time.Duration) {
 	n, p := t.node, t.set.pool
 	since := t.since()
 	took := now - since
-	well := n.ejection.Load() == nil
-	if t.state.Load()&hasMoved != 0 || well && took > 0 {
-		t.set.longest.observe(now, took) // else the node was slow, and not the request
+	e := n.ejection.Load()
+	if took > slowFloor/2 && (e == nil || t.state.Load()&hasMoved != 0) { // else the node was slow, and not the request
+		t.set.longest.observe(now, took)
 		if t.set != &p.all {
 			p.all.longest.observe(now, took)
 		}
@@ -134,7 +134,10 @@ func (t *Try) learn(now time.Duration) {
 		n.latency.observe(now, took)
 		n.typical.observe(took, time.Duration(p.compared.median.Load()))
 	}
-	if n.answered(t.picked, now, took, t.set.limit(now)) {
+	if n.failures.Load() != 0 {
+		n.failures.Store(0)
+	}
+	if e != nil && n.answered(e, t.picked, now, took > t.set.limit(now)) {
 		p.back(n, now)
 	}
 }

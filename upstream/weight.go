@@ -52,11 +52,8 @@ func (p *pick) weighted(g *group) *node {
 		return n
 	}
 	m := p.drawWeighted(g, n)
-	switch {
-	case m == nil:
+	if m == nil {
 		return n
-	case m.ejection.Load() != nil:
-		return m
 	}
 	x, known := n.expect(p.now)
 	y, both := m.expect(p.now)
