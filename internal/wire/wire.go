@@ -9,6 +9,7 @@ package wire
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http/httptrace"
 	"sync/atomic"
@@ -18,16 +19,24 @@ import (
 // tried before it counts as unreachable.
 const maxStale = 3
 
+// errEnded is the error of a write to a connection that the other side has
+// closed.
+var errEnded = errors.New("wire: the other side has closed the connection")
+
 // A Conn is a connection that knows whether bytes were written. It may be
 // embedded in another.
 type Conn struct {
 	net.Conn
 
 	writes atomic.Int64 // that have begun, less those that wrote nothing
+	ended  atomic.Bool  // closed by the other side, and nothing was written since
 }
 
 // Write implements net.Conn.
 func (c *Conn) Write(p []byte) (int, error) {
+	if c.ended.Load() {
+		return 0, errEnded
+	}
 	c.writes.Add(1)
 	n, err := c.Conn.Write(p)
 	if n == 0 && err != nil {
@@ -62,7 +71,9 @@ type Trip struct {
 	stale  int   // connections that were
 }
 
-// GotConn is called when the transport has a connection for the request.
+// GotConn is called when the transport has a connection for the request. One
+// that was kept may have been closed a moment ago, before the transport has
+// noticed: what was written to it would count as sent.
 func (t *Trip) GotConn(info httptrace.GotConnInfo) {
 	t.sent = t.Sent()
 	t.conn, t.reused = within(info.Conn), info.Reused
@@ -71,6 +82,9 @@ func (t *Trip) GotConn(info httptrace.GotConnInfo) {
 		return
 	}
 	t.before = t.conn.writes.Load()
+	if t.reused && ended(t.conn.Conn) {
+		t.conn.ended.Store(true)
+	}
 }
 
 // Sent says whether bytes of the request may have left. It is asked when
