@@ -21,7 +21,7 @@ const (
 	streamWindow   = 256 << 10 // of what a service sends and nobody reads; bounds the memory of a stream
 	connWindow     = 4 << 20
 	firstBackoff   = 100 * time.Millisecond
-	maxBackoff     = time.Second
+	maxBackoff     = 250 * time.Millisecond
 )
 
 // errPoolFull is returned when every connection is in use.
