@@ -48,7 +48,7 @@ func TestGRPCStatus(t *testing.T) {
 }
 
 func TestWriteErrorOfGRPC(t *testing.T) {
-	const frame = "\x80\x00\x00\x00\x47grpc-status: 14\r\ngrpc-message: service echo could not be reached\r\n"
+	const frame = "\x80\x00\x00\x00\x42grpc-status: 14\r\ngrpc-message: service echo could not be reached\r\n"
 	tests := []struct {
 		name, contentType string
 		major             int // of HTTP

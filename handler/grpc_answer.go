@@ -148,8 +148,7 @@ func (s *grpcStream) broken(g *streamGuard, err error) error {
 		err = cause
 	}
 	err = s.failure(err)
-	var known *goapi.Error
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*goapi.Error](err); ok {
 		switch known.Code {
 		case http.StatusBadGateway:
 			known.Detail = "service " + s.ex.Route.Service + " broke off the stream"

@@ -145,7 +145,7 @@ func (b *grpcBody) ended() bool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.end == io.EOF
+	return errors.Is(b.end, io.EOF)
 }
 
 // failure returns the error that answers a request whose body did not come, or
@@ -159,7 +159,7 @@ func (b *grpcBody) failure() error {
 	b.mu.Unlock()
 	var tooLong *http.MaxBytesError
 	switch {
-	case err == nil || err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded):
+	case err == nil || errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded):
 		return nil
 	case errors.As(err, &tooLong):
 		return err

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -57,7 +58,7 @@ func grpcNode(address string) *registry.Node {
 func echoMessagesOfGRPC(s grpc.ServerStream) error {
 	for {
 		msg, err := recv(s)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err == nil {
@@ -70,7 +71,7 @@ func echoMessagesOfGRPC(s grpc.ServerStream) error {
 }
 
 // recv returns the next message of either side.
-func recv(s interface{ RecvMsg(any) error }) (string, error) {
+func recv(s interface{ RecvMsg(msg any) error }) (string, error) {
 	var msg []byte
 	err := s.RecvMsg(&msg)
 	return string(msg), err

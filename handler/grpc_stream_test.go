@@ -3,6 +3,7 @@ package handler_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -77,7 +78,7 @@ func TestGRPCShapes(t *testing.T) {
 		}},
 		{"the service says nothing", func(s grpc.ServerStream) error {
 			_, err := recv(s)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = nil
 			}
 			return err
@@ -148,7 +149,7 @@ func TestGRPCCancelledByTheClient(t *testing.T) {
 			}
 			receives(t, arrived, "the call")
 			cancel()
-			if err := receives(t, gone, "the end of the service's context"); err != context.Canceled {
+			if err := receives(t, gone, "the end of the service's context"); !errors.Is(err, context.Canceled) {
 				t.Errorf("the service's context ended with %v, want Canceled", err)
 			}
 			hearsEnd(t, s, codes.Canceled)
@@ -382,7 +383,7 @@ func end(t *testing.T, s grpc.ClientStream) {
 func hearsEnd(t *testing.T, s grpc.ClientStream, want codes.Code) {
 	t.Helper()
 	msg, err := recv(s)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = nil
 	} else if err == nil {
 		t.Fatalf("message = %q, want the end", msg)

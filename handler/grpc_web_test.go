@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -118,7 +119,7 @@ func TestGRPCWeb(t *testing.T) {
 					var got []string
 					for {
 						flag, payload, err := r.next()
-						if err == io.EOF {
+						if errors.Is(err, io.EOF) {
 							break
 						}
 						if err != nil {
@@ -214,7 +215,7 @@ func TestGRPCWebErrors(t *testing.T) {
 				var last string
 				for {
 					flag, payload, err := r.next()
-					if err == io.EOF {
+					if errors.Is(err, io.EOF) {
 						break
 					}
 					if err != nil {

@@ -81,7 +81,7 @@ func TestResetOfHijacked(t *testing.T) {
 		if err != nil || raw.Control(func(uintptr) {}) != nil {
 			t.Errorf("SyscallConn = %v, want the socket", err)
 		}
-		if err := conn.(interface{ SetLinger(int) error }).SetLinger(0); err != nil {
+		if err := conn.(interface{ SetLinger(sec int) error }).SetLinger(0); err != nil {
 			t.Errorf("SetLinger = %v", err)
 		}
 		if err := conn.Close(); err != nil {
