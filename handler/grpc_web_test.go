@@ -189,6 +189,9 @@ func TestGRPCWebErrors(t *testing.T) {
 		_ = c.WriteData(id, false, frameOf("one"))
 		c.conn.Close()
 	})
+	// The head of the answer may be lost with the connection.
+	const broke = "grpc-message: service echo broke off the stream\r\ngrpc-status: 14\r\n|" +
+		"grpc-status: 14\r\ngrpc-message: service echo broke off before it answered\r\n"
 	tests := []struct {
 		name, kind, body string
 		node             *registry.Node
@@ -196,8 +199,8 @@ func TestGRPCWebErrors(t *testing.T) {
 	}{
 		{"a node that is down", "application/grpc-web", "", down, "grpc-status: 14\r\ngrpc-message: service echo could not be reached\r\n"},
 		{"a node that is down, text", "application/grpc-web-text", "", down, "grpc-status: 14\r\ngrpc-message: service echo could not be reached\r\n"},
-		{"a node that breaks off", "application/grpc-web+json", string(frameOf("x")), broken, "grpc-message: service echo broke off the stream\r\ngrpc-status: 14\r\n"},
-		{"a node that breaks off, text", "application/grpc-web-text+json", "AAAAAAF4", broken, "grpc-message: service echo broke off the stream\r\ngrpc-status: 14\r\n"},
+		{"a node that breaks off", "application/grpc-web+json", string(frameOf("x")), broken, broke},
+		{"a node that breaks off, text", "application/grpc-web-text+json", "AAAAAAF4", broken, broke},
 		{"text that is none", "application/grpc-web-text", "AAA*AAF4", grpcService(echoMessagesOfGRPC).start(t), "grpc-status: 3\r\ngrpc-message: the body broke off or is malformed\r\n"},
 	}
 	for proto, client := range webClients(t) {
@@ -223,8 +226,8 @@ func TestGRPCWebErrors(t *testing.T) {
 					}
 					last = fmt.Sprintf("%d %s", flag, payload)
 				}
-				if last != "128 "+tt.want || rsp.StatusCode != http.StatusOK {
-					t.Errorf("last frame of %d = %q, want %q of 200", rsp.StatusCode, last, "128 "+tt.want)
+				if text, ok := strings.CutPrefix(last, "128 "); !ok || !anyOf(text, tt.want) || rsp.StatusCode != http.StatusOK {
+					t.Errorf("last frame of %d = %q, want 128 %q of 200", rsp.StatusCode, last, tt.want)
 				}
 			})
 		}
