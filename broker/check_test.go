@@ -200,3 +200,19 @@ func TestCapabilitiesMissing(t *testing.T) {
 		}
 	}
 }
+
+func TestMessageClean(t *testing.T) {
+	m := &broker.Message{
+		ID:     "a\nb",
+		Header: map[string]string{"Good": "1", "bad name": "2", "Bad": "line\nfeed", ":topic": "3"},
+		Body:   []byte("\xff"),
+	}
+	m.Clean()
+	if m.ID != "" || len(m.Header) != 1 || m.Header["Good"] != "1" || string(m.Body) != "\xff" {
+		t.Errorf("Clean() leaves %+v, want the good header and the body", m)
+	}
+	m.ID = "good"
+	if m.Clean(); m.ID != "good" || m.Header["Good"] != "1" {
+		t.Errorf("Clean() of a good message leaves %+v, want it whole", m)
+	}
+}

@@ -31,8 +31,8 @@ type SubscribeOptions struct {
 	// goes on where it was, whatever is here. Default: now.
 	Start Start
 	// InFlight is how many deliveries may be in flight at a time: returned by
-	// Next, neither settled nor overdue. It is each subscription's own, also in
-	// a group. Default: DefaultInFlight; at most MaxInFlight.
+	// Next or set aside for it, neither settled nor overdue. It is each
+	// subscription's own, also in a group. Default: DefaultInFlight; at most MaxInFlight.
 	InFlight int
 	// AckWait is how long a delivery may take to be settled. Then it is
 	// overdue: it is in flight no more, and the message is delivered again. A
@@ -107,8 +107,9 @@ type Subscription interface {
 	// When contact with the broker is lost, Next returns ErrUnavailable once; it
 	// may be called again and resumes by itself: without a gap where
 	// [Capabilities.History] is true, in a group where [Capabilities.LastingGroups]
-	// is. What was received before may be delivered still, and again. It returns ctx.Err() when ctx is done and ErrClosed after Close; no message
-	// is lost to either.
+	// is. What was received before may be delivered still, and again. It returns
+	// ctx.Err() when ctx is done and ErrClosed after Close; no message is lost to
+	// either.
 	Next(ctx context.Context) (*Delivery, error)
 	// Close ends the subscription; a pending or later Next returns ErrClosed.
 	// What has not been settled can be no more: it goes to others of the group,

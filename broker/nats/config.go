@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/goapi-dev/goapi/broker"
+	"github.com/goapi-dev/goapi/nats"
 )
 
 // The parameters of URLs that are the broker's own.
@@ -21,11 +23,15 @@ const (
 	paramMaxBytes  = "max_bytes"
 )
 
+// microSuffix is after the scheme of URLs for messages in go-micro's format.
+const microSuffix = "+micro"
+
 var params = []string{paramStream, paramPrefix, paramJetStream, paramReplicas, paramMaxAge, paramMaxBytes} //nolint:gochecknoglobals // read-only
 
 // config is what a URL says of a broker.
 type config struct {
 	prefix    string // ends in a dot; "" for none
+	micro     bool   // messages are as go-micro has them
 	jetstream bool
 	stream    string
 	replicas  int
@@ -37,9 +43,22 @@ type config struct {
 // empty words, it is that topic's alone.
 func (c *config) subject(topic string) string { return c.prefix + topic }
 
+// open opens the connection of u.
+func (c *config) open(ctx context.Context, conns *nats.Conns, u *url.URL) (*nats.Conn, error) {
+	if !c.micro {
+		return conns.Open(ctx, u, params...)
+	}
+	plain := *u
+	plain.Scheme = strings.TrimSuffix(u.Scheme, microSuffix)
+	return conns.Open(ctx, &plain)
+}
+
 // parse reads the parameters that are the broker's own. Whether others are
 // there is for the connection to say.
 func parse(u *url.URL) (config, error) {
+	if strings.HasSuffix(u.Scheme, microSuffix) {
+		return config{micro: true}, nil
+	}
 	query := u.Query()
 	c := config{prefix: "events.", jetstream: true, stream: "EVENTS", replicas: 1, maxAge: 7 * 24 * time.Hour, maxBytes: 1 << 30}
 	for _, p := range []struct {

@@ -2,6 +2,7 @@ package nats
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -114,11 +115,21 @@ func (s *coreSubscription) next(ctx context.Context, room bool, until time.Time)
 		}
 		s.lost = false
 	case r := <-messages:
-		i := &item{until: time.Now().Add(s.wait)}
-		s.flight.add(i)
-		return broker.NewDelivery(decode(s.topic, r.Msg, r.at), "", 1, &coreSettler{s, i}), nil
+		return s.take(r), nil
 	}
 	return nil, nil //nolint:nilnil // Next tries again
+}
+
+// take returns the delivery of a message, or nil if nobody can read it.
+func (s *coreSubscription) take(r received) *broker.Delivery {
+	m, err := s.broker.config.decode(s.topic, r.Msg, r.at)
+	if err != nil {
+		s.broker.log.Warn("message is dropped", slog.String("topic", s.topic), slog.Any("error", err))
+		return nil
+	}
+	i := &item{until: time.Now().Add(s.wait)}
+	s.flight.add(i)
+	return broker.NewDelivery(m, "", 1, &coreSettler{s, i})
 }
 
 // Close implements [broker.Subscription].

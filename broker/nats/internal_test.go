@@ -91,7 +91,8 @@ func FuzzMessage(f *testing.F) {
 		if broker.CheckTopic(topic) != nil || m.Check() != nil {
 			return
 		}
-		msg, err := encode("events."+topic, topic, m)
+		c := config{prefix: "events."}
+		msg, err := c.encode(topic, m)
 		if err != nil {
 			t.Fatalf("encode(%+v) error = %v", m, err)
 		}
@@ -107,8 +108,8 @@ func FuzzMessage(f *testing.F) {
 			}
 			raw.Header[name] = values
 		}
-		got := decode(topic, &raw, time.Now())
-		if id != "" && got.ID != id || got.ID == "" || !maps.Equal(got.Header, m.Header) || !bytes.Equal(got.Body, body) || !got.Time.Equal(m.Time) {
+		got, err := c.decode(topic, &raw, time.Now())
+		if err != nil || id != "" && got.ID != id || got.ID == "" || !maps.Equal(got.Header, m.Header) || !bytes.Equal(got.Body, body) || !got.Time.Equal(m.Time) {
 			t.Fatalf("decode(encode(%+v)) = %+v", m, got)
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/goapi-dev/goapi/broker"
+	"github.com/goapi-dev/goapi/broker/micro"
 )
 
 const (
@@ -35,17 +36,38 @@ func reserved(name string) bool {
 }
 
 // encode returns a message as NATS carries it, or broker.ErrMessage.
-func encode(subject, topic string, m *broker.Message) (*natsgo.Msg, error) {
+func (c *config) encode(topic string, m *broker.Message) (*natsgo.Msg, error) {
 	if err := m.Check(); err != nil {
 		return nil, err
 	}
-	id, made := m.ID, m.Time
-	if id == "" {
-		id = rand.Text()
+	whole := *m
+	if whole.ID == "" {
+		whole.ID = rand.Text()
 	}
-	if made.IsZero() {
-		made = time.Now()
+	if whole.Time.IsZero() {
+		whole.Time = time.Now()
 	}
+	if !c.micro {
+		return encode(c.subject(topic), topic, &whole), nil
+	}
+	data, err := micro.Marshal(topic, &whole)
+	if err != nil {
+		return nil, err
+	}
+	return &natsgo.Msg{Subject: c.subject(topic), Data: data}, nil
+}
+
+// decode returns what NATS carried, or broker.ErrMessage for what is not as
+// go-micro has it.
+func (c *config) decode(topic string, m *natsgo.Msg, taken time.Time) (broker.Message, error) {
+	if c.micro {
+		return micro.Unmarshal(topic, m.Data, taken)
+	}
+	return decode(topic, m, taken), nil
+}
+
+// encode returns a message with native headers and its own body.
+func encode(subject, topic string, m *broker.Message) *natsgo.Msg {
 	header := make(natsgo.Header, len(m.Header)+3)
 	for name, value := range m.Header {
 		if reserved(name) || strings.HasPrefix(name, escape) {
@@ -53,9 +75,9 @@ func encode(subject, topic string, m *broker.Message) (*natsgo.Msg, error) {
 		}
 		header[name] = []string{value}
 	}
-	header[headerID] = []string{topic + " " + id} // a topic has no space
-	header[headerTime] = []string{made.UTC().Format(time.RFC3339Nano)}
-	return &natsgo.Msg{Subject: subject, Header: header, Data: m.Body}, nil
+	header[headerID] = []string{topic + " " + m.ID} // a topic has no space
+	header[headerTime] = []string{m.Time.UTC().Format(time.RFC3339Nano)}
+	return &natsgo.Msg{Subject: subject, Header: header, Data: m.Body}
 }
 
 // decode returns what NATS carried. Of messages that others have published,
@@ -76,20 +98,6 @@ func decode(topic string, m *natsgo.Msg, taken time.Time) broker.Message {
 	if made, err := time.Parse(time.RFC3339Nano, m.Header.Get(headerTime)); err == nil {
 		msg.Time = made
 	}
-	if msg.Check() != nil {
-		leaveOut(&msg)
-	}
+	msg.Clean()
 	return msg
-}
-
-// leaveOut removes what keeps a message from being carried.
-func leaveOut(m *broker.Message) {
-	for name, value := range m.Header {
-		if one := (&broker.Message{Header: map[string]string{name: value}}); one.Check() != nil {
-			delete(m.Header, name)
-		}
-	}
-	if m.Check() != nil {
-		m.ID = ""
-	}
 }

@@ -9,9 +9,10 @@
 // is there already is used as it is, or refused with what is wrong with it.
 //
 // Without JetStream, messages go to who subscribes at the moment, at most once,
-// and there is no history.
+// and there is no history. With "+micro" after the scheme they do, too, in the
+// format of go-micro, on the subject that is the topic.
 //
-// On the wire, body and header are the message's own. The ID travels in
+// Else, on the wire, body and header are the message's own. The ID travels in
 // Nats-Msg-Id with the topic before it, since a stream knows IDs whatever the
 // subject, and the time in Goapi-Time. A name in the header that means something
 // to NATS has "!" before it. So other programs publish to and receive from the
@@ -83,7 +84,8 @@ var _ broker.Broker = (*Broker)(nil)
 // Open connects to the server of u and sees to the stream. The context bounds
 // the call; the caller closes the broker.
 //
-// URLs are those of [nats.Conns.Open], with parameters: prefix, which begins all
+// URLs are those of [nats.Conns.Open]; those whose scheme ends in "+micro" have
+// no other parameters. Others have these: prefix, which begins all
 // subjects (default events); jetstream (default true); and, with JetStream,
 // stream (default EVENTS), replicas, the number of servers of a cluster that
 // hold a copy (default 1), max_age (default 168h) and max_bytes (default
@@ -95,7 +97,7 @@ func Open(ctx context.Context, u *url.URL, opts *Options) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broker: %s: %w", nats.Redact(u), err)
 	}
-	conn, err := o.Conns.Open(ctx, u, params...)
+	conn, err := cfg.open(ctx, o.Conns, u)
 	if errors.Is(err, nats.ErrUnavailable) {
 		return nil, fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
 	}
@@ -116,6 +118,9 @@ func Open(ctx context.Context, u *url.URL, opts *Options) (*Broker, error) {
 // prepare finds out what the broker can promise.
 func (b *Broker) prepare(ctx context.Context) error {
 	b.caps = broker.Capabilities{Ordered: true, Groups: true, MaxMessage: int(b.conn.MaxPayload()) - headerRoom}
+	if b.config.micro {
+		b.caps.MaxMessage = b.caps.MaxMessage / 4 * 3 // in base64
+	}
 	if !b.config.jetstream {
 		return nil
 	}
@@ -142,7 +147,7 @@ func (b *Broker) Publish(ctx context.Context, topic string, m *broker.Message) e
 	if err := b.checkTopic(topic); err != nil {
 		return err
 	}
-	msg, err := encode(b.config.subject(topic), topic, m)
+	msg, err := b.config.encode(topic, m)
 	if err != nil {
 		return err
 	}

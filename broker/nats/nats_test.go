@@ -1,6 +1,7 @@
 package nats_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -66,17 +67,22 @@ func TestServerRestarts(t *testing.T) {
 	})
 }
 
-func TestCore(t *testing.T) {
+func TestCore(t *testing.T) { testCore(t, "nats://%s?jetstream=false") }
+
+func TestMicro(t *testing.T) { testCore(t, "nats+micro://%s") }
+
+// testCore runs the suite without JetStream.
+func testCore(t *testing.T, address string) {
 	servers := make(map[broker.Broker]*process)
 	brokertest.Run(t, func(t testing.TB) broker.Broker {
 		p := startProcess(t)
-		b := open(t, "nats://"+p.addr+"?jetstream=false", nil)
+		b := open(t, fmt.Sprintf(address, p.addr), nil)
 		servers[b] = p
 		return b
 	}, &brokertest.Options{
 		MinAckWait: wait,
 		Another: func(t testing.TB, b broker.Broker) broker.Broker {
-			return open(t, "nats://"+servers[b].addr+"?jetstream=false", nil)
+			return open(t, fmt.Sprintf(address, servers[b].addr), nil)
 		},
 		Stop: func(t testing.TB, b broker.Broker) (start func()) {
 			p := servers[b]

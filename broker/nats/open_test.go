@@ -55,6 +55,8 @@ func TestOpenErrors(t *testing.T) {
 		{"embedded:?max_bytes=1GB", `max_bytes "1GB" is not a number of bytes`},
 		{"embedded:?bucket=a", `unknown parameter "bucket"; known: jetstream, max_age, max_bytes, prefix, replicas, stream`},
 		{"redis://h", `unknown scheme "redis"`},
+		{"embedded+micro:?jetstream=true", `unknown parameter "jetstream"; known: none`},
+		{"redis+micro://h", `unknown scheme "redis"`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.url, func(t *testing.T) {

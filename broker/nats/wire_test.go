@@ -172,6 +172,47 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
+// TestMicroOnTheWire: subscribers of go-micro read what is published on the
+// plain subject, and what its publishers write is received. What nobody can read
+// is dropped.
+func TestMicroOnTheWire(t *testing.T) {
+	s := start(t, t.TempDir(), nil)
+	b := open(t, "embedded+micro:", s)
+	nc, err := s.Connect(bound(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	theirs, err := nc.SubscribeSync("greeter.hello")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := subscribe(t, b, "greeter.hello", nil)
+	m := &broker.Message{ID: "1", Header: map[string]string{"Content-Type": "application/json"}, Body: []byte(`{"a":1}`), Time: time.Unix(1, 0)}
+	if err := nc.FlushWithContext(bound(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Publish(bound(t), "greeter.hello", m); err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"Header":{"Content-Type":"application/json","Goapi-Time":"1970-01-01T00:00:01Z","Micro-Id":"1","Micro-Topic":"greeter.hello"},"Body":"eyJhIjoxfQ=="}`
+	got, err := theirs.NextMsgWithContext(bound(t))
+	if err != nil || string(got.Data) != want || len(got.Header) > 0 {
+		t.Errorf("on the wire is %s, %v, want %s", got.Data, err, want)
+	}
+	take(t, ours, "1")
+	const v6 = `{"Header":{"Content-Type":"application/json","Micro-ID":"7ed6f981","Micro-Topic":"greeter.hello","Trace":"t1"},"Body":"eyJhIjoxfQo="}`
+	for _, data := range []string{"not of go-micro", v6} {
+		if err := nc.Publish("greeter.hello", []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := next(t, ours)
+	if d.ID != "7ed6f981" || !maps.Equal(d.Header, map[string]string{"Content-Type": "application/json", "Trace": "t1"}) || string(d.Body) != "{\"a\":1}\n" {
+		t.Errorf("Next() = %+v, want what go-micro published", d.Message)
+	}
+}
+
 func jetStream(t testing.TB, s *conns.Server) jetstream.JetStream {
 	t.Helper()
 	nc, err := s.Connect(bound(t))
