@@ -30,15 +30,18 @@ func (b *Broker) send(ctx context.Context, m *natsgo.Msg) error {
 
 // A coreSubscription receives without JetStream.
 type coreSubscription struct {
-	*inbox
+	*broker.Feed
 
-	wait time.Duration
-	mu   sync.Mutex // held by Next, and by Close for the rest
+	broker *Broker
+	topic  string
+	sub    *natsgo.Subscription
+	close  func()
 }
 
 // subscribeCore subscribes without JetStream.
 func (b *Broker) subscribeCore(ctx context.Context, topic string, o broker.SubscribeOptions) (broker.Subscription, error) {
-	s := &coreSubscription{inbox: newInbox(b, topic, o), wait: o.AckWait}
+	s := &coreSubscription{Feed: broker.NewFeed(o), broker: b, topic: topic}
+	s.close = sync.OnceFunc(s.leave)
 	err := b.call(ctx, func(ctx context.Context) error {
 		var err error
 		s.sub, err = b.conn.QueueSubscribe(b.config.subject(topic), queue(topic, o.Group), s.receive)
@@ -71,104 +74,23 @@ func queue(topic, group string) string {
 
 // receive hands a message to Next.
 func (s *coreSubscription) receive(m *natsgo.Msg) {
-	select {
-	case s.messages <- received{m, time.Now()}:
-	case <-s.life.Done():
-	}
-}
-
-// Next implements [broker.Subscription].
-func (s *coreSubscription) Next(ctx context.Context) (*broker.Delivery, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for {
-		if err := s.usable(ctx); err != nil {
-			return nil, err
-		}
-		room, until := s.flight.room(time.Now())
-		d, err := s.next(ctx, room > 0, until)
-		if d != nil || err != nil {
-			return d, err
-		}
-	}
-}
-
-// next waits for something to happen: for a message only if there is room.
-func (s *coreSubscription) next(ctx context.Context, room bool, until time.Time) (*broker.Delivery, error) {
-	var messages <-chan received
-	var overdue <-chan time.Time
-	if room {
-		messages = s.messages
-	} else {
-		timer := time.NewTimer(time.Until(until))
-		defer timer.Stop()
-		overdue = timer.C
-	}
-	select {
-	case <-ctx.Done():
-	case <-s.life.Done():
-	case <-overdue:
-	case <-s.flight.freed:
-	case status := <-s.status:
-		if status != natsgo.CONNECTED {
-			return nil, s.lose(errLost)
-		}
-		s.lost = false
-	case r := <-messages:
-		return s.take(r), nil
-	}
-	return nil, nil //nolint:nilnil // Next tries again
-}
-
-// take returns the delivery of a message, or nil if nobody can read it.
-func (s *coreSubscription) take(r received) *broker.Delivery {
-	m, err := s.broker.config.decode(s.topic, r.Msg, r.at)
+	msg, err := s.broker.config.decode(s.topic, m, time.Now())
 	if err != nil {
 		s.broker.log.Warn("message is dropped", slog.String("topic", s.topic), slog.Any("error", err))
-		return nil
+		return
 	}
-	i := &item{until: time.Now().Add(s.wait)}
-	s.flight.add(i)
-	return broker.NewDelivery(m, "", 1, &coreSettler{s, i})
+	_ = s.Put(context.Background(), msg) // fails when it is closed
 }
 
 // Close implements [broker.Subscription].
 func (s *coreSubscription) Close() error {
-	s.end()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.status == nil {
-		return nil
-	}
+	s.close()
+	return s.Feed.Close()
+}
+
+func (s *coreSubscription) leave() {
 	s.broker.remove(s)
-	s.broker.conn.RemoveStatusListener(s.status)
-	s.status = nil
 	if s.sub != nil {
 		_ = s.sub.Unsubscribe() // fails when the connection is closed, and the subscription with it
 	}
-	return nil
 }
-
-// A coreSettler makes room: there is nothing to tell the server.
-type coreSettler struct {
-	subscription *coreSubscription
-	item         *item
-}
-
-// Ack implements [broker.Settler].
-func (t *coreSettler) Ack(ctx context.Context) error {
-	switch {
-	case t.subscription.life.Err() != nil:
-		return broker.ErrClosed
-	case ctx.Err() != nil:
-		return ctx.Err()
-	}
-	t.subscription.flight.remove(t.item)
-	return nil
-}
-
-// Nack implements [broker.Settler].
-func (t *coreSettler) Nack(ctx context.Context, _ time.Duration) error { return t.Ack(ctx) }
-
-// Term implements [broker.Settler].
-func (t *coreSettler) Term(ctx context.Context, _ string) error { return t.Ack(ctx) }

@@ -53,33 +53,6 @@ func TestGroupName(t *testing.T) {
 	}
 }
 
-func TestFlight(t *testing.T) {
-	begin := time.Now()
-	f := newFlight(2)
-	room := func(at time.Duration, want int, until time.Duration) {
-		t.Helper()
-		n, due := f.room(begin.Add(at))
-		if n != want || n == 0 && !due.Equal(begin.Add(until)) {
-			t.Errorf("room() after %v = %d, %v, want %d, %v", at, n, due.Sub(begin), want, until)
-		}
-	}
-	room(0, 2, 0)
-	late := &item{until: begin.Add(20)}
-	f.add(late)
-	f.add(&item{until: begin.Add(10)})
-	room(0, 0, 10)
-	room(10, 1, 0)
-	f.add(&item{until: begin.Add(30)})
-	room(11, 0, 20)
-	f.remove(late)
-	f.remove(late)
-	room(12, 1, 0)
-	if got := f.take(begin.Add(30)); len(got) != 0 {
-		t.Errorf("take() of what is overdue = %v, want none", got)
-	}
-	room(12, 2, 0)
-}
-
 // FuzzMessage holds that a message comes back as it was, and that nothing in it
 // means anything to NATS.
 func FuzzMessage(f *testing.F) {

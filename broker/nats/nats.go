@@ -243,6 +243,23 @@ func (b *Broker) follow(status chan natsgo.Status) {
 			if s == natsgo.CONNECTED {
 				lose = b.find()
 			}
+			b.tell(s == natsgo.CONNECTED)
+		}
+	}
+}
+
+// tell tells subscriptions without JetStream, which do not look themselves,
+// whether there is contact.
+func (b *Broker) tell(found bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for s := range b.subs {
+		switch s, ok := s.(*coreSubscription); {
+		case !ok:
+		case found:
+			s.Find()
+		default:
+			s.Lose()
 		}
 	}
 }

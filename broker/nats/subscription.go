@@ -55,12 +55,12 @@ type inbox struct {
 	status   chan natsgo.Status
 	messages chan received
 	sub      *natsgo.Subscription
-	lost     bool // the loss of contact was returned
-	flight   *flight
+	lost     bool                   // the loss of contact was returned
+	flight   *broker.Flight[string] // of where a delivery is acknowledged
 }
 
 func newInbox(b *Broker, topic string, o broker.SubscribeOptions) *inbox {
-	in := &inbox{broker: b, topic: topic, messages: make(chan received, 16), flight: newFlight(o.InFlight)}
+	in := &inbox{broker: b, topic: topic, messages: make(chan received, 16), flight: broker.NewFlight[string](o.InFlight)}
 	in.life, in.end = context.WithCancel(b.life)
 	in.status = b.conn.StatusChanged(natsgo.CONNECTED, natsgo.RECONNECTING, natsgo.CLOSED)
 	return in
@@ -170,7 +170,7 @@ func (s *subscription) Next(ctx context.Context) (*broker.Delivery, error) {
 
 // wait waits for something to happen, and sees to it.
 func (s *subscription) wait(ctx context.Context) (*broker.Delivery, error) {
-	room, until := s.flight.room(time.Now())
+	room, until := s.flight.Room(time.Now())
 	var messages <-chan received
 	if room > 0 {
 		messages = s.messages
@@ -188,7 +188,7 @@ func (s *subscription) wait(ctx context.Context) (*broker.Delivery, error) {
 		}
 	case r := <-messages:
 		return s.take(r), nil
-	case <-s.flight.freed:
+	case <-s.flight.Freed():
 	case <-timer.C:
 		if room > 0 && len(messages) == 0 {
 			s.attached = false // the server has forgotten us, or is gone: the next attempt tells
@@ -228,14 +228,14 @@ func (s *subscription) take(r received) *broker.Delivery {
 	}
 	now := time.Now()
 	s.heard, s.asked = now, max(s.asked-1, 0)
-	i := &item{reply: r.Reply, until: r.at.Add(s.consumer.patience())}
-	if !i.until.After(now) {
+	until := r.at.Add(s.consumer.patience())
+	if !until.After(now) {
 		return nil // it comes again, to whoever has time
 	}
-	s.flight.add(i)
+	seat := s.flight.Add(r.Reply, until)
 	s.retry = 0
 	position := s.consumer.receive(meta.Sequence.Stream)
-	t := &settler{s, i, meta.Sequence.Stream}
+	t := &settler{s, seat, meta.Sequence.Stream}
 	attempt := int(min(meta.NumDelivered, 1<<30))
 	return broker.NewDelivery(decode(s.topic, r.Msg, meta.Timestamp), position, attempt, t)
 }
@@ -381,8 +381,8 @@ func (s *subscription) drain() {
 		}
 		break
 	}
-	for _, i := range s.flight.take(time.Now()) {
-		_ = s.broker.conn.Publish(i.reply, []byte(refused)) // else it goes to others when it is overdue
+	for _, reply := range s.flight.Take(time.Now()) {
+		_ = s.broker.conn.Publish(reply, []byte(refused)) // else it goes to others when it is overdue
 	}
 }
 
@@ -403,7 +403,7 @@ func (s *subscription) refuse(m *natsgo.Msg) {
 // A settler settles one delivery.
 type settler struct {
 	subscription *subscription
-	item         *item
+	seat         *broker.Seat[string]
 	sequence     uint64
 }
 
@@ -435,9 +435,9 @@ func (t *settler) settle(ctx context.Context, body string, done bool) error {
 	}
 	err := s.broker.call(ctx, func(ctx context.Context) error {
 		if !s.consumer.group {
-			return s.broker.conn.Publish(t.item.reply, []byte(body))
+			return s.broker.conn.Publish(t.seat.Value, []byte(body))
 		}
-		_, err := s.broker.conn.RequestWithContext(ctx, t.item.reply, []byte(body))
+		_, err := s.broker.conn.RequestWithContext(ctx, t.seat.Value, []byte(body))
 		if errors.Is(err, natsgo.ErrNoResponders) {
 			return errors.New("the consumer is gone")
 		}
@@ -449,6 +449,6 @@ func (t *settler) settle(ctx context.Context, body string, done bool) error {
 	if done {
 		s.consumer.settle(t.sequence)
 	}
-	s.flight.remove(t.item)
+	s.flight.Remove(t.seat)
 	return nil
 }
