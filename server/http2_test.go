@@ -231,6 +231,45 @@ func TestStreamThatIsNotRead(t *testing.T) {
 	rsp.Body.Close()
 }
 
+// TestRestThatIsNotRead leaves something to write when the handler has returned.
+func TestRestThatIsNotRead(t *testing.T) {
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "rest") })
+	s, _, _ := start(t, h, &server.Options{WriteTimeout: 50 * time.Millisecond})
+	c := dialHTTP2(t, s, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	c.headers(t, 1, true)
+	for {
+		switch f := c.read(t).(type) {
+		case *http2.RSTStreamFrame:
+			return
+		case *http2.DataFrame:
+			t.Fatalf("%d bytes came to a client that takes none", len(f.Data()))
+		}
+	}
+}
+
+// TestIdleHTTP2 has connections that do nothing, or never end the headers that
+// they have begun.
+func TestIdleHTTP2(t *testing.T) {
+	for name, begun := range map[string]bool{"nothing": false, "half a header": true} {
+		t.Run(name, func(t *testing.T) {
+			s, _, _ := start(t, http.NotFoundHandler(), &server.Options{IdleTimeout: 50 * time.Millisecond, Drain: time.Millisecond})
+			c := dialHTTP2(t, s)
+			if begun {
+				if err := c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndStream: true}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for {
+				if _, err := c.next(); errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Fatal("the connection is still open")
+				} else if err != nil {
+					return
+				}
+			}
+		})
+	}
+}
+
 // TestStreamThatPauses writes twice, with more than the timeout between.
 func TestStreamThatPauses(t *testing.T) {
 	const timeout = 50 * time.Millisecond
@@ -368,7 +407,7 @@ type http2Conn struct {
 	hpack  *hpack.Encoder
 }
 
-func dialHTTP2(t *testing.T, s *server.Server) *http2Conn {
+func dialHTTP2(t *testing.T, s *server.Server, settings ...http2.Setting) *http2Conn {
 	t.Helper()
 	c := &http2Conn{conn: dial(t, s.Addr().String())}
 	_ = c.conn.SetDeadline(time.Now().Add(10 * time.Second))
@@ -376,7 +415,7 @@ func dialHTTP2(t *testing.T, s *server.Server) *http2Conn {
 	c.framer = http2.NewFramer(c.conn, c.conn)
 	c.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	_, _ = io.WriteString(c.conn, http2.ClientPreface)
-	if err := c.framer.WriteSettings(); err != nil {
+	if err := c.framer.WriteSettings(settings...); err != nil {
 		t.Fatal(err)
 	}
 	return c

@@ -18,6 +18,7 @@ type streamWriter struct {
 	mu    sync.Mutex
 	timer *time.Timer // nil until something is written
 	began time.Time   // the write under way; zero for none
+	rest  bool        // something may be written when the handler has returned
 }
 
 func newStreamWriter(w http.ResponseWriter, timeout time.Duration) *streamWriter {
@@ -37,7 +38,7 @@ func (w *streamWriter) Write(p []byte) (int, error) {
 		}
 		w.begin()
 		n, err := w.ResponseWriter.Write(step)
-		w.pause()
+		w.pause(true)
 		written += n
 		if err != nil || written == len(p) {
 			return written, err
@@ -51,8 +52,9 @@ func (w *streamWriter) Flush() { _ = w.FlushError() } // a Flusher has no way to
 // FlushError is what a ResponseController calls.
 func (w *streamWriter) FlushError() error {
 	w.begin()
-	defer w.pause()
-	return w.rc.Flush()
+	err := w.rc.Flush()
+	w.pause(false)
+	return err
 }
 
 // begin bounds a write.
@@ -67,11 +69,12 @@ func (w *streamWriter) begin() {
 	w.timer.Reset(w.timeout)
 }
 
-// pause ends the bound: the handler may take its time.
-func (w *streamWriter) pause() {
+// pause ends the bound: the handler may take its time. Rest says whether some of
+// what was written is still here.
+func (w *streamWriter) pause(rest bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.began = time.Time{}
+	w.began, w.rest = time.Time{}, rest
 	w.timer.Stop()
 }
 
@@ -88,7 +91,7 @@ func (w *streamWriter) expire() {
 func (w *streamWriter) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.timer != nil {
+	if w.rest {
 		_ = w.rc.SetWriteDeadline(time.Now().Add(w.timeout)) // see expire
 	}
 }
