@@ -29,15 +29,20 @@ const envServer = "CONFORMANCE_REFERENCE_SERVER"
 
 func TestMain(m *testing.M) {
 	if command := os.Getenv(envServer); command != "" {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
-		if err := serveBehindGateway(ctx, command, os.Stdin, os.Stdout); err != nil {
-			fmt.Fprintln(os.Stderr, "conformance:", err)
-			os.Exit(1)
-		}
-		return
+		os.Exit(asServer(command))
 	}
 	os.Exit(m.Run())
+}
+
+// asServer returns the exit status.
+func asServer(command string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := serveBehindGateway(ctx, command, os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "conformance:", err)
+		return 1
+	}
+	return 0
 }
 
 // tool builds one of the module's tools, and returns its path.
@@ -70,7 +75,7 @@ func listen(ctx context.Context, service, address string, conf *tls.Config) (s *
 		return nil, nil, err
 	}
 	return s, func(ctx context.Context) error {
-		defer relay.(io.Closer).Close() //nolint:forcetypeassert // as documented
+		defer relay.(io.Closer).Close()
 		return s.Run(ctx, gateway)
 	}, nil
 }
