@@ -73,8 +73,9 @@ func (o *GRPCOptions) orDefault() GRPCOptions {
 //
 // The path is forwarded as it was received, less the endpoint's strip prefix.
 // The client's grpc-timeout is the deadline of the call, unless the policy's
-// Timeout is earlier; it travels, less the time that has passed, and when it
-// has passed the answer is DEADLINE_EXCEEDED, whatever the service does. The
+// Timeout is earlier and the endpoint is not announced as a stream; it travels,
+// less the time that has passed, and when it has passed the answer is
+// DEADLINE_EXCEEDED, whatever the service does. The
 // policy's TryTimeout bounds the time to the head of the answer, counted from
 // the last of what the client sends; without one that is 30 s for a method that
 // is announced as no stream if the client set no deadline, and Idle for all

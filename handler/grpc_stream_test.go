@@ -328,6 +328,23 @@ func TestGRPCDeadline(t *testing.T) {
 	}
 }
 
+// TestGRPCStreamOutlivesThePolicy has a stream that is announced as one: the
+// policy's Timeout is for calls.
+func TestGRPCStreamOutlivesThePolicy(t *testing.T) {
+	const timeout = 50 * time.Millisecond
+	rt := grpcRoute(grpcService(echoMessagesOfGRPC).start(t))
+	rt.Policy = &goapi.Policy{Timeout: timeout}
+	rt.Endpoint.Stream = true
+	s := openCall(limited(t), t, connect(t, serveRelay(t, rt, nil, nil)))
+	for range 4 {
+		time.Sleep(timeout / 2) // a pace; what is measured is the policy's time
+		say(t, s, "a")
+		hears(t, s, "a")
+	}
+	end(t, s)
+	hearsEnd(t, s, codes.OK)
+}
+
 // TestGRPCDeadlineOfAClientThatDoesNotRead bounds a write, too.
 func TestGRPCDeadlineOfAClientThatDoesNotRead(t *testing.T) {
 	over := make(chan error, 1)

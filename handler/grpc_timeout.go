@@ -73,7 +73,7 @@ func (s *grpcStream) withDeadline(ctx context.Context) (context.Context, context
 			return nil, nil, goapi.NewError(http.StatusBadRequest, "grpc-timeout is malformed: it is up to 8 digits and one of n, u, m, S, M, H", nil)
 		}
 	}
-	if p := s.ex.Route.Policy; p != nil && p.Timeout > 0 {
+	if p := s.ex.Route.Policy; p != nil && p.Timeout > 0 && !s.ex.Route.Endpoint.Stream {
 		timeout = min(timeout, p.Timeout)
 	}
 	delete(s.header, headerTimeout) // each attempt has its own
