@@ -19,6 +19,7 @@ const (
 	metaBody        = "body"
 	metaStream      = "stream"
 	metaStrip       = "strip"
+	metaTopic       = "topic"
 )
 
 // An Endpoint is a method of a service and how it appears over HTTP. Services
@@ -42,6 +43,9 @@ type Endpoint struct {
 	Body string
 	// Strip is a prefix of the path that is not forwarded.
 	Strip string
+	// Topic is where the handlers event and cloudevents publish a request. Empty
+	// leaves it to them.
+	Topic string
 	// Stream says that the method sends or receives more than one message.
 	Stream bool
 	// Request and Response describe the messages; nil where nothing is known.
@@ -63,6 +67,7 @@ func DecodeEndpoint(e *registry.Endpoint) *Endpoint {
 		Path:        splitPaths(m[metaPath]),
 		Body:        m[metaBody],
 		Strip:       m[metaStrip],
+		Topic:       m[metaTopic],
 		Stream:      m[metaStream] == "true",
 		Request:     e.Request,
 		Response:    e.Response,
@@ -93,6 +98,7 @@ func (e *Endpoint) Encode() *registry.Endpoint {
 	set(metaPath, strings.Join(e.Path, ","))
 	set(metaBody, e.Body)
 	set(metaStrip, e.Strip)
+	set(metaTopic, e.Topic)
 	set(metaStream, "")
 	if e.Stream {
 		m[metaStream] = "true"

@@ -44,6 +44,11 @@ func TestDecodeEndpoint(t *testing.T) {
 			goapi.Endpoint{Name: "A.B", Body: "msg", Strip: "/v1", Stream: true},
 		},
 		{
+			"topic",
+			registry.Endpoint{Name: "Users.Signup", Metadata: map[string]string{"handler": "event", "topic": "users.signup"}},
+			goapi.Endpoint{Name: "Users.Signup", Handler: "event", Topic: "users.signup"},
+		},
+		{
 			"spaces and empty elements",
 			registry.Endpoint{Name: "A.B", Metadata: map[string]string{"method": " GET , ,POST,", "path": " /a , /b "}},
 			goapi.Endpoint{Name: "A.B", Method: []string{"GET", "POST"}, Path: []string{"/a", "/b"}},
@@ -71,11 +76,11 @@ func TestDecodeEndpoint(t *testing.T) {
 }
 
 func FuzzEndpoint(f *testing.F) {
-	f.Add("Greeter.Hello", "rpc", "*,example.com", "GET,POST", "/a/{name},^/b{1,2}$", "msg", true)
-	f.Add("", "", "", "", ",,^,$", "", false)
-	f.Fuzz(func(t *testing.T, name, handler, host, method, path, body string, stream bool) {
+	f.Add("Greeter.Hello", "rpc", "*,example.com", "GET,POST", "/a/{name},^/b{1,2}$", "msg", "users", true)
+	f.Add("", "", "", "", ",,^,$", "", "", false)
+	f.Fuzz(func(t *testing.T, name, handler, host, method, path, body, topic string, stream bool) {
 		first := goapi.DecodeEndpoint(&registry.Endpoint{Name: "N", Metadata: map[string]string{
-			"endpoint": name, "handler": handler, "host": host, "method": method, "path": path, "body": body, "other": "kept",
+			"endpoint": name, "handler": handler, "host": host, "method": method, "path": path, "body": body, "topic": topic, "other": "kept",
 		}})
 		first.Stream = stream
 		encoded := first.Encode()
