@@ -42,10 +42,7 @@ func (f *Flight[T]) Remove(s *Seat[T]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.seats, s)
-	select {
-	case f.freed <- struct{}{}:
-	default: // one is there already
-	}
+	signal(f.freed)
 }
 
 // Freed returns a channel that gets a value after Remove. Values that nobody

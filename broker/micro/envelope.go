@@ -67,10 +67,24 @@ func marshal(topic string, m *broker.Message, v1 bool) ([]byte, error) {
 // Unmarshal reads what Marshal or go-micro wrote, and was received on a topic at
 // a time. What breaks the rules of messages is left out of the header.
 func Unmarshal(topic string, data []byte, received time.Time) (broker.Message, error) {
+	e, err := open(data)
+	if err != nil {
+		return broker.Message{}, err
+	}
+	return e.message(topic, received), nil
+}
+
+// open reads an envelope.
+func open(data []byte) (*envelope, error) {
 	var e envelope
 	if err := json.Unmarshal(data, &e); err != nil {
-		return broker.Message{}, fmt.Errorf("%w: it is not as go-micro writes it: %w", broker.ErrMessage, err)
+		return nil, fmt.Errorf("%w: it is not as go-micro writes it: %w", broker.ErrMessage, err)
 	}
+	return &e, nil
+}
+
+// message returns the message in an envelope.
+func (e *envelope) message(topic string, received time.Time) broker.Message {
 	m := broker.Message{Topic: topic, Body: e.Body, Time: received}
 	for name, value := range e.Header {
 		switch {
@@ -90,5 +104,5 @@ func Unmarshal(topic string, data []byte, received time.Time) (broker.Message, e
 		}
 	}
 	m.Clean()
-	return m, nil
+	return m
 }

@@ -15,9 +15,9 @@ import (
 
 const (
 	// coreMessages and coreBytes bound what waits for a subscription without
-	// JetStream. What comes beyond is lost.
-	coreMessages = 8192
-	coreBytes    = 16 << 20
+	// JetStream, beside what waits in its Feed. What comes beyond is lost.
+	coreMessages = 1024
+	coreBytes    = 8 << 20
 )
 
 // send publishes without JetStream, and waits until the server has it.

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -46,66 +45,24 @@ type received struct {
 	at time.Time
 }
 
-// An inbox is where a subscription's messages come in.
-type inbox struct {
-	broker   *Broker
-	topic    string
-	life     context.Context // until the subscription or the broker is closed
-	end      context.CancelFunc
-	status   chan natsgo.Status
-	messages chan received
-	sub      *natsgo.Subscription
-	lost     bool                   // the loss of contact was returned
-	flight   *broker.Flight[string] // of where a delivery is acknowledged
-}
-
-func newInbox(b *Broker, topic string, o broker.SubscribeOptions) *inbox {
-	in := &inbox{broker: b, topic: topic, messages: make(chan received, 16), flight: broker.NewFlight[string](o.InFlight)}
-	in.life, in.end = context.WithCancel(b.life)
-	in.status = b.conn.StatusChanged(natsgo.CONNECTED, natsgo.RECONNECTING, natsgo.CLOSED)
-	return in
-}
-
-// usable returns why Next is to end, or nil.
-func (in *inbox) usable(ctx context.Context) error {
-	if in.life.Err() != nil {
-		return broker.ErrClosed
-	}
-	return ctx.Err()
-}
-
-// over says whether Next is to end.
-func (in *inbox) over(ctx context.Context) bool { return in.usable(ctx) != nil }
-
-// bind returns a context that ends with the inbox, too.
-func (in *inbox) bind(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(in.life, cancel)
-	return ctx, func() {
-		stop()
-		cancel()
-	}
-}
-
-// lose returns err, once for each loss of contact.
-func (in *inbox) lose(err error) error {
-	if in.lost {
-		return nil
-	}
-	in.lost = true
-	return err
-}
-
 // A subscription receives from a stream. It runs nothing of its own: Next asks
 // the server for as many messages as may be in flight.
 type subscription struct {
-	*inbox
-
+	broker   *Broker
+	topic    string
 	consumer *consumer
-	subject  string // begins the subjects that answers come to
+	flight   *broker.Flight[string] // of where a delivery is acknowledged
+	subject  string                 // begins the subjects that answers come to
+	sub      *natsgo.Subscription
+	messages chan received
 
-	mu       sync.Mutex // held by Next, and by Close for the rest
-	attached bool       // the server has the consumer, as far as is known
+	life context.Context // until the subscription or the broker is closed
+	end  context.CancelFunc
+
+	mu       sync.Mutex         // held by Next, and by Close for the rest
+	status   chan natsgo.Status // nil once closed
+	lost     bool               // the loss of contact was returned
+	attached bool               // the server has the consumer, as far as is known
 	retry    time.Duration
 	pulls    uint64    // how often was asked
 	asked    int       // how many messages of the latest are to come
@@ -114,7 +71,12 @@ type subscription struct {
 
 // subscribeStream subscribes with JetStream.
 func (b *Broker) subscribeStream(ctx context.Context, topic string, o broker.SubscribeOptions) (broker.Subscription, error) {
-	s := &subscription{inbox: newInbox(b, topic, o), consumer: newConsumer(b, topic, o), subject: b.conn.NewInbox()}
+	s := &subscription{
+		broker: b, topic: topic, consumer: newConsumer(b, topic, o), flight: broker.NewFlight[string](o.InFlight),
+		subject: b.conn.NewInbox(), messages: make(chan received, 16),
+	}
+	s.life, s.end = context.WithCancel(b.life)
+	s.status = b.conn.StatusChanged(natsgo.CONNECTED, natsgo.RECONNECTING, natsgo.CLOSED)
 	err := b.call(ctx, func(ctx context.Context) error {
 		var err error
 		s.sub, err = b.conn.Subscribe(s.subject+".*", s.receive)
@@ -166,6 +128,36 @@ func (s *subscription) Next(ctx context.Context) (*broker.Delivery, error) {
 			return d, err
 		}
 	}
+}
+
+// usable returns why Next is to end, or nil.
+func (s *subscription) usable(ctx context.Context) error {
+	if s.life.Err() != nil {
+		return broker.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// over says whether Next is to end.
+func (s *subscription) over(ctx context.Context) bool { return s.usable(ctx) != nil }
+
+// bind returns a context that ends with the subscription, too.
+func (s *subscription) bind(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(s.life, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// lose returns err, once for each loss of contact.
+func (s *subscription) lose(err error) error {
+	if s.lost {
+		return nil
+	}
+	s.lost = true
+	return err
 }
 
 // wait waits for something to happen, and sees to it.
@@ -384,71 +376,4 @@ func (s *subscription) drain() {
 	for _, reply := range s.flight.Take(time.Now()) {
 		_ = s.broker.conn.Publish(reply, []byte(refused)) // else it goes to others when it is overdue
 	}
-}
-
-// What settles a delivery.
-const (
-	acknowledged = "+ACK"
-	refused      = "-NAK"
-	givenUp      = "+TERM"
-)
-
-// refuse gives a message to others of the group.
-func (s *subscription) refuse(m *natsgo.Msg) {
-	if s.consumer.group && strings.HasPrefix(m.Reply, "$JS.ACK.") {
-		_ = s.broker.conn.Publish(m.Reply, []byte(refused)) // else it goes to others when it is overdue
-	}
-}
-
-// A settler settles one delivery.
-type settler struct {
-	subscription *subscription
-	seat         *broker.Seat[string]
-	sequence     uint64
-}
-
-// Ack implements [broker.Settler].
-func (t *settler) Ack(ctx context.Context) error { return t.settle(ctx, acknowledged, true) }
-
-// Nack implements [broker.Settler].
-func (t *settler) Nack(ctx context.Context, delay time.Duration) error {
-	body := refused
-	if delay > 0 {
-		body += fmt.Sprintf(` {"delay":%d}`, delay.Nanoseconds())
-	}
-	return t.settle(ctx, body, false)
-}
-
-// Term implements [broker.Settler].
-func (t *settler) Term(ctx context.Context, reason string) error {
-	const most = 200
-	reason = strings.Join(strings.Fields(strings.ToValidUTF8(reason, "?")), " ")
-	return t.settle(ctx, givenUp+" "+strings.ToValidUTF8(reason[:min(len(reason), most)], ""), true)
-}
-
-// settle tells the server. For a group it waits until the server knows; a
-// subscription without one is nobody else's.
-func (t *settler) settle(ctx context.Context, body string, done bool) error {
-	s := t.subscription
-	if s.life.Err() != nil {
-		return broker.ErrClosed
-	}
-	err := s.broker.call(ctx, func(ctx context.Context) error {
-		if !s.consumer.group {
-			return s.broker.conn.Publish(t.seat.Value, []byte(body))
-		}
-		_, err := s.broker.conn.RequestWithContext(ctx, t.seat.Value, []byte(body))
-		if errors.Is(err, natsgo.ErrNoResponders) {
-			return errors.New("the consumer is gone")
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if done {
-		s.consumer.settle(t.sequence)
-	}
-	s.flight.Remove(t.seat)
-	return nil
 }
