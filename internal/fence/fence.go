@@ -44,14 +44,15 @@ func rooms() map[string][]string {
 		"client/clienttest": {".", "registry", "client"},
 		"client/grpc":       {".", "registry", "client", "internal/mucp"},
 
-		"handler": {".", "client", "registry", "upstream", "internal/mucp", "internal/wire", "proto"},
+		"handler": {".", "broker", "client", "registry", "upstream", "internal/mucp", "internal/wire", "proto"},
 		"service": {".", "registry", "internal/mucp"},
 		"server":  {},
 		"admin":   {".", "router", "upstream", "registry"},
 
 		"broker":            {},
 		"broker/brokertest": {"broker"},
-		"broker/nats":       {"broker", "nats"},
+		"broker/micro":      {"broker", "registry"},
+		"broker/nats":       {"broker", "broker/micro", "nats"},
 
 		"nats":           {},
 		"proto":          {},
@@ -76,7 +77,7 @@ func modules() map[string][]string {
 		"client":                {"golang.org/x/net/http/httpguts"},
 		"client/clienttest":     {"golang.org/x/sync/errgroup"},
 		"client/grpc":           {"google.golang.org/grpc", "google.golang.org/protobuf", "google.golang.org/genproto/googleapis/rpc"},
-		"handler":               {"github.com/coder/websocket", "golang.org/x/net/http/httpguts", "google.golang.org/protobuf"},
+		"handler":               {"github.com/cloudevents/sdk-go/v2", "github.com/coder/websocket", "golang.org/x/net/http/httpguts", "google.golang.org/protobuf"},
 		"proto":                 {"google.golang.org/protobuf"},
 		"service":               {"google.golang.org/protobuf"},
 		"internal/mucp":         {"golang.org/x/net/http/httpguts", "google.golang.org/protobuf/encoding/protowire"},
