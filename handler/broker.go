@@ -1,0 +1,230 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/broker"
+)
+
+const (
+	defaultMaxPublish = 4 << 20
+	defaultQueue      = 1024
+	brokerMethods     = "GET, POST"
+)
+
+// BrokerOptions say who may do what on a broker handler, and bound it. A nil
+// *BrokerOptions lets nobody do anything.
+//
+// Topics and groups are listed by pattern: words joined by dots, of which "*"
+// is any one, and "**" as the last is one or more. So "**" alone is every topic.
+type BrokerOptions struct {
+	// Publish lists the topics that may be published on. Default: none.
+	Publish []string
+	// Subscribe lists the topics that may be received. Default: none.
+	Subscribe []string
+	// Groups lists the groups that a subscription may join with ?queue=. Who
+	// joins the group of a service takes messages away from it. Default: none.
+	Groups []string
+	// Header adjusts which of a request's headers are published. Default: all
+	// but credentials.
+	Header BrokerHeader
+	// TrustedProxies and Caller are as in [PublishOptions]. Default: as there.
+	TrustedProxies []netip.Prefix
+	Caller         func(*http.Request) string
+	// Origins are the web pages that may use the handler, as in
+	// [StreamOptions]. Default: those of the requested host itself.
+	Origins []string
+	// MaxBody bounds the body of a message, in bytes. Default: what the broker
+	// takes, at most 4 MiB.
+	MaxBody int64
+	// Timeout bounds publishing a message, and subscribing. Default: 30 s.
+	Timeout time.Duration
+	// MaxClients bounds the clients that are subscribed: further ones are
+	// refused (503 with Retry-After). Default: 10,000.
+	MaxClients int
+	// Queue is how many messages a client may be behind the latest. One that is
+	// further behind is cut off. Default: 1,024.
+	Queue int
+	// Ping and Take are as in [StreamOptions]. Default: 30 s.
+	Ping, Take time.Duration
+	// Done ends all subscriptions when it is closed, as in [StreamOptions].
+	// Default: none.
+	Done <-chan struct{}
+}
+
+func (o *BrokerOptions) orDefault(c broker.Capabilities) BrokerOptions {
+	var d BrokerOptions
+	if o != nil {
+		d = *o
+	}
+	if d.MaxBody <= 0 {
+		d.MaxBody = defaultMaxPublish
+		if c.MaxMessage > 0 {
+			d.MaxBody = min(d.MaxBody, int64(c.MaxMessage))
+		}
+	}
+	if d.MaxClients <= 0 {
+		d.MaxClients = defaultMaxStreams
+	}
+	if d.Queue <= 0 {
+		d.Queue = defaultQueue
+	}
+	d.Timeout = orElse(d.Timeout, defaultEventTimeout)
+	d.Ping = orElse(d.Ping, defaultPing)
+	d.Take = orElse(d.Take, defaultTake)
+	return d
+}
+
+// Broker returns a handler that publishes messages and hands them to clients
+// over HTTP. It needs no route. Every request names its ?topic=.
+//
+//   - POST publishes the body, with the request's headers but for credentials.
+//     The answer is 202 with {"id":"…"}, once the broker has the message; 503,
+//     504 and the Idempotency-Key are as for [Event].
+//   - GET as a WebSocket subscribes, and publishes each frame of the client,
+//     with the Content-Type of the handshake or text/plain. Messages come as
+//     text in go-micro's JSON, {"Header":{…},"Body":"base64"}, in whose header
+//     Micro-Id and Micro-Topic are the message's ID and topic; with the
+//     subprotocol "raw" a frame is the body, as text if it is UTF-8. A frame
+//     that cannot be published ends the connection, and the close frame says
+//     why.
+//   - GET with "Accept: text/event-stream" subscribes. An event's data is the
+//     same JSON; with ?format=raw it is the body, unless that is not text or
+//     holds carriage returns: those come in JSON still, as the event "json".
+//
+// A subscription begins now; with ?from=earliest, ?from=TIME (as in RFC 3339)
+// or ?from=POSITION, earlier, if the broker has a history. The id of an event
+// is its position, and the header Last-Event-ID goes before ?from: so an
+// EventSource that has lost its connection misses nothing and gets nothing
+// twice. A position that the broker does not know any more is 410.
+//
+// With ?queue=GROUP, clients share the messages of a topic as a group. A
+// message counts as received when it was written to the client; a group may
+// receive it again, and knows it by its ID.
+//
+// Publishers never wait for clients. One that is too far behind is cut off,
+// with an event "error" whose data has "error":"slow", or with the code 1013.
+func Broker(b broker.Broker, opts *BrokerOptions) http.Handler {
+	o := opts.orDefault(b.Capabilities())
+	h := &brokerHandler{
+		broker:     b,
+		opts:       o,
+		pages:      (&StreamOptions{Origins: o.Origins}).pages(),
+		publishing: newPublishing(b, PublishOptions{Header: o.Header, TrustedProxies: o.TrustedProxies, Caller: o.Caller}),
+		publishes:  parsePatterns(o.Publish),
+		receives:   parsePatterns(o.Subscribe),
+		groups:     parsePatterns(o.Groups),
+		hub:        hub{broker: b, queue: o.Queue, timeout: o.Timeout},
+	}
+	return goapi.HandlerFunc(h.serve)
+}
+
+type brokerHandler struct {
+	broker                      broker.Broker
+	opts                        BrokerOptions
+	pages                       origins
+	publishing                  *publishing
+	publishes, receives, groups patterns
+	hub                         hub
+	clients                     atomic.Int64 // that are subscribed
+}
+
+func (h *brokerHandler) serve(w http.ResponseWriter, r *http.Request) error {
+	if !h.pages.allow(r) {
+		return goapi.NewError(http.StatusForbidden,
+			"pages of the origin "+quote(r.Header.Get("Origin"))+" may not use the broker", nil)
+	}
+	switch r.Method {
+	case http.MethodPost:
+		return h.publish(w, r)
+	case http.MethodGet:
+		return h.subscribe(w, r)
+	}
+	err := goapi.NewError(http.StatusMethodNotAllowed, "the broker is for "+brokerMethods, nil)
+	err.Header = http.Header{"Allow": {brokerMethods}}
+	return err
+}
+
+// publish publishes the body of a request.
+func (h *brokerHandler) publish(w http.ResponseWriter, r *http.Request) error {
+	_, topic, err := readTopic(r)
+	if err != nil {
+		return err
+	}
+	if !h.publishes.allow(topic) {
+		return notAllowed("publishing on", topic)
+	}
+	header, err := h.publishing.headers(r)
+	if err != nil {
+		return err
+	}
+	for name := range header {
+		if reserved(name) && !h.publishing.header.allow[name] {
+			delete(header, name) // nobody who subscribes is to know who publishes, unless asked
+		}
+	}
+	id, err := h.publishing.keyedID(r, topic)
+	if err != nil {
+		return err
+	}
+	body, err := readBody(w, r, h.opts.MaxBody)
+	if err != nil {
+		return err
+	}
+	if err := h.hand(r.Context(), topic, &broker.Message{ID: id, Header: messageHeader(header), Body: body}); err != nil {
+		return err
+	}
+	return writeAccepted(w, r, map[string]string{"id": id})
+}
+
+// hand hands a message to the broker.
+func (h *brokerHandler) hand(ctx context.Context, topic string, m *broker.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, h.opts.Timeout)
+	defer cancel()
+	return h.publishing.publish(ctx, topic, m)
+}
+
+// readTopic returns the query, and the topic in it.
+func readTopic(r *http.Request, known ...string) (url.Values, string, error) {
+	query, err := readQuery(r, append([]string{"topic"}, known...))
+	if err != nil {
+		return nil, "", err
+	}
+	topic := query.Get("topic")
+	if topic == "" {
+		return nil, "", badRequest("Topic not specified: give it as ?topic=NAME")
+	}
+	if err := broker.CheckTopic(topic); err != nil {
+		return nil, "", refused(err)
+	}
+	return query, topic, nil
+}
+
+// brokerError returns an error of a broker as clients may see it.
+func brokerError(err error) error {
+	switch {
+	case errors.Is(err, broker.ErrUnavailable), errors.Is(err, broker.ErrClosed):
+		return unavailable("the broker cannot be reached", err)
+	case errors.Is(err, broker.ErrPosition):
+		return goapi.NewError(http.StatusGone,
+			"the broker does not know this position, or not any more: begin with ?from=earliest, or now", err)
+	case errors.Is(err, broker.ErrTopic):
+		return goapi.NewError(http.StatusBadRequest, "the broker has no such topics", err)
+	case errors.Is(err, broker.ErrTooLarge):
+		return goapi.NewError(http.StatusRequestEntityTooLarge, "the message is larger than the broker takes", err)
+	case errors.Is(err, broker.ErrMessage):
+		return goapi.NewError(http.StatusBadRequest, "the broker cannot carry such a message", err)
+	case errors.Is(err, broker.ErrOptions):
+		return goapi.NewError(http.StatusBadRequest, "the broker has no such subscriptions", err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return goapi.NewError(http.StatusGatewayTimeout, "the broker did not answer in time", err)
+	}
+	return err
+}

@@ -1,0 +1,114 @@
+package handler
+
+import (
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strings"
+
+	"github.com/goapi-dev/goapi"
+)
+
+// patterns are names that something is allowed for. None at all allow nothing.
+type patterns [][]string
+
+func parsePatterns(list []string) patterns {
+	var p patterns
+	for _, text := range list {
+		p = append(p, strings.Split(text, "."))
+	}
+	return p
+}
+
+// allow says whether a pattern matches the name.
+func (p patterns) allow(name string) bool {
+	words := strings.Split(name, ".")
+	return slices.ContainsFunc(p, func(pattern []string) bool { return matchWords(pattern, words) })
+}
+
+// matchWords says whether a pattern matches: "*" is any word, and "**" at its
+// end one or more.
+func matchWords(pattern, words []string) bool {
+	for i, want := range pattern {
+		switch {
+		case i >= len(words):
+			return false
+		case want == "**" && i == len(pattern)-1:
+			return true
+		case want != "*" && want != words[i]:
+			return false
+		}
+	}
+	return len(pattern) == len(words)
+}
+
+// notAllowed returns the error for what was to be done with a topic or group
+// that is not listed.
+func notAllowed(what, name string) error {
+	return goapi.NewError(http.StatusForbidden, what+" "+quote(name)+" is not allowed here", nil)
+}
+
+// refused returns an error of what package broker itself has looked at: its
+// text is for clients.
+func refused(err error) error {
+	return goapi.NewError(http.StatusBadRequest, strings.TrimPrefix(err.Error(), "broker: "), err)
+}
+
+// BrokerHeader says which of a request's headers are published. What is for one
+// hop or about the request alone, and Micro-*, never are. The case of names has
+// no meaning.
+type BrokerHeader struct {
+	// Allow lists those that are published, credentials too. Default: all but
+	// credentials, which are headers whose name has auth, cookie, token, secret,
+	// password, api-key, apikey, session, credential or signature in it.
+	Allow []string
+	// Deny lists those that are not, whatever Allow has. Default: none.
+	Deny []string
+}
+
+func (o BrokerHeader) filter() headerFilter {
+	return headerFilter{allow: nameSet(o.Allow), deny: nameSet(o.Deny)}
+}
+
+// nameSet returns names in canonical form; nil for none.
+func nameSet(names []string) map[string]bool {
+	if len(names) == 0 {
+		return nil
+	}
+	set := make(map[string]bool, len(names))
+	for _, name := range names {
+		set[textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name))] = true
+	}
+	return set
+}
+
+// A headerFilter picks what is published of a request's headers.
+type headerFilter struct{ allow, deny map[string]bool }
+
+// keeps says whether a header is published. Its name is in canonical form.
+func (f headerFilter) keeps(name string) bool {
+	switch {
+	case reserved(name), ofRequest(name), f.deny[name]:
+		return false
+	case f.allow != nil:
+		return f.allow[name]
+	}
+	return !credential(name)
+}
+
+// ofRequest says that a header is about how the request travels, and nothing to
+// those who receive the message.
+func ofRequest(name string) bool {
+	switch name {
+	case "Content-Length", "Expect", "Origin", "Accept-Encoding", "Via":
+		return true
+	}
+	return strings.HasPrefix(name, "Sec-Websocket-") || strings.HasPrefix(name, "Sec-Fetch-")
+}
+
+// credential says that a header lets whoever reads it act as the client.
+func credential(name string) bool {
+	name = strings.ToLower(name)
+	return slices.ContainsFunc([]string{"auth", "cookie", "token", "secret", "password", "api-key", "apikey", "session", "credential", "signature"},
+		func(word string) bool { return strings.Contains(name, word) })
+}
