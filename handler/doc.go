@@ -4,7 +4,8 @@
 // where a [goapi.Gateway] or [goapi.With] has put it, and try nodes of the
 // route's upstream: RPC turns the request into a call of a method, API hands the
 // whole request to a method as a message, HTTP forwards it as it is, and Web
-// carries WebSockets and other upgrades besides. [Call] and [Registry] are for
+// carries WebSockets and other upgrades besides. [GRPC], to which RPC hands what
+// comes as gRPC or gRPC-Web, relays it as it is. [Call] and [Registry] are for
 // operators, and stand on mounts of their own listener: Call calls the method
 // that the request itself names, and Registry shows and changes what is
 // announced.

@@ -72,6 +72,7 @@ func modules() map[string][]string {
 		"resolver":              {"golang.org/x/net/publicsuffix"},
 		"registry/registrytest": {"github.com/google/go-cmp"},
 		"registry/nats":         {"github.com/nats-io/nats.go"},
+		"broker/micro":          {"golang.org/x/sync/errgroup"},
 		"broker/nats":           {"github.com/nats-io/nats.go"},
 		"nats":                  {"github.com/nats-io/nats.go", "github.com/nats-io/nats-server/v2"},
 		"client":                {"golang.org/x/net/http/httpguts"},
