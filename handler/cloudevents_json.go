@@ -1,0 +1,203 @@
+package handler
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	ce "github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/goapi-dev/goapi"
+)
+
+// eventOfJSON returns the event of a structured body.
+func eventOfJSON(body []byte) (*ce.Event, error) {
+	if !isJSON(body) {
+		return nil, badRequest("invalid CloudEvent: the body is not JSON in UTF-8")
+	}
+	e, _, err := readEvent(body)
+	return e, err
+}
+
+// eventsOfBatch returns the events of a batched body, of which there may be max.
+// They are of one version.
+func eventsOfBatch(body []byte, limit int) ([]*ce.Event, error) {
+	if !isJSON(body) {
+		return nil, badRequest("invalid batch of CloudEvents: the body is not JSON in UTF-8")
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	if start, err := dec.Token(); err != nil || start != json.Delim('[') {
+		return nil, badRequest("invalid batch of CloudEvents: the body is no array")
+	}
+	var (
+		events []*ce.Event
+		first  string // version
+	)
+	for i := 0; dec.More(); i++ {
+		if i == limit {
+			return nil, goapi.NewError(http.StatusRequestEntityTooLarge, fmt.Sprintf("a batch has at most %d CloudEvents here", limit), nil)
+		}
+		var raw json.RawMessage
+		if err := dec.Decode(&raw); err != nil {
+			return nil, badRequest("invalid batch of CloudEvents: the body is not JSON")
+		}
+		e, version, err := readEvent(raw)
+		if err == nil && first != "" && version != first {
+			err = badAttribute("specversion", "it is not that of the first event: the events of a batch are of one version")
+		}
+		if err != nil {
+			return nil, atIndex(i, err)
+		}
+		first = version
+		events = append(events, e)
+	}
+	return events, nil
+}
+
+// atIndex says which event of a batch an error is about.
+func atIndex(i int, err error) error {
+	var e *goapi.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	where := *e
+	where.Detail = fmt.Sprintf("event %d of the batch, counted from 0: %s", i, e.Detail)
+	return &where
+}
+
+// readEvent reads an event from valid JSON, and says which version it is of.
+func readEvent(raw json.RawMessage) (e *ce.Event, version string, err error) {
+	members, err := readMembers(raw)
+	if err != nil {
+		return nil, "", err
+	}
+	a := make(attributes, len(members))
+	for name, value := range members {
+		if name == "data" || name == "data_base64" || string(value) == "null" { // which is as good as absent
+			continue
+		}
+		if a[name], err = readAttribute(name, value); err != nil {
+			return nil, "", err
+		}
+	}
+	if version, err = a.version(); err != nil {
+		return nil, "", err
+	}
+	data, err := readData(a, members, version)
+	if err != nil {
+		return nil, "", err
+	}
+	e, err = newEvent(a, data)
+	return e, version, err
+}
+
+// readMembers returns the members of a JSON object. One that is there twice is
+// an error: readers do not agree on which counts.
+func readMembers(raw json.RawMessage) (map[string]json.RawMessage, error) {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if start, err := dec.Token(); err != nil || start != json.Delim('{') {
+		return nil, badRequest("invalid CloudEvent: it is no JSON object")
+	}
+	members := make(map[string]json.RawMessage)
+	for dec.More() {
+		token, err := dec.Token()
+		name, ok := token.(string)
+		if err != nil || !ok {
+			return nil, badRequest("invalid CloudEvent: it is not JSON")
+		}
+		if _, ok := members[name]; ok {
+			return nil, badAttribute(quoteName(name), "it is there more than once")
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return nil, badRequest("invalid CloudEvent: it is not JSON")
+		}
+		members[name] = value
+	}
+	return members, nil
+}
+
+// readAttribute returns the value of an attribute in JSON.
+func readAttribute(name string, raw json.RawMessage) (any, error) {
+	switch raw[0] {
+	case '"':
+		if text, ok := asString(raw); ok {
+			return text, nil
+		}
+	case 't', 'f':
+		return raw[0] == 't', nil
+	case '{', '[':
+		return nil, badAttribute(quoteName(name), "it is no string, boolean or integer")
+	}
+	n, err := strconv.ParseInt(string(raw), 10, 32)
+	if err != nil {
+		return nil, badAttribute(quoteName(name), "it is no integer of 32 bits")
+	}
+	return int32(n), nil
+}
+
+// readData returns the data of an event in JSON.
+func readData(a attributes, members map[string]json.RawMessage, version string) (*eventData, error) {
+	raw, hasData := members["data"]
+	encoded, hasBase64 := members["data_base64"]
+	hasBase64 = hasBase64 && string(encoded) != "null"
+	switch {
+	case hasBase64 && version == ce.CloudEventsVersionV03:
+		return nil, badAttribute("data_base64", "events of 0.3 have datacontentencoding instead")
+	case hasBase64 && hasData:
+		return nil, badAttribute("data_base64", "it is there beside data")
+	case hasBase64:
+		return base64Data(encoded, "data_base64")
+	case !hasData:
+		return nil, nil //nolint:nilnil // an event need not have data
+	case version == ce.CloudEventsVersionV03 && a["datacontentencoding"] != nil:
+		if err := checkEncoding(a); err != nil {
+			return nil, err
+		}
+		return base64Data(raw, "data")
+	}
+	return jsonData(a, raw)
+}
+
+// jsonData returns data that stands in JSON as it is.
+func jsonData(a attributes, raw json.RawMessage) (*eventData, error) {
+	contentType, _ := a["datacontenttype"].(string)
+	kind := mediaType(contentType)
+	if libraryJSON(kind) {
+		return &eventData{bytes: raw}, nil
+	}
+	if text, ok := asString(raw); ok {
+		return &eventData{bytes: []byte(text)}, nil
+	}
+	switch {
+	case isJSONType(kind):
+		return &eventData{bytes: raw, base64: true}, nil
+	case string(raw) == "null":
+		return nil, nil //nolint:nilnil // an event need not have data
+	}
+	return nil, badAttribute("data", "it is no string, though its datacontenttype is not JSON")
+}
+
+// base64Data returns data that is base64 in a JSON string.
+func base64Data(raw json.RawMessage, name string) (*eventData, error) {
+	text, ok := asString(raw)
+	data, err := base64.StdEncoding.DecodeString(text)
+	if err != nil || !ok {
+		return nil, badAttribute(name, "it is no string of base64")
+	}
+	return &eventData{bytes: data, base64: true}, nil
+}
+
+// checkEncoding returns an error for data of an event of 0.3 in an encoding that
+// is not known.
+func checkEncoding(a attributes) error {
+	if text, ok := a["datacontentencoding"].(string); !ok || !strings.EqualFold(text, ce.Base64) {
+		return badAttribute("datacontentencoding", "it is not base64")
+	}
+	return nil
+}

@@ -1,0 +1,193 @@
+package handler
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+	"unicode/utf8"
+
+	protobuf "google.golang.org/protobuf/proto"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/broker"
+	"github.com/goapi-dev/goapi/internal/mucp"
+	"github.com/goapi-dev/goapi/proto"
+)
+
+// EventOptions adjust an Event handler. A nil *EventOptions means all defaults.
+type EventOptions struct {
+	// Publish says how requests are published. Default: its zero value.
+	Publish PublishOptions
+	// Protobuf says that events are published as protobuf. Default: JSON.
+	// Subscribers of go-micro that take a go.api.Event read either.
+	Protobuf bool
+}
+
+// Event returns a handler that publishes any request, with p, as a go.api.Event:
+// see package proto. It stands on a mount, where the path names the topic, or
+// serves routes whose endpoints name one.
+//
+// # Topics
+//
+// A request for /topic/name is published on that topic, under that name; the
+// version of /v1/topic/name is part of the topic, which is v1.topic. The name
+// is all that comes after the first segment, joined with dots; so after a
+// version it begins with the topic, as go-micro has it. Each segment is
+// unescaped once. The path "/" is the namespace, with the name "event". What a
+// mount's prefix is, [http.StripPrefix] takes away. Of a route whose endpoint
+// has a topic, that is the topic, and the endpoint's name is the event's,
+// whatever the path and the namespace.
+//
+// A topic that [broker.CheckTopic] refuses is 400: there is no way to publish
+// on a wildcard. One that may not be published is 403.
+//
+// # Events
+//
+// Of the request, the event has the headers that may be published, and the body,
+// or of GET and HEAD, whose body is not read, the query as JSON, each name with
+// a list of its values. It has the time in seconds, and the ID of its message.
+// The message has the same headers, less those that say how the request was
+// sent; its Content-Type is that of the event. All of the event is UTF-8:
+// another body or header is 415, another path or query 400.
+//
+// The answer is 202 with {"id":…}, the ID of the message, and is sent once the
+// broker has the message; what that promises, the broker's Capabilities say. A
+// broker that is away is 503, one that does not answer in time 504; the message
+// may then have been published nevertheless. A body or message that is too
+// large is 413.
+//
+// A request with an Idempotency-Key, of up to 255 characters, is published under
+// an ID that is made of the topic, the caller and the key. So a request that is
+// sent again is published once, for as long as the broker knows IDs, and no key
+// hides the message of another topic or caller.
+func Event(p broker.Publisher, opts *EventOptions) http.Handler {
+	if opts == nil {
+		opts = &EventOptions{}
+	}
+	h := &event{publishing: newPublishing(p, opts.Publish), contentType: mucp.JSON}
+	if opts.Protobuf {
+		h.contentType = mucp.Protobuf
+	}
+	return goapi.HandlerFunc(h.serve)
+}
+
+type event struct {
+	*publishing
+	contentType string // of the messages
+}
+
+func (h *event) serve(w http.ResponseWriter, r *http.Request) error {
+	topic, name, err := h.topic(r)
+	if err != nil {
+		return err
+	}
+	header, err := h.headers(r)
+	if err != nil {
+		return err
+	}
+	id, err := h.keyedID(r, topic)
+	if err != nil {
+		return err
+	}
+	data, err := h.data(w, r)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	body, err := h.encode(&proto.Event{
+		Name: name, Id: id, Timestamp: now.Unix(), Header: headerPairs(header), Data: data,
+	})
+	if err != nil {
+		return err
+	}
+	m := &broker.Message{ID: id, Header: messageHeader(header), Body: body, Time: now}
+	m.Header["Content-Type"] = h.contentType
+	if err := h.check(m); err != nil {
+		return err
+	}
+	ctx, cancel := h.deadline(r)
+	defer cancel()
+	if err := h.publish(ctx, topic, m); err != nil {
+		return err
+	}
+	return writeAccepted(w, r, map[string]string{"id": id})
+}
+
+// data returns what a request says beside its header.
+func (h *event) data(w http.ResponseWriter, r *http.Request) (string, error) {
+	if !hasBody(r.Method) {
+		if r.ContentLength != 0 {
+			forgetBody(w)
+		}
+		return queryData(r.URL.RawQuery)
+	}
+	body, err := readBody(w, r, h.maxBody(r))
+	if err != nil {
+		return "", err
+	}
+	if !utf8.Valid(body) {
+		return "", notText("body")
+	}
+	return string(body), nil
+}
+
+// queryData returns a query as JSON: lists of values by name.
+func queryData(query string) (string, error) {
+	values, err := queryValues(query)
+	if err != nil {
+		return "", err
+	}
+	data, err := marshalJSON(values)
+	return string(data), err
+}
+
+// queryValues returns the values of a query by their names.
+func queryValues(query string) (map[string][]string, error) {
+	pairs, err := parsePairs(query, "query")
+	if err != nil {
+		return nil, err
+	}
+	values := make(map[string][]string, len(pairs))
+	for _, p := range pairs {
+		if notUTF8(p.name) || notUTF8(p.text) {
+			return nil, badRequest(quote(p.name) + " in the query, or its value, is not UTF-8")
+		}
+		values[p.name] = append(values[p.name], p.text)
+	}
+	return values, nil
+}
+
+// encode returns an event as it is published.
+func (h *event) encode(e *proto.Event) ([]byte, error) {
+	if notUTF8(e.GetName()) {
+		return nil, badRequest("the name of the event is not UTF-8")
+	}
+	if h.contentType == mucp.Protobuf {
+		return protobuf.Marshal(e)
+	}
+	return marshalJSON(e)
+}
+
+// headerPairs returns headers as a message of go.api has them.
+func headerPairs(header http.Header) map[string]*proto.Pair {
+	pairs := make(map[string]*proto.Pair, len(header))
+	for name, values := range header {
+		pairs[name] = &proto.Pair{Key: name, Values: values}
+	}
+	return pairs
+}
+
+// marshalJSON returns v as JSON, with the characters of HTML as they are. It is
+// not protojson, whose spaces are random: the messages of go.api are the same
+// in both.
+func marshalJSON(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("handler: encode %T: %w", v, err)
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+}

@@ -1,0 +1,272 @@
+package handler
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/broker"
+)
+
+const (
+	defaultEventBody    = 1 << 20
+	defaultEventTimeout = 30 * time.Second
+
+	// maxKey is the size of the longest Idempotency-Key.
+	maxKey = 255
+)
+
+// PublishOptions say how the handlers [Event] and [CloudEvents] publish a
+// request. The zero value means all defaults.
+type PublishOptions struct {
+	// Namespace is before each topic that a path names, with a dot between.
+	// Default: none.
+	Namespace string
+	// Topic returns where a request is published, and the name of its event.
+	// Default: what the route's endpoint says, or else the path: see [Event].
+	Topic func(*http.Request) (topic, name string, err error)
+	// AllowTopics lists the topics that may be published on, by patterns as in
+	// [BrokerOptions]. Others are 403, however a request names them. Default:
+	// all.
+	AllowTopics []string
+	// Header adjusts which of a request's headers are published. Default: all
+	// but credentials.
+	Header BrokerHeader
+	// TrustedProxies are peers whose account of where a request came from is
+	// believed. Default: none.
+	TrustedProxies []netip.Prefix
+	// Caller returns who sent a request: an Idempotency-Key is the caller's own.
+	// Default: what is in Authorization, which nobody else can send, or else
+	// the client's address.
+	Caller func(*http.Request) string
+	// MaxBody bounds a body, in bytes; the route's policy goes before it.
+	// Default: 1 MiB.
+	MaxBody int64
+	// Timeout bounds publishing; the route's policy goes before it. Default:
+	// 30 s.
+	Timeout time.Duration
+}
+
+// A publishing is what handlers that publish requests share.
+type publishing struct {
+	broker broker.Publisher
+	opts   PublishOptions
+	topics patterns // none means all
+	header headerFilter
+}
+
+func newPublishing(p broker.Publisher, opts PublishOptions) *publishing {
+	if opts.Topic == nil {
+		namespace := opts.Namespace
+		opts.Topic = func(r *http.Request) (topic, name string, err error) { return requestTopic(r, namespace) }
+	}
+	if opts.Caller == nil {
+		trusted := opts.TrustedProxies
+		opts.Caller = func(r *http.Request) string { return defaultCaller(r, trusted) }
+	}
+	if opts.MaxBody == 0 {
+		opts.MaxBody = defaultEventBody
+	}
+	if opts.Timeout == 0 {
+		opts.Timeout = defaultEventTimeout
+	}
+	return &publishing{
+		broker: p,
+		opts:   opts,
+		topics: parsePatterns(opts.AllowTopics),
+		header: opts.Header.filter(),
+	}
+}
+
+// topic returns the topic of a request, which may be published, and the name of
+// its event.
+func (p *publishing) topic(r *http.Request) (topic, name string, err error) {
+	if r.Method == http.MethodConnect {
+		err := goapi.NewError(http.StatusMethodNotAllowed, "CONNECT is not served", nil)
+		err.Header = http.Header{"Connection": {"close"}} // what follows may be meant for the tunnel
+		return "", "", err
+	}
+	if topic, name, err = p.opts.Topic(r); err != nil {
+		return "", "", err
+	}
+	if err := checkTopic(topic); err != nil {
+		return "", "", err
+	}
+	if len(p.topics) > 0 && !p.topics.allow(topic) {
+		return "", "", notAllowed("publishing on", topic)
+	}
+	return topic, name, nil
+}
+
+// headers returns the headers of a request that are published, all of them
+// UTF-8.
+func (p *publishing) headers(r *http.Request) (http.Header, error) {
+	header, err := requestHeader(r, p.opts.TrustedProxies)
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range header {
+		if !p.publishes(name) {
+			delete(header, name)
+			continue
+		}
+		for _, value := range values {
+			if notUTF8(value) {
+				return nil, notText("header " + name)
+			}
+		}
+	}
+	return header, nil
+}
+
+// publishes says whether one of the headers that a service may see is published.
+func (p *publishing) publishes(name string) bool {
+	if reserved(name) { // and there: the gateway's own account
+		return name != "Te" && !p.header.deny[name] && (p.header.allow == nil || p.header.allow[name])
+	}
+	return p.header.keeps(name)
+}
+
+// notText is the error for a part of a request that no text can hold.
+func notText(what string) error {
+	return goapi.NewError(http.StatusUnsupportedMediaType,
+		"the "+what+" is not UTF-8, which an event cannot hold; the handlers cloudevents, in binary mode, and broker take any body", nil)
+}
+
+// messageHeader returns the headers of a request as those of a message. What
+// would make an event of CloudEvents of it stays behind, and so do names that not
+// every protocol has: a subscriber may pass them on to it.
+func messageHeader(header http.Header) map[string]string {
+	md := callMetadata(header)
+	for name := range md {
+		if strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.") != "" ||
+			strings.HasPrefix(name, "Ce-") {
+			delete(md, name)
+		}
+	}
+	return md
+}
+
+// maxBody returns the bound of a request's body.
+func (p *publishing) maxBody(r *http.Request) int64 {
+	if rt := goapi.RouteFrom(r.Context()); rt != nil && rt.Policy != nil && rt.Policy.MaxBody != 0 {
+		return rt.Policy.MaxBody
+	}
+	return p.opts.MaxBody
+}
+
+// deadline returns the context of publishing what a request is.
+func (p *publishing) deadline(r *http.Request) (context.Context, context.CancelFunc) {
+	timeout := p.opts.Timeout
+	if rt := goapi.RouteFrom(r.Context()); rt != nil && rt.Policy != nil && rt.Policy.Timeout != 0 {
+		timeout = rt.Policy.Timeout
+	}
+	return context.WithTimeout(r.Context(), timeout)
+}
+
+// check returns an error for a message that the broker is bound to refuse.
+func (p *publishing) check(m *broker.Message) error {
+	if err := m.Check(); err != nil {
+		return refused(err)
+	}
+	b, ok := p.broker.(broker.Broker) // which knows its limits
+	if !ok {
+		return nil
+	}
+	if limit := b.Capabilities().MaxMessage; limit > 0 && m.Size() > limit {
+		return goapi.NewError(http.StatusRequestEntityTooLarge,
+			fmt.Sprintf("the message is larger than the broker takes: %d bytes with its header, of %d", m.Size(), limit), nil)
+	}
+	return nil
+}
+
+// publish publishes a message. An error is one that answers a request.
+func (p *publishing) publish(ctx context.Context, topic string, m *broker.Message) error {
+	return brokerError(p.broker.Publish(ctx, topic, m))
+}
+
+// keyedID returns the message ID of a request: that of its Idempotency-Key, for
+// this topic and caller, or a new one.
+func (p *publishing) keyedID(r *http.Request, topic string) (string, error) {
+	keys := r.Header["Idempotency-Key"]
+	if len(keys) == 0 {
+		return rand.Text(), nil
+	}
+	if len(keys) > 1 || keys[0] == "" || len(keys[0]) > maxKey || !isPrintableASCII(keys[0]) {
+		return "", badRequest(fmt.Sprintf("the Idempotency-Key is not one of 1 to %d printable ASCII characters", maxKey))
+	}
+	return hashID("key", topic, p.opts.Caller(r), keys[0]), nil
+}
+
+func isPrintableASCII(s string) bool {
+	return strings.IndexFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) < 0
+}
+
+// hashID returns a message ID for a list of texts that no other list has.
+func hashID(texts ...string) string {
+	h := sha256.New()
+	for _, text := range texts {
+		var length [8]byte
+		binary.BigEndian.PutUint64(length[:], uint64(len(text)))
+		h.Write(length[:])
+		h.Write([]byte(text))
+	}
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+}
+
+// defaultCaller returns what tells the sender of a request from others before
+// anything has authenticated it. Credentials may be wrong, but are the sender's
+// alone.
+func defaultCaller(r *http.Request, trusted []netip.Prefix) string {
+	if credentials := r.Header.Get("Authorization"); credentials != "" {
+		return "credentials " + credentials
+	}
+	return "address " + clientAddress(r, trusted)
+}
+
+// clientAddress returns the address that a request came from: of its peer, or
+// of the last that trusted peers do not speak for.
+func clientAddress(r *http.Request, trusted []netip.Prefix) string {
+	address := peerIP(r.RemoteAddr)
+	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
+	for i := len(hops) - 1; i >= 0 && isTrusted(address, trusted); i-- {
+		hop := strings.TrimSpace(hops[i])
+		if _, err := netip.ParseAddr(hop); err != nil {
+			break
+		}
+		address = hop
+	}
+	return address
+}
+
+// writeAccepted answers that what v names has been published.
+func writeAccepted(w http.ResponseWriter, r *http.Request, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("handler: encode %T: %w", v, err)
+	}
+	writeBody(w, r, http.StatusAccepted, body)
+	return nil
+}
+
+// writeBody answers with a line of JSON.
+func writeBody(w http.ResponseWriter, r *http.Request, status int, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)+1))
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(append(body, '\n')) // the client is gone; nobody to tell
+	}
+}
