@@ -70,15 +70,18 @@ func (g *gateway) handlers(n *nodes) (map[string]http.Handler, error) {
 		return nil, err
 	}
 	relay := handler.GRPC(&handler.GRPCOptions{TLS: n.opts.TLS, DialContext: n.opts.DialContext, TrustedProxies: proxies})
-	g.onClose(func() error { return standard.Close(relay) })
 	streams := handler.StreamOptions{Origins: g.cfg.origins, Done: g.stopping}
 	forward := handler.HTTPOptions{TLS: n.opts.TLS, DialContext: n.opts.DialContext, TrustedProxies: proxies}
-	return map[string]http.Handler{
+	handlers := map[string]http.Handler{
 		"api":  handler.API(n.caller(), &handler.APIOptions{TrustedProxies: proxies}),
 		"rpc":  handler.RPC(n.caller(), &handler.RPCOptions{TrustedProxies: proxies, GRPC: relay, Streams: streams}),
 		"http": handler.HTTP(&forward),
 		"web":  handler.Web(&handler.WebOptions{HTTP: forward, Origins: g.cfg.origins}),
-	}, nil
+	}
+	for _, h := range []http.Handler{relay, handlers["http"], handlers["web"]} { // they keep connections
+		g.onClose(func() error { return standard.Close(h) })
+	}
+	return handlers, nil
 }
 
 // probes says how the nodes of services are probed, as --health-check has it.
