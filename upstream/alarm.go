@@ -31,7 +31,7 @@ func (t *Try) arm() {
 	a.timer.Reset(wait)
 }
 
-// disarm stops the alarm. It is called once.
+// disarm stops the alarm. It is called once: by what ends the try's timeout.
 func (t *Try) disarm() {
 	a := t.alarm
 	if a.timer.Stop() && t.state.Load()&hasRung == 0 {
@@ -56,7 +56,7 @@ func (t *Try) expire() time.Duration {
 	var bits uint32
 	for {
 		state := t.state.Load()
-		if state&(wasAnswered|isOver) != 0 {
+		if state&(wasAnswered|wasOpened|isOver) != 0 {
 			return 0
 		}
 		now := t.now()
@@ -94,7 +94,7 @@ func (t *Try) stuck(now, waited time.Duration) bool {
 		return false
 	}
 	for _, n := range t.set.list() {
-		if n != t.node && n.ejection.Load() == nil && n.silence(now) < limit {
+		if n != t.node && n.ejection.Load() == nil && n.silence(now) < limit && (t.fits == nil || t.fits(n.announced.Load())) {
 			return t.set.pool.budget.withdraw(now)
 		}
 	}

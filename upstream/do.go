@@ -19,7 +19,8 @@ import (
 //
 // What decides on an attempt that returns an error, in this order:
 //
-//   - the try is Answered or Failed: final; the error is returned as it is.
+//   - the try is Answered, Failed or Opened: final; the error is returned as it
+//     is.
 //   - ctx is done: final; nothing is held against the node. The error returned
 //     is also ctx.Err().
 //   - the try is Blameless: final, as it is; nothing is held against the node.
@@ -39,7 +40,7 @@ import (
 // [*NodeError] that wraps the error of the last attempt. [ErrNoNodes] means that
 // the Set has no node for the request, and [ErrOverloaded] that the policy's
 // limits are reached: Do does not wait for that to end. Nil means that an attempt
-// returned nil, which counts as Answered.
+// returned nil, which counts as Answered if the try is not Opened.
 func (s *Set) Do(ctx context.Context, c Call, attempt func(context.Context, *Try) error) error {
 	r := s.roster()
 	if r == nil || len(r.nodes) == 0 {
@@ -54,7 +55,7 @@ func (s *Set) Do(ctx context.Context, c Call, attempt func(context.Context, *Try
 		room  [4]*node
 		last  error
 		moved bool
-		p     = pick{idempotent: c.Idempotent, limit: pol.MaxPerNode, tried: room[:0]}
+		p     = pick{idempotent: c.Idempotent, limit: pol.MaxPerNode, fits: c.Fits, tried: room[:0]}
 	)
 	if pol.HashBy != "" {
 		p.key, p.keyed = keyOf(pol.HashBy, c.Header)
@@ -67,7 +68,7 @@ func (s *Set) Do(ctx context.Context, c Call, attempt func(context.Context, *Try
 		p.tried = append(p.tried, n)
 		t := &Try{
 			Node: n.announced.Load(), N: len(p.tried), set: s, node: n, picked: now,
-			timeout: min(pol.TryTimeout, end-now),
+			timeout: min(pol.TryTimeout, end-now), probe: probe, fits: c.Fits,
 		}
 		switch {
 		case moved:
@@ -75,7 +76,7 @@ func (s *Set) Do(ctx context.Context, c Call, attempt func(context.Context, *Try
 		case c.Idempotent && t.N < pol.Tries:
 			t.state.Store(mayMove)
 		}
-		err = t.run(ctx, probe, attempt)
+		err = t.run(ctx, attempt)
 		if err == nil {
 			return nil
 		}
@@ -100,6 +101,9 @@ func (s *Set) pick(p *pick, now time.Duration, h http.Header, maxInFlight int) (
 	pool.review(now)
 	p.now, p.cold, p.slow = now, int64(now) < pool.warmUntil.Load(), pool.compared.limit()
 	g, spare := s.roster().group(h)
+	if p.fits != nil {
+		g, spare = p.fitting(g), p.fitting(spare)
+	}
 	n, probe := p.from(g, spare)
 	switch {
 	case n == nil && len(g.nodes)+len(spare.nodes) > 0 && p.limit > 0:
@@ -126,7 +130,7 @@ func (p *Pool) inFlight() int {
 // judge returns what a try that failed was: a failure of the node, which it
 // holds against the node, or else an error that is final.
 func (t *Try) judge(ctx context.Context, err error, now time.Duration) (failed *NodeError, final error) {
-	if t.outcome&wasAnswered != 0 {
+	if t.outcome&(wasAnswered|wasOpened) != 0 {
 		return nil, err
 	}
 	sent, timeout, stuck := t.outcome&wasSent != 0, t.outcome&hasExpired != 0, t.outcome&wasAbandoned != 0

@@ -55,6 +55,12 @@ func (e *ejection) invite(now time.Duration) {
 	}
 }
 
+// postpone ends a probe that shows nothing, and puts off the next.
+func (e *ejection) postpone(now time.Duration) {
+	e.until.Store(int64(now + e.wait))
+	e.release()
+}
+
 // available says that the node may be given a request.
 func (n *node) available(now time.Duration, idempotent bool) bool {
 	e := n.ejection.Load()

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/goapi-dev/goapi/registry"
 )
 
 // draws is how often a free node is drawn at random before all are looked at.
@@ -19,8 +21,25 @@ type pick struct {
 	keyed      bool
 	cold       bool          // some node is in its slow start
 	slow       time.Duration // a node that was silent for longer is no choice for a key; 0: none
+	fits       func(*registry.Node) bool
 	tried      []*node
 }
+
+// fitting returns g, if any of its nodes fits; else the group of its drained
+// nodes, if any of those does; else one without nodes.
+func (p *pick) fitting(g *group) *group {
+	for ; g != nil; g = g.drained {
+		for _, n := range g.nodes {
+			if p.fit(n) {
+				return g
+			}
+		}
+	}
+	return new(group)
+}
+
+// fit says that the node can serve the request.
+func (p *pick) fit(n *node) bool { return p.fits == nil || p.fits(n.announced.Load()) }
 
 // from returns a node of g, or of spare if there is none, and the ejection that
 // the try probes. A node that the request has not tried comes first, then one
@@ -70,7 +89,8 @@ func (p *pick) available(g *group) (*node, *ejection) {
 func (p *pick) free(n *node) bool {
 	return n.available(p.now, p.idempotent) &&
 		(p.limit <= 0 || n.load.inFlight() < p.limit) &&
-		!slices.Contains(p.tried, n)
+		!slices.Contains(p.tried, n) &&
+		p.fit(n)
 }
 
 // choose returns a free node of g, or nil. When one is drawn that is to be
@@ -126,7 +146,7 @@ func (p *pick) oldestEjected(g *group) *node {
 		at     time.Duration
 	)
 	for _, n := range g.nodes {
-		if slices.Contains(p.tried, n) || p.limit > 0 && n.load.inFlight() >= p.limit {
+		if slices.Contains(p.tried, n) || p.limit > 0 && n.load.inFlight() >= p.limit || !p.fit(n) {
 			continue
 		}
 		e := n.ejection.Load()

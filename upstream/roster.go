@@ -38,6 +38,7 @@ type group struct {
 	// mean and most are of the nodes' weights, which differ if uneven is set.
 	mean, most float64
 	uneven     bool
+	drained    *group // those of weight 0 that are not among them; nil for none
 }
 
 // newRoster sorts nodes by the requests that they are for.
@@ -108,8 +109,11 @@ func newGroup(nodes []*node) group {
 	g.mean, g.most = total/float64(kept), most
 	if drained > 0 {
 		g.nodes = make([]*node, 0, kept)
+		g.drained = &group{nodes: make([]*node, 0, drained), mean: 1, most: 1}
 		for _, n := range nodes {
-			if !n.drained() {
+			if n.drained() {
+				g.drained.nodes = append(g.drained.nodes, n)
+			} else {
 				g.nodes = append(g.nodes, n)
 			}
 		}

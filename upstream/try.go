@@ -21,6 +21,7 @@ const (
 // What has become of a try, as bits of its state.
 const (
 	wasSent uint32 = 1 << iota
+	wasOpened
 	wasAnswered
 	wasBlameless
 	wasAbandoned // hasExpired because the node is stuck
@@ -43,6 +44,8 @@ type Try struct {
 	node    *node
 	picked  time.Duration
 	timeout time.Duration
+	probe   *ejection // that the try probes, or nil
+	fits    func(*registry.Node) bool
 	cancel  context.CancelCauseFunc
 	alarm   *alarm
 	waiting atomic.Int64 // since when an answer is waited for, after picked
@@ -83,42 +86,87 @@ func (t *Try) settle(before uint32) {
 	}
 }
 
+// Opened says that a stream to the node is open, of which nobody knows when its
+// first message comes, or whether any does: it ends the per-try timeout and
+// forbids another try. It says nothing of the node, which owes no answer from
+// here: bytes of an opening stay in the kernel of a node that has stopped.
+//
+// Answered afterwards, for the first message or the good end of a stream that
+// has none, says that the node is alive, and records no latency; Failed, for a
+// stream that breaks off before, that it failed. If the attempt returns without either, nothing is recorded:
+// nil is not taken for an answer, and an error is final, as it is.
+//
+// A try that was given up this instant is opened nevertheless; see Answered.
+func (t *Try) Opened() {
+	if t.node == nil {
+		return
+	}
+	before := t.state.Load()
+	for {
+		if before&(wasOpened|wasAnswered|isOver) != 0 {
+			return
+		}
+		if t.state.CompareAndSwap(before, before|wasOpened|isSettled) {
+			break
+		}
+		before = t.state.Load()
+	}
+	t.disarm()
+	t.settle(before)
+	if t.probe != nil {
+		t.probe.postpone(t.now())
+	}
+}
+
 // Answered says that the head of the answer is here: it ends the per-try
 // timeout, records the latency and forbids another try.
 //
 // A try that was given up this instant is answered nevertheless, but its
 // context has ended: who has not begun to answer the client looks at it first.
 func (t *Try) Answered() {
-	if now, first := t.answer(); first {
+	now, opened, first := t.answer()
+	if !first {
+		return
+	}
+	t.node.heard.Store(int64(now))
+	if !opened {
 		t.learn(now)
 	}
+	t.lives(now, opened)
 }
 
 // Failed is Answered for an answer by which the node says that it cannot serve
 // (502, 503, 504, or the same in a protocol of its own). It counts as a failure
 // of the node, as if there were no answer, but no other is tried.
 func (t *Try) Failed() {
-	if now, first := t.answer(); first {
-		if wait := t.node.failed(t.picked, now, Failing); wait > 0 {
-			t.set.pool.logEjection(t.node, Failing, wait, slog.String("error", "answers that it cannot serve"))
-		}
+	now, opened, first := t.answer()
+	if !first {
+		return
+	}
+	if !opened {
+		t.node.heard.Store(int64(now))
+	}
+	if wait := t.node.failed(t.picked, now, Failing); wait > 0 {
+		t.set.pool.logEjection(t.node, Failing, wait, slog.String("error", "answers that it cannot serve"))
 	}
 }
 
-// answer notes an answer. It is false for one that is of no effect.
-func (t *Try) answer() (now time.Duration, first bool) {
+// answer notes an answer, and says whether the try was Opened before. It is not
+// first if it is of no effect.
+func (t *Try) answer() (now time.Duration, opened, first bool) {
 	before := t.state.Or(wasAnswered | isSettled)
 	if t.node == nil || before&(wasAnswered|isOver) != 0 {
-		return 0, false
+		return 0, false, false
 	}
-	t.disarm()
-	now = t.now()
-	t.node.heard.Store(int64(now))
+	opened = before&wasOpened != 0
+	if !opened { // else Opened did it
+		t.disarm()
+	}
 	t.settle(before)
-	return now, true
+	return t.now(), opened, true
 }
 
-// learn draws from an answer what is to be known of the node.
+// learn draws from an answer what is to be known of the node's latency.
 func (t *Try) learn(now time.Duration) {
 	n, p := t.node, t.set.pool
 	since := t.since()
@@ -134,10 +182,22 @@ func (t *Try) learn(now time.Duration) {
 		n.latency.observe(now, took)
 		n.typical.observe(took, time.Duration(p.compared.median.Load()))
 	}
+}
+
+// lives draws from an answer what it says of the node's health. When the first
+// message of a stream comes says nothing of how fast the node is: one that is
+// ejected for being slow is probed again.
+func (t *Try) lives(now time.Duration, opened bool) {
+	n, p := t.node, t.set.pool
 	if n.failures.Load() != 0 {
 		n.failures.Store(0)
 	}
-	if e != nil && n.answered(e, t.picked, now, took > t.set.limit(now)) {
+	e := n.ejection.Load()
+	switch {
+	case e == nil:
+	case opened && e.why == Slow:
+		e.invite(now)
+	case n.answered(e, t.picked, now, now-t.since() > t.set.limit(now)):
 		p.back(n, now)
 	}
 }
@@ -174,25 +234,27 @@ type deadlined struct {
 func (d *deadlined) Deadline() (time.Time, bool) { return d.at, true }
 
 // run calls attempt once.
-func (t *Try) run(ctx context.Context, probe *ejection, attempt func(context.Context, *Try) error) error {
+func (t *Try) run(ctx context.Context, attempt func(context.Context, *Try) error) error {
 	ctx, t.cancel = context.WithCancelCause(ctx)
 	t.arm()
-	defer t.end(probe) // also when attempt panics
+	defer t.end() // also when attempt panics
 	err := attempt(ctx, t)
-	if err == nil {
+	if err == nil && t.state.Load()&wasOpened == 0 {
 		t.Answered()
 	}
 	return err
 }
 
 // end releases what the try holds.
-func (t *Try) end(probe *ejection) {
+func (t *Try) end() {
 	t.outcome = t.state.Or(isOver | isSettled)
 	t.settle(t.outcome)
-	if t.outcome&wasAnswered == 0 { // else answer does it
+	if t.outcome&(wasAnswered|wasOpened) == 0 { // else they do it
 		t.disarm()
 	}
 	t.cancel(nil)
 	t.node.load.word.Add(-1)
-	probe.release()
+	if t.outcome&wasOpened == 0 { // as above
+		t.probe.release()
+	}
 }

@@ -56,6 +56,8 @@ package upstream
 import (
 	"net/http"
 	"time"
+
+	"github.com/goapi-dev/goapi/registry"
 )
 
 // defaults returns the policy where nobody has another.
@@ -125,4 +127,10 @@ type Call struct {
 	// Header is the request's, for what is decided by it. It is only read, and
 	// may be nil.
 	Header http.Header
+	// Fits says whether a node can serve the request at all. For the choice of
+	// one, those that cannot are as if they were not there; when none can, Do
+	// returns ErrNoNodes. It is called often and from any goroutine, also while
+	// an attempt runs: it only looks at the node, and is quick. Nil means that
+	// all can.
+	Fits func(*registry.Node) bool
 }
