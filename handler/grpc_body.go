@@ -194,7 +194,7 @@ func (b *grpcBody) release() {
 // grpcReader is the body as one attempt reads it.
 type grpcReader struct {
 	body   *grpcBody
-	took   atomic.Bool // some of the body
+	took   atomic.Bool // some of the body, or that there is none
 	closed bool        // guarded by body.mu
 }
 
@@ -213,8 +213,10 @@ func (r *grpcReader) Read(p []byte) (int, error) {
 			continue
 		}
 		n := copy(p, rest)
-		if n > 0 {
+		if n > 0 || errors.Is(b.end, io.EOF) {
 			r.took.Store(true)
+		}
+		if n > 0 {
 			b.taken += int64(n)
 			b.moved.Broadcast()
 		}

@@ -210,6 +210,35 @@ func TestGRPCTriesAgain(t *testing.T) {
 	}
 }
 
+// TestGRPCEmptyCallOnce has calls without a message, of clients that may send
+// some: to a node that has seen the end of one it may be everything. It dies, and
+// no other gets the call.
+func TestGRPCEmptyCallOnce(t *testing.T) {
+	var calls atomic.Int32
+	dies := func() *registry.Node {
+		return frameNode(t, func(c *frameConn, _ uint32) {
+			for {
+				f, err := c.ReadFrame()
+				if err != nil {
+					return
+				}
+				if d, ok := f.(*http2.DataFrame); ok && d.StreamEnded() {
+					calls.Add(1)
+					c.conn.Close()
+					return
+				}
+			}
+		})
+	}
+	conn := connect(t, serveRelay(t, grpcRoute(dies(), dies(), dies()), nil, nil))
+	s := openCall(limited(t), t, conn)
+	end(t, s)
+	hearsEnd(t, s, codes.Unavailable)
+	if got := calls.Load(); got != 1 {
+		t.Errorf("%d nodes got the call, want 1", got)
+	}
+}
+
 // afterData is a node that does f when it has read something of a message.
 func afterData(f func(c *frameConn, id uint32)) func(testing.TB) *registry.Node {
 	return answers(func(c *frameConn, id uint32) {
