@@ -41,9 +41,7 @@ type config struct {
 	upstreamCA                   string
 	tlsCert, tlsKey              string
 	drain                        time.Duration
-	timeouts, healthChecks       []string
-	maxPerNode, maxInFlight      []string
-	hashBy                       []string
+	policies                     policies
 	origins                      []string
 }
 
@@ -70,11 +68,7 @@ func (c *config) addServer(flags *pflag.FlagSet, env func(string) (string, bool)
 	flags.StringVar(&c.tlsCert, "tls-cert", "", "PEM file of the certificate that --address is served with, its chain included; default: clear text")
 	flags.StringVar(&c.tlsKey, "tls-key", "", "PEM file of its private key")
 	flags.StringVar(&c.upstreamCA, "upstream-ca", "", "PEM file of the authority that signed the certificates of nodes with secure=true; default: the system's")
-	flags.StringArrayVar(&c.timeouts, "timeout", nil, "time that services get to answer, [SERVICE[/ENDPOINT]=]DURATION (repeatable; the most specific counts; default 30s)")
-	flags.StringArrayVar(&c.maxInFlight, "max-in-flight", nil, "requests that a service gets at a time; more are refused with 503, [SERVICE=]NUMBER (repeatable; default: no limit)")
-	flags.StringArrayVar(&c.maxPerNode, "max-per-node", nil, "requests that a node gets at a time, [SERVICE=]NUMBER (repeatable; default: no limit)")
-	flags.StringArrayVar(&c.hashBy, "hash-by", nil, "what keeps like requests on one node, [SERVICE=]header:NAME or cookie:NAME (repeatable; default: nothing)")
-	flags.StringArrayVar(&c.healthChecks, "health-check", nil, "how nodes are probed, [SERVICE=]tcp, grpc or http:/PATH (repeatable; default: not at all, requests tell)")
+	c.policies.add(flags)
 	flags.StringArrayVar(&c.origins, "origin", nil, "web page that may open WebSockets, besides the gateway's own: https://app.example.com or https://*.example.com (repeatable)")
 	flags.DurationVar(&c.drain, "drain", 30*time.Second, "time that requests in flight get when the gateway stops")
 }

@@ -74,10 +74,7 @@ func (g *gateway) open(ctx context.Context) error {
 	if resolve != nil {
 		resolve = resolver.Namespace(g.cfg.namespace, resolve)
 	}
-	policies, err := g.cfg.policies()
-	if err != nil {
-		return err
-	}
+	policies := &g.cfg.policies
 	if err := g.listen(ctx); err != nil {
 		return err
 	}

@@ -7,45 +7,109 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/pflag"
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/upstream"
 )
 
-// perService is what a repeated flag says, [SERVICE=]VALUE, by service; "" is
-// any other.
-type perService[T any] map[string]T
+// perService is a repeated flag, [SERVICE=]VALUE: what it says by service, ""
+// for any other.
+type perService[T any] struct {
+	parse func(string) (T, error) // its error says what is wanted
 
-// parsePerService reads the values of a flag. A later one replaces an earlier
-// for the same service. The error of parse says what is wanted.
-func parsePerService[T any](flag string, list []string, parse func(string) (T, error)) (perService[T], error) {
-	m := make(perService[T], len(list))
-	for _, text := range list {
-		v, err := parse(text)
-		if err == nil {
-			m[""] = v
-			continue
-		}
-		service, value, ok := strings.Cut(text, "=")
-		if ok && service != "" {
-			v, err = parse(value)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("--%s %q: want %w", flag, text, err)
-		}
-		m[service] = v
+	values map[string]T
+	texts  []string // as given
+}
+
+var _ interface {
+	pflag.Value
+	pflag.SliceValue
+} = (*perService[int])(nil)
+
+// Set implements pflag.Value: it adds a value.
+func (p *perService[T]) Set(text string) error {
+	service, v, err := p.read(text)
+	if err != nil {
+		return fmt.Errorf("want %w", err)
 	}
-	return m, nil
+	if _, twice := p.values[service]; twice {
+		return errors.New("another value is given for the same")
+	}
+	if p.values == nil {
+		p.values = make(map[string]T)
+	}
+	p.values[service] = v
+	p.texts = append(p.texts, text)
+	return nil
+}
+
+// read splits a value from the service that it is for.
+func (p *perService[T]) read(text string) (service string, v T, err error) {
+	if v, err = p.parse(text); err == nil {
+		return "", v, nil
+	}
+	service, value, ok := strings.Cut(text, "=")
+	if !ok || service == "" || strings.HasPrefix(service, "/") || strings.HasSuffix(service, "/") {
+		return "", v, err
+	}
+	v, err = p.parse(value)
+	return service, v, err
 }
 
 // of returns what holds for the first of the names that something is said of,
 // or for any other.
-func (m perService[T]) of(names ...string) T {
+func (p *perService[T]) of(names ...string) T {
 	for _, name := range names {
-		if v, ok := m[name]; ok {
+		if v, ok := p.values[name]; ok {
 			return v
 		}
 	}
-	return m[""]
+	return p.values[""]
+}
+
+// String implements pflag.Value.
+func (p *perService[T]) String() string { return strings.Join(p.texts, " ") }
+
+// Type implements pflag.Value.
+func (p *perService[T]) Type() string { return "[SERVICE=]VALUE" }
+
+// Append implements pflag.SliceValue.
+func (p *perService[T]) Append(text string) error { return p.Set(text) }
+
+// Replace implements pflag.SliceValue.
+func (p *perService[T]) Replace(texts []string) error {
+	p.values, p.texts = nil, nil
+	for _, text := range texts {
+		if err := p.Set(text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// GetSlice implements pflag.SliceValue.
+func (p *perService[T]) GetSlice() []string { return p.texts }
+
+// policies are what the operator lays on services and their endpoints.
+type policies struct {
+	timeout     perService[time.Duration] // of SERVICE/ENDPOINT, too
+	maxPerNode  perService[int]
+	maxInFlight perService[int]
+	hashBy      perService[string]
+	healthCheck perService[string]
+}
+
+// add adds the flags.
+func (p *policies) add(flags *pflag.FlagSet) {
+	p.timeout.parse, p.maxPerNode.parse, p.maxInFlight.parse = parseTimeout, parseLimit, parseLimit
+	p.hashBy.parse, p.healthCheck.parse = parseHashBy, parseHealthCheck
+	flags.Var(&p.timeout, "timeout", "time that services get to answer, such as 5s, greeter=5s or greeter/Greeter.Hello=5s (repeatable; the most specific counts; default 30s)")
+	flags.Var(&p.maxInFlight, "max-in-flight", "requests that a service gets at a time, such as 100 or greeter=100; more are refused with 503 (repeatable; default: no limit)")
+	flags.Var(&p.maxPerNode, "max-per-node", "requests that a node gets at a time, such as 100 or greeter=100 (repeatable; default: no limit)")
+	flags.Var(&p.hashBy, "hash-by", "what keeps like requests on one node, header:NAME or cookie:NAME (repeatable; default: nothing)")
+	flags.Var(&p.healthCheck, "health-check", "how nodes are probed, tcp, grpc or http:/PATH (repeatable; default: not at all, requests tell)")
 }
 
 func parseTimeout(s string) (time.Duration, error) {
@@ -66,7 +130,7 @@ func parseLimit(s string) (int, error) {
 
 func parseHashBy(s string) (string, error) {
 	kind, name, _ := strings.Cut(s, ":")
-	if kind != "header" && kind != "cookie" || name == "" || strings.Contains(name, "=") {
+	if kind != "header" && kind != "cookie" || !httpguts.ValidHeaderFieldName(name) {
 		return "", errors.New("header:NAME or cookie:NAME, such as header:X-User or cart=cookie:session")
 	}
 	return s, nil
@@ -74,30 +138,12 @@ func parseHashBy(s string) (string, error) {
 
 // parseHealthCheck reads tcp, grpc or http:/PATH.
 func parseHealthCheck(s string) (string, error) {
-	if s != "tcp" && s != "grpc" && !strings.HasPrefix(s, "http:/") || strings.HasPrefix(s, "http://") {
+	path, isHTTP := strings.CutPrefix(s, "http:")
+	odd := func(r rune) bool { return r <= ' ' || r == 0x7f }
+	if s != "tcp" && s != "grpc" && (!isHTTP || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.ContainsFunc(path, odd)) {
 		return "", errors.New("tcp, grpc or http:/PATH, such as http:/healthz or greeter=grpc")
 	}
 	return s, nil
-}
-
-// policies are what the operator lays on services and their endpoints.
-type policies struct {
-	timeout     perService[time.Duration]
-	maxPerNode  perService[int]
-	maxInFlight perService[int]
-	hashBy      perService[string]
-	healthCheck perService[string]
-}
-
-func (c *config) policies() (*policies, error) {
-	var p policies
-	var errs [5]error
-	p.timeout, errs[0] = parsePerService("timeout", c.timeouts, parseTimeout)
-	p.maxPerNode, errs[1] = parsePerService("max-per-node", c.maxPerNode, parseLimit)
-	p.maxInFlight, errs[2] = parsePerService("max-in-flight", c.maxInFlight, parseLimit)
-	p.hashBy, errs[3] = parsePerService("hash-by", c.hashBy, parseHashBy)
-	p.healthCheck, errs[4] = parsePerService("health-check", c.healthChecks, parseHealthCheck)
-	return &p, errors.Join(errs[:]...)
 }
 
 // route returns the policy of an endpoint's routes.

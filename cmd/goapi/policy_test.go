@@ -1,16 +1,26 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/goapi-dev/goapi"
 )
 
+// given returns the policies of flags.
+func given(args ...string) (*policies, error) {
+	p := new(policies)
+	flags := pflag.NewFlagSet("run", pflag.ContinueOnError)
+	p.add(flags)
+	return p, flags.Parse(args)
+}
+
 func TestTimeouts(t *testing.T) {
-	c := &config{timeouts: []string{"20s", "greeter=5s", "greeter/Greeter.Slow=1m", "greeter=6s"}}
-	p, err := c.policies()
+	p, err := given("--timeout=20s", "--timeout=greeter=5s", "--timeout=greeter/Greeter.Slow=1m")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -19,7 +29,7 @@ func TestTimeouts(t *testing.T) {
 		want              time.Duration
 	}{
 		{"other", "Other.Call", 20 * time.Second},
-		{"greeter", "Greeter.Hello", 6 * time.Second},
+		{"greeter", "Greeter.Hello", 5 * time.Second},
 		{"greeter", "Greeter.Slow", time.Minute},
 	}
 	for _, tt := range tests {
@@ -31,11 +41,8 @@ func TestTimeouts(t *testing.T) {
 }
 
 func TestPoliciesOfServices(t *testing.T) {
-	c := &config{
-		maxPerNode: []string{"greeter=7"}, maxInFlight: []string{"100", "greeter=50"}, hashBy: []string{"greeter=cookie:session"},
-		healthChecks: []string{"http:/healthz?deep=1", "greeter=grpc"},
-	}
-	p, err := c.policies()
+	p, err := given("--max-per-node=greeter=7", "--max-in-flight=100", "--max-in-flight=greeter=50",
+		"--hash-by=greeter=cookie:session", "--health-check=http:/healthz?deep=1", "--health-check=greeter=grpc")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +60,7 @@ func TestPoliciesOfServices(t *testing.T) {
 }
 
 func TestPoliciesWithoutFlags(t *testing.T) {
-	p, err := new(config).policies()
+	p, err := given()
 	if err != nil || p.route("x", &goapi.Endpoint{}).Timeout != 0 || p.service("x").MaxInFlight != 0 || p.healthCheck.of("x") != "" {
 		t.Errorf("policies without flags = %+v, %v; want the defaults", p, err)
 	}
@@ -63,21 +70,33 @@ func TestPolicyMistakes(t *testing.T) {
 	tests := []struct {
 		flag string
 		list []string
-		c    func(*config) *[]string
 	}{
-		{"timeout", []string{"", "5", "=5s", "greeter=", "-1s", "greeter=0s", "soon"}, func(c *config) *[]string { return &c.timeouts }},
-		{"max-per-node", []string{"", "0", "-1", "greeter=many"}, func(c *config) *[]string { return &c.maxPerNode }},
-		{"max-in-flight", []string{"0", "greeter=1.5"}, func(c *config) *[]string { return &c.maxInFlight }},
-		{"hash-by", []string{"header", "header:", "ip", "=cookie:x"}, func(c *config) *[]string { return &c.hashBy }},
-		{"health-check", []string{"", "udp", "http://x/y", "greeter=http"}, func(c *config) *[]string { return &c.healthChecks }},
+		{"timeout", []string{"", "5", "=5s", "greeter=", "-1s", "greeter=0s", "soon", "greeter/=5s", "/Greeter.Hello=5s"}},
+		{"max-per-node", []string{"", "0", "-1", "greeter=many"}},
+		{"max-in-flight", []string{"0", "greeter=1.5"}},
+		{"hash-by", []string{"header", "header:", "ip", "=cookie:x", "header:X Y"}},
+		{"health-check", []string{"", "udp", "http://x/y", "greeter=http", "http:/a b"}},
 	}
 	for _, tt := range tests {
 		for _, text := range tt.list {
-			c := new(config)
-			*tt.c(c) = []string{text}
-			if _, err := c.policies(); err == nil || !strings.Contains(err.Error(), "--"+tt.flag) {
-				t.Errorf("policies with --%s %q = %v, want an error that names the flag", tt.flag, text, err)
+			if _, err := given("--" + tt.flag + "=" + text); err == nil || !strings.Contains(err.Error(), "--"+tt.flag) {
+				t.Errorf("--%s %q: %v, want an error that names the flag", tt.flag, text, err)
 			}
 		}
+	}
+	if _, err := given("--timeout=3s", "--timeout=4s"); err == nil {
+		t.Error("two timeouts for all services: no error, want one")
+	}
+}
+
+func TestPolicyFromEnv(t *testing.T) {
+	cmd := runCommand(world{env: os.LookupEnv})
+	env := map[string]string{"GOAPI_TIMEOUT": "20s greeter=5s", "GOAPI_MAX_IN_FLIGHT": "many"}
+	err := flagsFromEnv(cmd, func(name string) (string, bool) { v, ok := env[name]; return v, ok })
+	if err == nil || !strings.Contains(err.Error(), "GOAPI_MAX_IN_FLIGHT") || strings.Contains(err.Error(), "GOAPI_TIMEOUT") {
+		t.Errorf("flagsFromEnv = %v, want an error that names the variable", err)
+	}
+	if got := cmd.Flags().Lookup("timeout").Value.String(); got != "20s greeter=5s" {
+		t.Errorf("timeout = %q, want both values", got)
 	}
 }
