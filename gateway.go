@@ -81,7 +81,7 @@ func (g *Gateway) log(r *http.Request, ex *Exchange) {
 		return
 	}
 	attrs := []slog.Attr{
-		slog.String("method", r.Method), slog.String("path", r.URL.Path),
+		slog.String("method", r.Method), slog.String("path", r.URL.EscapedPath()),
 		slog.Int("status", status), slog.Any("error", ex.Err),
 	}
 	if ex.Route != nil {

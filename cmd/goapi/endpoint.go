@@ -14,7 +14,7 @@ var errEndpoint = fmt.Errorf("want NAME;key=value;… with keys %s", strings.Joi
 
 // endpointKeys are the metadata keys that --endpoint takes.
 func endpointKeys() []string {
-	return []string{"method", "path", "host", "handler", "body", "strip", "stream", "description"}
+	return []string{"method", "path", "host", "handler", "body", "strip", "stream", "topic", "description"}
 }
 
 // parseEndpoint reads an --endpoint: 'Greeter.Hello;method=GET;path=/hello/{name}'.
@@ -32,6 +32,9 @@ func parseEndpoint(s, protocol string) (*registry.Endpoint, error) {
 		key, value, ok := strings.Cut(pair, "=")
 		if !ok || !slices.Contains(endpointKeys(), key) {
 			return nil, fmt.Errorf("--endpoint %q: %q is not known: %w", s, pair, errEndpoint)
+		}
+		if key == "stream" && value != "true" && value != "false" {
+			return nil, fmt.Errorf("--endpoint %q: %q: want stream=true or stream=false", s, pair)
 		}
 		e.Metadata[key] = value
 	}

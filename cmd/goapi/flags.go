@@ -58,6 +58,13 @@ func newLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 	return nil, fmt.Errorf("--log-format %q: want text or json", format)
 }
 
+// captureLog makes what libraries say through package log, which is about
+// single connections, a part of the log.
+func captureLog(log *slog.Logger) {
+	slog.SetLogLoggerLevel(slog.LevelDebug)
+	slog.SetDefault(log)
+}
+
 // readSecret returns the first line of a file that holds a token, or "" for no
 // file. The token itself never shows in an error.
 func readSecret(flag, file string) (string, error) {

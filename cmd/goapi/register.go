@@ -17,6 +17,7 @@ import (
 	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/router"
 	"github.com/goapi-dev/goapi/service"
+	"github.com/goapi-dev/goapi/upstream"
 )
 
 // commandTime is what a command gets to end by itself.
@@ -55,8 +56,8 @@ or when the command ends. It exits with the command's status.`,
 				return err
 			}
 			log := slog.New(slog.NewTextHandler(w.err, nil))
-			for _, report := range router.Check(s, nil) {
-				log.Warn("a gateway will not serve all of this: " + report.String())
+			for _, what := range ignored(s) {
+				log.Warn("a gateway will not serve all of this: " + what)
 			}
 			a := announcement{service: s, ttl: r.ttl, linger: r.linger, writer: c, log: log}
 			if len(args) == 0 {
@@ -118,6 +119,20 @@ func (r *registration) service() (*registry.Service, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// ignored says what of an announcement gateways leave out.
+func ignored(s *registry.Service) []string {
+	var list []string
+	for _, report := range router.Check(s, nil) {
+		list = append(list, report.String())
+	}
+	for _, n := range upstream.NewPools(nil).Update(s.Name, []*registry.Service{s}).All().Nodes() {
+		for _, what := range n.Ignored {
+			list = append(list, "metadata of node "+n.Node.ID+": "+what)
+		}
+	}
+	return list
 }
 
 // announcement is a service that is kept announced.

@@ -24,6 +24,7 @@ Repeated values are split at white space.`,
 			if err != nil {
 				return err
 			}
+			captureLog(log)
 			g, err := newGateway(cmd.Context(), c, log)
 			if interrupted(cmd.Context(), err) {
 				return nil
