@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -161,14 +162,9 @@ func (h *brokerHandler) publish(w http.ResponseWriter, r *http.Request) error {
 	if !h.publishes.allow(topic) {
 		return notAllowed("publishing on", topic)
 	}
-	header, err := h.publishing.headers(r)
+	header, err := h.messageHeader(r)
 	if err != nil {
 		return err
-	}
-	for name := range header {
-		if reserved(name) && !h.publishing.header.allow[name] {
-			delete(header, name) // nobody who subscribes is to know who publishes, unless asked
-		}
 	}
 	id, err := h.publishing.keyedID(r, topic)
 	if err != nil {
@@ -178,10 +174,28 @@ func (h *brokerHandler) publish(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := h.hand(r.Context(), topic, &broker.Message{ID: id, Header: messageHeader(header), Body: body}); err != nil {
+	if err := h.hand(r.Context(), topic, &broker.Message{ID: id, Header: header, Body: body}); err != nil {
 		return err
 	}
 	return writeAccepted(w, r, map[string]string{"id": id})
+}
+
+// messageHeader returns the headers of a request that are published. Where it
+// came from is not among them, unless it is asked for: whoever may subscribe is
+// not to know who publishes.
+func (h *brokerHandler) messageHeader(r *http.Request) (map[string]string, error) {
+	header, err := h.publishing.headers(r)
+	if err != nil {
+		return nil, err
+	}
+	md := make(map[string]string, len(header))
+	for name, values := range header {
+		if name == "Accept" || reserved(name) && !h.publishing.header.allow[name] {
+			continue
+		}
+		md[name] = strings.Join(values, ", ")
+	}
+	return md, nil
 }
 
 // hand hands a message to the broker.

@@ -30,6 +30,7 @@ type item struct {
 	body     []byte
 	event    []byte           // as a server-sent event
 	json     []byte           // in it
+	raw      func() []byte    // see asRaw
 	delivery *broker.Delivery // to be settled once it is written; nil if it is
 }
 
@@ -57,6 +58,7 @@ func newItem(d *broker.Delivery, settle bool) (*item, error) {
 	it.event = fmt.Appendf(it.id(), "data: %s\n\n", text)
 	end := len(it.event) - 2
 	it.json = it.event[end-len(text) : end]
+	it.raw = sync.OnceValue(it.asRaw)
 	if settle {
 		it.delivery = d
 	}
@@ -71,9 +73,9 @@ func (it *item) id() []byte {
 	return []byte("id: " + it.position + "\n")
 }
 
-// raw returns the event whose data is the body, or, if that would not arrive
+// asRaw returns the event whose data is the body, or, if that would not arrive
 // as it is, the JSON.
-func (it *item) raw() []byte {
+func (it *item) asRaw() []byte {
 	if !utf8.Valid(it.body) || bytes.ContainsAny(it.body, "\r\x00") {
 		return append(append(it.id(), "event: json\n"...), it.event[len(it.id()):]...)
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -83,7 +82,7 @@ func (l *socketListener) feed(ctx context.Context, header map[string]string) err
 			return notAllowed("publishing on", l.topic)
 		}
 		if err := l.handler.hand(ctx, l.topic, &broker.Message{Header: header, Body: msg}); err != nil {
-			return fmt.Errorf("handler: publish a frame on %s: %w", l.topic, err)
+			return goapi.NewError(goapi.Status(err), "a message was not published: "+detailOf(err), err)
 		}
 	}
 }

@@ -124,6 +124,8 @@ func (h *brokerHandler) relay(ctx context.Context, t *tail, out listener) error 
 	for {
 		items, changed, err := t.take()
 		switch {
+		case ctx.Err() != nil:
+			return causeOf(ctx)
 		case len(items) > 0:
 			if err := out.write(items); err != nil {
 				return clientGone(err)

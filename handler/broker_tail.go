@@ -92,6 +92,9 @@ func (t *tail) take() ([]*item, <-chan struct{}, error) {
 // close ends what the client receives.
 func (t *tail) close() {
 	if t.own != nil {
+		for _, it := range t.list { // it was settled if it was written
+			t.own.giveBack(it)
+		}
 		t.own.close()
 	}
 	if t.feed != nil {
@@ -198,7 +201,7 @@ func (p *pump) read(list []*item) ([]*item, error) {
 
 // giveBack lets others of a group have what the client does not get.
 func (p *pump) giveBack(it *item) {
-	if !p.group {
+	if !p.group || it == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), parting)

@@ -1,0 +1,381 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode/utf8"
+
+	"github.com/goapi-dev/goapi/broker"
+)
+
+func TestPatterns(t *testing.T) {
+	tests := []struct {
+		pattern, name string
+		want          bool
+	}{
+		{"a", "a", true},
+		{"a", "a.b", false},
+		{"a.b", "a", false},
+		{"*", "a", true},
+		{"*", "a.b", false},
+		{"a.*.c", "a.b.c", true},
+		{"a.*.c", "a.b.d", false},
+		{"**", "a", true},
+		{"**", "a.b.c", true},
+		{"a.**", "a.b.c", true},
+		{"a.**", "a", false},
+		{"**.a", "b.a", false}, // only at the end
+		{"a*", "ab", false},    // whole words only
+		{"", "a", false},
+		{"A", "a", false},
+	}
+	for _, tt := range tests {
+		if got := parsePatterns([]string{"x.y", tt.pattern}).allow(tt.name); got != tt.want {
+			t.Errorf("pattern %q allows %q = %v, want %v", tt.pattern, tt.name, got, tt.want)
+		}
+	}
+	if patterns(nil).allow("a") {
+		t.Error("no patterns allow a")
+	}
+}
+
+func TestAcceptsEvents(t *testing.T) {
+	tests := []struct {
+		accept []string
+		want   bool
+	}{
+		{[]string{"text/event-stream"}, true},
+		{[]string{"application/x-ndjson, text/event-stream;q=0.5"}, true},
+		{[]string{"application/json", "TEXT/Event-Stream; charset=utf-8"}, true},
+		{[]string{"text/event-stream;q=0"}, false},
+		{[]string{"*/*"}, false},
+		{[]string{`a/b;c=", text/event-stream"`}, false},
+		{nil, false},
+	}
+	for _, tt := range tests {
+		if got := acceptsEvents(tt.accept); got != tt.want {
+			t.Errorf("acceptsEvents(%q) = %v, want %v", tt.accept, got, tt.want)
+		}
+	}
+}
+
+// numbered returns an item for a number.
+func numbered(t testing.TB, n int) *item {
+	t.Helper()
+	it, err := newItem(broker.NewDelivery(broker.Message{Body: fmt.Append(nil, n)}, fmt.Sprint("p", n), 1, nil), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return it
+}
+
+func bodiesOf(items []*item) string {
+	var list []string
+	for _, it := range items {
+		list = append(list, string(it.body))
+	}
+	return strings.Join(list, " ")
+}
+
+func TestRing(t *testing.T) {
+	q := ring{limit: 3}
+	_, changed, err := q.read(nil, 0)
+	if changed == nil || err != nil {
+		t.Fatalf("read of an empty ring = %v, %v; want a channel", changed, err)
+	}
+	for i := range 5 {
+		q.add(numbered(t, i))
+		q.add(numbered(t, i)) // again
+	}
+	select {
+	case <-changed:
+		t.Error("readers were woken by add")
+	default:
+	}
+	q.wake()
+	<-changed
+
+	if items, _, err := q.read(nil, 2); bodiesOf(items) != "2 3 4" || err != nil {
+		t.Errorf("read(2) = %s, %v; want 2 3 4", bodiesOf(items), err)
+	}
+	if _, _, err := q.read(nil, 1); !errors.Is(err, errSlow) {
+		t.Errorf("read of what is gone = %v, want errSlow", err)
+	}
+	if got := q.next(); got != 5 {
+		t.Errorf("next = %d, want 5", got)
+	}
+	if place, ok := q.after("p3"); place != 4 || !ok {
+		t.Errorf("after(p3) = %d, %v; want 4", place, ok)
+	}
+	if _, ok := q.after("p1"); ok || len(q.places) != 3 {
+		t.Errorf("a position that is gone is known, of %d", len(q.places))
+	}
+	over := errors.New("over")
+	q.end(over)
+	if items, _, err := q.read(nil, 4); len(items) != 1 || err != nil {
+		t.Errorf("read of the last = %d items, %v", len(items), err)
+	}
+	if _, _, err := q.read(nil, 5); !errors.Is(err, over) {
+		t.Errorf("read after the last = %v, want %v", err, over)
+	}
+}
+
+func TestRingBoundsBytes(t *testing.T) {
+	q := ring{limit: 1000}
+	large := func(n int) *item { return &item{event: make([]byte, n)} }
+	for range 100 {
+		q.add(large(1 << 20))
+	}
+	if len(q.items) != maxRing>>20 || q.bytes != maxRing {
+		t.Errorf("the ring holds %d items of %d bytes, want %d bytes", len(q.items), q.bytes, maxRing)
+	}
+	q.add(large(2 * maxRing))
+	if len(q.items) != 1 {
+		t.Errorf("the ring holds %d items, want the one that is larger than all", len(q.items))
+	}
+	for range 10 {
+		q.add(large(maxBatch/2 + 1))
+	}
+	if items, _, err := q.read(nil, q.next()-10); len(items) != 2 || err != nil {
+		t.Errorf("read = %d items, %v; want as many as are sent at a time, 2", len(items), err)
+	}
+}
+
+func TestPacer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var woken []time.Duration
+		p := pacer{wake: func() { woken = append(woken, time.Since(start)) }}
+		for range 12 { // one each 10 ms
+			p.tell(50 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		p.tell(50 * time.Millisecond)
+		synctest.Wait()
+		want := []time.Duration{0, 50 * time.Millisecond, 100 * time.Millisecond, 150 * time.Millisecond, 1120 * time.Millisecond}
+		if !slices.Equal(woken, want) {
+			t.Errorf("woken after %v, want %v", woken, want)
+		}
+		p.tell(time.Hour)
+		p.stop()
+		time.Sleep(2 * time.Hour)
+		if len(woken) != len(want) {
+			t.Error("woken after the end")
+		}
+	})
+}
+
+// TestTailCatchesUp holds that a client that begins in the past reads the
+// shared feed in the end, with no message missing or twice.
+func TestTailCatchesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mem broker.Memory
+		publish := func(from, to int) {
+			for i := from; i < to; i++ {
+				if err := mem.Publish(t.Context(), "orders", &broker.Message{Body: fmt.Append(nil, i)}); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		publish(0, 100)
+		h := hub{broker: &mem, queue: 1000, timeout: time.Second}
+		tl, err := h.tail(t.Context(), "orders", broker.SubscribeOptions{Start: broker.Start{Earliest: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tl.close()
+		var got []string
+		read := func() {
+			for {
+				items, changed, err := tl.take()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(items) == 0 {
+					synctest.Wait()
+					select {
+					case <-changed:
+						continue
+					case <-time.After(time.Second):
+						return
+					}
+				}
+				got = append(got, bodiesOf(items))
+				settle(t.Context(), items)
+			}
+		}
+		read()
+		if tl.own == nil {
+			t.Error("reads the feed, which has none of the messages")
+		}
+		publish(100, 150)
+		read()
+		if tl.own != nil {
+			t.Error("does not read the feed")
+		}
+		publish(150, 200)
+		read()
+		var want []string
+		for i := range 200 {
+			want = append(want, fmt.Sprint(i))
+		}
+		if strings.Join(got, " ") != strings.Join(want, " ") {
+			t.Errorf("received %s, want 0 to 199", got)
+		}
+
+		// A client whose position the feed holds needs nothing else.
+		place, _ := tl.feed.after(tl.feed.items[10].position)
+		other, err := h.tail(t.Context(), "orders", broker.SubscribeOptions{Start: broker.Start{After: tl.feed.items[10].position}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.close()
+		if other.own != nil || other.place != place {
+			t.Errorf("begins at %d, own %v; want %d in the feed", other.place, other.own, place)
+		}
+	})
+}
+
+// TestHubJoin holds that a client does not wait for others' subscription longer
+// than it wants to, and that a failure is forgotten.
+func TestHubJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &slowBroker{wait: time.Minute}
+		h := hub{broker: b, queue: 10, timeout: 10 * time.Second}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		if _, err := h.join(ctx, "orders"); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+			t.Errorf("join = %v after %v, want a deadline after 1s", err, time.Since(start))
+		}
+		if _, err := h.join(t.Context(), "orders"); err == nil || time.Since(start) != 11*time.Second {
+			t.Errorf("join = %v after %v, want an error after 11s", err, time.Since(start))
+		}
+		b.wait = 0
+		f, err := h.join(t.Context(), "orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.leave(f)
+		if len(h.feeds) > 0 {
+			t.Errorf("feeds that nobody reads: %v", slices.Collect(maps.Keys(h.feeds)))
+		}
+	})
+}
+
+// slowBroker takes its time to subscribe.
+type slowBroker struct {
+	broker.Memory
+
+	wait time.Duration
+}
+
+func (b *slowBroker) Subscribe(ctx context.Context, topic string, opts *broker.SubscribeOptions) (broker.Subscription, error) {
+	select {
+	case <-time.After(b.wait):
+		return b.Memory.Subscribe(ctx, topic, opts)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// TestPumpGivesBack holds that what a client of a group has not been sent goes
+// to others at once.
+func TestPumpGivesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mem broker.Memory
+		h := hub{broker: &mem, timeout: time.Second}
+		opts := broker.SubscribeOptions{Group: "g", AckWait: time.Hour}
+		tl, err := h.tail(t.Context(), "orders", opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := mem.Subscribe(t.Context(), "orders", &opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
+		const n = 2 * pumpFlight
+		for range n {
+			if err := mem.Publish(t.Context(), "orders", &broker.Message{Body: []byte("x")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		items, _, err := tl.take()
+		if len(items) == 0 || err != nil {
+			t.Fatalf("take = %d items, %v", len(items), err)
+		}
+		settle(t.Context(), items[:1]) // of which one was written
+		start := time.Now()
+		tl.close()
+		for range n - 1 {
+			d, err := other.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = d.Ack(t.Context())
+		}
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("the other had all after %v, want at once", took)
+		}
+	})
+}
+
+// FuzzRawEvent reads raw events as browsers do: what they say is the body, or
+// the JSON, and nothing else.
+func FuzzRawEvent(f *testing.F) {
+	for _, body := range []string{"", "a", "a\nb", "\n", "a\rb", "\xff", "data: x\n\nid: 7\n\n", " a", ":", "\x00", "\u2028"} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		it, err := newItem(broker.NewDelivery(broker.Message{Topic: "t", Body: body}, "p", 1, nil), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, name, data, ok := parseEvent(string(it.raw()))
+		want, wantName := string(body), ""
+		if name == "json" {
+			want, wantName = string(it.json), "json"
+		}
+		if id != "p" || name != wantName || data != want || !ok {
+			t.Errorf("event = %q %q %q, %v; want p %q %q", id, name, data, ok, wantName, want)
+		}
+		if plain := utf8.Valid(body) && !strings.ContainsAny(string(body), "\r\x00"); plain == (name == "json") {
+			t.Errorf("%q came as %q", body, name)
+		}
+		if _, _, data, ok := parseEvent(string(it.event)); data != string(it.json) || !ok {
+			t.Errorf("event = %q, %v; want %q", data, ok, it.json)
+		}
+	})
+}
+
+// parseEvent reads an event; ok says that there is one and no more.
+func parseEvent(text string) (id, name, data string, ok bool) {
+	text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
+	var lines []string
+	events := 0
+	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
+		field, value, _ := strings.Cut(line, ":")
+		value = strings.TrimPrefix(value, " ")
+		switch {
+		case line == "":
+			events++
+		case field == "id":
+			id = value
+		case field == "event":
+			name = value
+		case field == "data":
+			lines = append(lines, value)
+		}
+	}
+	return id, name, strings.Join(lines, "\n"), events == 1 && strings.HasSuffix(text, "\n\n")
+}
