@@ -22,6 +22,14 @@ const (
 	grpcUnauthenticated   = 16
 )
 
+// The content types of gRPC. Each may be followed by "+" and how messages are
+// encoded.
+const (
+	typeGRPC        = "application/grpc"
+	typeGRPCWeb     = "application/grpc-web"
+	typeGRPCWebText = "application/grpc-web-text"
+)
+
 // GRPCStatus returns the status of gRPC that means what err's status in HTTP
 // does, and the text for the client, encoded as grpc-message has it.
 func GRPCStatus(err error) (code, message string) {
@@ -75,9 +83,9 @@ func grpcMessage(text string) string {
 // whether r is one: gRPC is not spoken over HTTP/1.1.
 func writeGRPC(w http.ResponseWriter, r *http.Request, e *Error) bool {
 	contentType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	kind, ok := strings.CutPrefix(contentType, "application/grpc")
-	web := strings.HasPrefix(kind, "-web")
-	if !ok || !web && r.ProtoMajor < 2 {
+	kind, _, _ := strings.Cut(contentType, "+")
+	web := kind == typeGRPCWeb || kind == typeGRPCWebText
+	if !web && (kind != typeGRPC || r.ProtoMajor < 2) {
 		return false
 	}
 	code, message := GRPCStatus(e)
@@ -93,7 +101,7 @@ func writeGRPC(w http.ResponseWriter, r *http.Request, e *Error) bool {
 	fields := "grpc-status: " + code + "\r\ngrpc-message: " + message + "\r\n"
 	body := binary.BigEndian.AppendUint32([]byte{0x80}, uint32(len(fields))) //nolint:gosec // a line
 	body = append(body, fields...)
-	if strings.HasPrefix(kind, "-web-text") {
+	if kind == typeGRPCWebText {
 		body = base64.StdEncoding.AppendEncode(nil, body)
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))

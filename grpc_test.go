@@ -60,6 +60,10 @@ func TestWriteErrorOfGRPC(t *testing.T) {
 		{"gRPC of JSON", "application/grpc+json; v=1", 2, 200, "14", ""},
 		{"gRPC-Web", "application/grpc-web+proto", 1, 200, "", frame},
 		{"gRPC-Web, text", "application/grpc-web-text", 2, 200, "", base64.StdEncoding.EncodeToString([]byte(frame))},
+		{"a longer type", "application/grpcfoo", 2, 502, "",
+			`{"id":"goapi","code":502,"detail":"service echo could not be reached","status":"Bad Gateway"}` + "\n"},
+		{"a longer type of gRPC-Web", "application/grpc-website", 1, 502, "",
+			`{"id":"goapi","code":502,"detail":"service echo could not be reached","status":"Bad Gateway"}` + "\n"},
 		{"gRPC over HTTP/1.1, which is none", "application/grpc", 1, 502, "",
 			`{"id":"goapi","code":502,"detail":"service echo could not be reached","status":"Bad Gateway"}` + "\n"},
 	}

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/goapi-dev/goapi"
@@ -19,11 +18,6 @@ const pieceSize = 16 << 10
 // streamWindow bounds what a service may send of one stream before the client
 // has taken it, in bytes.
 const streamWindow = 512 << 10
-
-// isGRPC says that a request is gRPC's, or gRPC-Web's.
-func isGRPC(r *http.Request) bool {
-	return strings.HasPrefix(r.Header.Get("Content-Type"), typeGRPC)
-}
 
 // GRPCOptions adjust a GRPC handler. A nil *GRPCOptions means all defaults.
 type GRPCOptions struct {

@@ -43,23 +43,34 @@ func (d dialect) is(contentType string) bool {
 // isGRPCType says that a content type is that of gRPC itself.
 func isGRPCType(contentType string) bool { return dialectGRPC.is(contentType) }
 
+// dialectIn returns the dialect of a content type; empty for none.
+func dialectIn(contentType string) dialect {
+	for _, d := range []dialect{dialectGRPC, dialectWeb, dialectText} {
+		if d.is(contentType) {
+			return d
+		}
+	}
+	return ""
+}
+
+// isGRPC says that a request is gRPC's, or gRPC-Web's.
+func isGRPC(r *http.Request) bool { return dialectIn(r.Header.Get("Content-Type")) != "" }
+
 // dialectOf returns how the client of r speaks, or why that is not understood.
 func dialectOf(r *http.Request) (dialect, error) {
 	contentType := r.Header.Get("Content-Type")
-	for _, d := range []dialect{dialectGRPC, dialectWeb, dialectText} {
-		switch {
-		case !d.is(contentType):
-		case r.Method != http.MethodPost:
-			err := goapi.NewError(http.StatusMethodNotAllowed, "a call of gRPC is a POST", nil)
-			err.Header = http.Header{"Allow": {http.MethodPost}}
-			return "", err
-		case d == dialectGRPC && r.ProtoMajor < 2:
-			return "", goapi.NewError(http.StatusHTTPVersionNotSupported, "gRPC needs HTTP/2; over HTTP/1.1 use gRPC-Web", nil)
-		default:
-			return d, nil
-		}
+	d := dialectIn(contentType)
+	switch {
+	case d == "":
+		return "", goapi.NewError(http.StatusUnsupportedMediaType, "the content type "+quote(contentType)+" is none of gRPC", nil)
+	case r.Method != http.MethodPost:
+		err := goapi.NewError(http.StatusMethodNotAllowed, "a call of gRPC is a POST", nil)
+		err.Header = http.Header{"Allow": {http.MethodPost}}
+		return "", err
+	case d == dialectGRPC && r.ProtoMajor < 2:
+		return "", goapi.NewError(http.StatusHTTPVersionNotSupported, "gRPC needs HTTP/2; over HTTP/1.1 use gRPC-Web", nil)
 	}
-	return "", goapi.NewError(http.StatusUnsupportedMediaType, "the content type "+quote(contentType)+" is none of gRPC", nil)
+	return d, nil
 }
 
 // toService returns the content type of gRPC for one of the dialect.

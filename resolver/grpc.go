@@ -47,15 +47,23 @@ func WithGRPC(next Resolver) Resolver {
 }
 
 // isGRPC says whether a request is gRPC's or gRPC-Web's, or a browser asks
-// beforehand whether it may send one.
+// beforehand whether it may send one: with the names of headers that no other
+// protocol has, for the type of what is to come is not told.
 func isGRPC(r *http.Request) bool {
-	if kind := r.Header["Content-Type"]; len(kind) > 0 {
-		const prefix = "application/grpc"
-		return len(kind[0]) >= len(prefix) && strings.EqualFold(kind[0][:len(prefix)], prefix)
+	if types := r.Header["Content-Type"]; len(types) > 0 {
+		kind := types[0]
+		if end := strings.IndexAny(kind, "+;"); end >= 0 {
+			kind = kind[:end]
+		}
+		switch strings.ToLower(kind) {
+		case "application/grpc", "application/grpc-web", "application/grpc-web-text":
+			return true
+		}
+		return false
 	}
 	for _, list := range r.Header["Access-Control-Request-Headers"] {
 		for name := range strings.SplitSeq(list, ",") {
-			if strings.EqualFold(strings.TrimSpace(name), "X-Grpc-Web") {
+			if name = strings.TrimSpace(name); strings.EqualFold(name, "X-Grpc-Web") || strings.EqualFold(name, "Grpc-Timeout") {
 				return true
 			}
 		}
