@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -31,15 +32,14 @@ func (s *grpcStream) answer(ctx context.Context, cancel context.CancelCauseFunc,
 		return err
 	}
 	h := s.w.Header()
+	before := maps.Clone(h) // what is not of the answer
 	trailersOnly := isTrailersOnly(resp)
 	fields := resp.Header
 	if trailersOnly && s.dialect != dialectGRPC {
 		fields = http.Header{} // they are the trailer
 	}
 	if bad := copyAnswerHeader(h, fields); bad != "" {
-		for name := range fields {
-			delete(h, name)
-		}
+		replace(h, before)
 		return s.badAnswer(fmt.Sprintf("header %.40q is malformed", bad))
 	}
 	if resp.Header.Get(headerStatus) == statusUnavailable {
@@ -48,7 +48,7 @@ func (s *grpcStream) answer(ctx context.Context, cancel context.CancelCauseFunc,
 		try.Answered()
 	}
 	if err := ctx.Err(); err != nil { // given up this instant
-		clear(h)
+		replace(h, before)
 		return err
 	}
 	s.ex.Upstream = time.Since(s.start)
@@ -70,6 +70,12 @@ func (s *grpcStream) answer(ctx context.Context, cancel context.CancelCauseFunc,
 		return err
 	}
 	return s.end(resp.Trailer)
+}
+
+// replace makes h what other is.
+func replace(h, other http.Header) {
+	clear(h)
+	maps.Copy(h, other)
 }
 
 // check returns an error for an answer that is not one of gRPC.

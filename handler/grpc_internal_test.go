@@ -2,15 +2,21 @@ package handler
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
 	"io"
 	"math"
+	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/upstream"
 )
 
 func TestParseTimeout(t *testing.T) {
@@ -80,6 +86,37 @@ func FuzzTimeout(f *testing.F) {
 			t.Errorf("parseTimeout(formatTimeout(%v)) = %v, %t; want hardly less", d, again, ok)
 		}
 	})
+}
+
+// TestGRPCAnswerTakesBack wants an answer that comes as the call is given up to
+// leave the client's header as it was: the error that follows is in it.
+func TestGRPCAnswerTakesBack(t *testing.T) {
+	givenUp, cancel := context.WithCancel(t.Context())
+	cancel()
+	tests := []struct {
+		name   string
+		ctx    context.Context
+		header http.Header // of the answer
+	}{
+		{"given up", givenUp, http.Header{"Vary": {"Accept"}, "X-Service": {"a"}}},
+		{"malformed", t.Context(), http.Header{"Vary": {"Accept"}, "X Service": {"a"}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			w.Header()["Vary"], w.Header()["X-Request-Id"] = []string{"Origin"}, []string{"7"}
+			want := w.Header().Clone()
+			s := &grpcStream{w: w, dialect: dialectGRPC, ex: &goapi.Exchange{Route: &goapi.Route{Service: "echo"}}}
+			tt.header.Set("Content-Type", typeGRPC)
+			rsp := &http.Response{StatusCode: http.StatusOK, ContentLength: -1, Header: tt.header, Body: http.NoBody}
+			if err := s.answer(tt.ctx, nil, new(upstream.Try), rsp); err == nil || s.begun {
+				t.Errorf("answer = %v, begun %t; want an error before it has begun", err, s.begun)
+			}
+			if !reflect.DeepEqual(w.Header(), want) {
+				t.Errorf("header = %v, want %v", w.Header(), want)
+			}
+		})
+	}
 }
 
 // FuzzBase64Reader compares with the decoder of one piece: pieces that are sent
