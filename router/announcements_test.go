@@ -39,9 +39,9 @@ func TestRealAnnouncements(t *testing.T) {
 		{"POST", "/greeter2grpc/greeter/hello", "greeter2grpc Greeter.Hello rpc"},
 		{"POST", "/greeter/nothing", "service greeter has no method Greeter.Nothing"},
 		{"POST", "/greeter/func", "service greeter has no method Greeter.Func"},
-		{"POST", "/micro/http/broker", "and no service micro"},
-		{"POST", "/micro/http/broker/x", "and no service micro.http or micro"},
-		{"POST", "/nothing/here", "and no service nothing"},
+		{"POST", "/micro/http/broker", `and no service "micro"`},
+		{"POST", "/micro/http/broker/x", `and no service "micro.http" or "micro"`},
+		{"POST", "/nothing/here", `and no service "nothing"`},
 	}
 	for _, tt := range tests {
 		r := get(tt.path)

@@ -20,12 +20,12 @@ func (t *Table) resolve(r *http.Request, s *search) (*goapi.Route, error) {
 	if t.opts.Resolver == nil {
 		return nil, noRoute(r, s.path, "", nil)
 	}
+	asked := r
 	if s.method != r.Method { // a preflight
-		asked := *r
+		asked = new(*r)
 		asked.Method = s.method
-		r = &asked
 	}
-	targets, err := t.opts.Resolver(r)
+	targets, err := t.opts.Resolver(asked)
 	if err != nil {
 		if errors.Is(err, resolver.ErrNoTarget) {
 			return nil, noRoute(r, s.path, "", err)
@@ -88,7 +88,7 @@ func noRoute(r *http.Request, path, more string, cause error) error {
 func lookedUp(names, unfit []string) string {
 	var b strings.Builder
 	if names = distinct(names); len(names) > 0 {
-		b.WriteString(", and no service " + strings.Join(names, " or "))
+		b.WriteString(`, and no service "` + strings.Join(names, `" or "`) + `"`)
 	}
 	for _, name := range distinct(unfit) {
 		b.WriteString("; service " + name + " is not reached like that")

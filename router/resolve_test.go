@@ -68,9 +68,9 @@ func TestResolve(t *testing.T) {
 		{"protocol http", "auto", "/web/x", "http web web-1"},
 		{"no protocol", "auto", "/plain/x", "http plain plain-1"},
 		{"one node is called", "auto", "/mixed/A.B", "rpc A.B mixed-0 mixed-1"},
-		{"subscriptions only", "auto", "/micro.http.broker/x", "404 no route for GET /micro.http.broker/x, and no service micro.http.broker"},
+		{"subscriptions only", "auto", "/micro.http.broker/x", "404 no route for GET /micro.http.broker/x, and no service \"micro.http.broker\""},
 		{"no usable node", "auto", "/empty/A.B", "http empty "},
-		{"no service", "auto", "/none/x", "404 no route for GET /none/x, and no service none"},
+		{"no service", "auto", "/none/x", "404 no route for GET /none/x, and no service \"none\""},
 		{"nothing named", "auto", "/", "404 no route for GET /"},
 		{"failing resolver", "auto", "/fail/x", "400 no service can be named for GET /fail/x"},
 		{"control characters in a name", "auto", "/a\x7f/x", "400 the path is refused"},
@@ -135,7 +135,7 @@ func TestRelay(t *testing.T) {
 		{"a service that is not called", "auto", "/web/A.B", "404 no route for POST /web/A.B; service web is not reached like that"},
 		{"a service that is not called, http", "http", "/plain/A.B", "404 no route for POST /plain/A.B; service plain is not reached like that"},
 		{"a service that is not called, rpc", "rpc", "/plain/A.B", "rpc A.B plain-1"},
-		{"no service", "http", "/none/A.B", "404 no route for POST /none/A.B, and no service none"},
+		{"no service", "http", "/none/A.B", "404 no route for POST /none/A.B, and no service \"none\""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -154,6 +154,42 @@ func TestRelay(t *testing.T) {
 				t.Errorf("Route(%s) = %q, want %q", tt.path, got, tt.want)
 			}
 		})
+	}
+}
+
+// TestPreflightOfGRPCWeb: a browser asks for the route of the call that it is
+// about to make, and hears of what it sent.
+func TestPreflightOfGRPCWeb(t *testing.T) {
+	res, err := resolver.ByName("micro")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := static(t, &router.Options{Resolver: res}, protocol("grpc", service("greeter", "name=Greeter.Hello")))
+	const none = `404 no route for OPTIONS `
+	tests := []struct{ path, headers, want string }{
+		{"/greeter.Greeter/Hello", "content-type,x-grpc-web,x-user-agent", "Greeter.Hello"},
+		{"/greeter.Greeter/Hello", "content-type,grpc-timeout", "Greeter.Hello"},
+		{"/greeter.Greeter/Hello", "content-type", none + "/greeter.Greeter/Hello"},
+		{"/none.Greeter/Hello", "x-grpc-web", none + `/none.Greeter/Hello, and no service "none" or "none.Greeter"`},
+		{"/", "x-grpc-web", none + "/"},
+	}
+	for _, tt := range tests {
+		r := get(tt.path)
+		r.Method = http.MethodOptions
+		r.Header.Set("Origin", "https://shop.example.com")
+		r.Header.Set("Access-Control-Request-Method", http.MethodPost)
+		r.Header.Set("Access-Control-Request-Headers", tt.headers)
+		rt, err := table.Route(r)
+		got := endpoint(rt, err)
+		if e, ok := errors.AsType[*goapi.Error](err); ok {
+			got = fmt.Sprint(e.Code, " ", e.Detail)
+		}
+		if got != tt.want {
+			t.Errorf("preflight of %s with %s = %s, want %s", tt.path, tt.headers, got, tt.want)
+		}
+		if r.Method != http.MethodOptions {
+			t.Errorf("the request's method is %s now, want OPTIONS", r.Method)
+		}
 	}
 }
 
@@ -192,8 +228,8 @@ func TestResolveOrder(t *testing.T) {
 		"/foo":               "foo",
 		"/foo/routed":        "routed",
 		"/called/A/B":        "called",
-		"/x/y/z/w":           "404 no route for GET /x/y/z/w, and no service x.y or x",
-		"/called/a/b/c/d":    "404 no route for GET /called/a/b/c/d, and no service called.a.b; service called is not reached like that",
+		"/x/y/z/w":           "404 no route for GET /x/y/z/w, and no service \"x.y\" or \"x\"",
+		"/called/a/b/c/d":    "404 no route for GET /called/a/b/c/d, and no service \"called.a.b\"; service called is not reached like that",
 	} {
 		rt, err := table.Route(get(path))
 		var got string

@@ -11,5 +11,5 @@ func Example() {
 	}
 	// Output:
 	// 200 the shop, asked for /basket
-	// 404 {"id":"goapi","code":404,"detail":"no route for GET /basket, and no service nosuch","status":"Not Found"}
+	// 404 {"id":"goapi","code":404,"detail":"no route for GET /basket, and no service \"nosuch\"","status":"Not Found"}
 }
