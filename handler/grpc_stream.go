@@ -37,18 +37,17 @@ var (
 )
 
 // grpcHeader returns the headers of r that a node may see. The names that gRPC
-// allows beside those of HTTP, with an underscore, travel; but not as another
-// way to write one that does not.
+// allows beside those of HTTP, with an underscore, travel; see underscored.
 func grpcHeader(r *http.Request, trusted []netip.Prefix, kind dialect) (http.Header, error) {
 	h, err := requestHeader(r, trusted)
 	if err != nil {
 		return nil, err
 	}
-	for name, values := range r.Header {
-		if strings.IndexByte(name, '_') >= 0 && !reserved(textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))) {
-			h[name] = values
-		}
+	own := underscored(r.Header)
+	if err := dropNamed(own, r.Header["Connection"]); err != nil {
+		return nil, err
 	}
+	maps.Copy(h, own)
 	delete(h, "Timeout") // go-micro's grpc-timeout, which does not shrink
 	delete(h, "Expect")
 	delete(h, "Content-Length")
@@ -58,6 +57,27 @@ func grpcHeader(r *http.Request, trusted []netip.Prefix, kind dialect) (http.Hea
 	h["Te"] = []string{"trailers"}
 	h["Content-Type"] = []string{kind.toService(r.Header.Get("Content-Type"))}
 	return h, nil
+}
+
+// underscored returns the headers that have an underscore in their names. None
+// is another way to write one that is there too, that does not travel, or that
+// is the gateway's to write: some services cannot tell them apart.
+func underscored(header http.Header) http.Header {
+	found := make(http.Header)
+	for name, values := range header {
+		if strings.IndexByte(name, '_') < 0 {
+			continue
+		}
+		dashed := textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
+		switch dashed {
+		case "Content-Length", "Content-Type", "User-Agent":
+			continue
+		}
+		if header[dashed] == nil && !reserved(dashed) && !strings.HasPrefix(dashed, "Grpc-") {
+			found[name] = values
+		}
+	}
+	return found
 }
 
 // grpcStream is one call on its way.

@@ -180,6 +180,30 @@ func TestGRPCWebStreams(t *testing.T) {
 	}
 }
 
+// TestGRPCWebUnderscores has names with an underscore that are for one hop, and
+// such as are another way to write a name that is the gateway's, or there already.
+func TestGRPCWebUnderscores(t *testing.T) {
+	seen := make(chan metadata.MD, 1)
+	node := grpcService(func(s grpc.ServerStream) error {
+		md, _ := metadata.FromIncomingContext(s.Context())
+		seen <- md
+		return nil
+	}).start(t)
+	body := string(frameOf("hi"))
+	exchange(t, serveRelay(t, grpcRoute(node), nil, nil), "POST /echo.Echo/Call HTTP/1.1\r\nHost: a\r\n"+
+		"Content-Type: application/grpc-web+proto\r\nContent-Length: 7\r\nConnection: close, x_hop, via\r\n"+
+		"X_hop: 1\r\ngrpc_timeout: 1n\r\ncontent_length: 9\r\ncontent_type: a\r\nuser_agent: me\r\nx-user: a\r\nx_user: b\r\nunder_score: c\r\n\r\n"+body)
+	got := receives(t, seen, "the call")
+	for name, want := range map[string]string{
+		"x_hop": "", "grpc_timeout": "", "content_length": "", "content_type": "", "user_agent": "",
+		"x-user": "a", "x_user": "", "under_score": "c", "via": "1.1 goapi",
+	} {
+		if v := strings.Join(got[name], ", "); v != want {
+			t.Errorf("the service saw %s %q, want %q", name, v, want)
+		}
+	}
+}
+
 // TestGRPCWebErrors wants the gateway's own errors where a browser's script can
 // read them.
 func TestGRPCWebErrors(t *testing.T) {
