@@ -17,6 +17,10 @@ import (
 	"github.com/goapi-dev/goapi/internal/mucp"
 )
 
+// gatewayID is the id of what goapi.NewError returns: the gateway's, and none for
+// the error of a service.
+const gatewayID = "goapi"
+
 // maxErrorText bounds the text of an error, which travels in a header.
 const maxErrorText = 8 << 10
 
@@ -209,7 +213,11 @@ func (c *call) errorText(err error) string {
 	case err == nil:
 		return ""
 	case errors.As(err, &known):
-		e := mucp.Error{ID: cmp.Or(known.ID, c.service.name), Code: known.Code, Detail: bounded(known.Detail)}
+		id := known.ID
+		if id == "" || id == gatewayID {
+			id = c.service.name
+		}
+		e := mucp.Error{ID: id, Code: known.Code, Detail: bounded(known.Detail)}
 		return printable(e.Text())
 	}
 	return cmp.Or(printable(bounded(err.Error())), "unknown error")

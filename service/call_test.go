@@ -38,6 +38,8 @@ func fail(ctx context.Context, req *helloRequest) (*helloResponse, error) {
 		return nil, &goapi.Error{Code: 418, ID: "teapot", Detail: "short\nand stout"}
 	case "nobody":
 		return nil, &goapi.Error{Code: 404, Detail: "nobody"}
+	case "late":
+		return nil, goapi.NewError(409, "too late", errors.New("the cause"))
 	case "plain":
 		return nil, errors.New("a plain\r\nerror\x7f")
 	case "empty":
@@ -127,6 +129,7 @@ func TestErrors(t *testing.T) {
 		{"own", "Greeter.Fail", "application/json", `{"name":"teapot"}`, 418, "teapot", "short\nand stout"},
 		{"own json-rpc", "Greeter.Fail", "application/json-rpc", `{"name":"teapot"}`, 418, "teapot", "short\nand stout"},
 		{"without id", "Greeter.Fail", "application/json", `{"name":"nobody"}`, 404, "greeter", "nobody"},
+		{"of NewError", "Greeter.Fail", "application/json", `{"name":"late"}`, 409, "greeter", "too late"},
 		{"plain", "Greeter.Fail", "application/json", `{"name":"plain"}`, 500, "greeter", "a plain  error"},
 		{"empty", "Greeter.Fail", "application/json", `{"name":"empty"}`, 500, "greeter", "unknown error"},
 		{"long", "Greeter.Fail", "application/json", `{"name":"long"}`, 500, "greeter", strings.Repeat("é", 4096) + " …"},

@@ -19,7 +19,8 @@ import (
 // errors. Other types are JSON only, by encoding/json.
 //
 // An error that is a *goapi.Error is answered with its code, id and detail;
-// any other as its text. A nil answer is an empty message.
+// without an id of its own, as of goapi.NewError, the id is the service's name.
+// Any other is answered as its text. A nil answer is an empty message.
 func Method[Request, Response any](f func(context.Context, *Request) (*Response, error)) Func {
 	return Func{
 		request:  reflect.TypeFor[*Request](),

@@ -163,6 +163,7 @@ func TestStreamErrors(t *testing.T) {
 	}{
 		{"own", "Greeter.Chat", "application/json", `{"name":"teapot"}`, goapi.Error{Code: 418, ID: "teapot", Detail: "short\nand stout"}},
 		{"without id", "Greeter.Chat", "application/json", `{"name":"nobody"}`, goapi.Error{Code: 404, ID: "greeter", Detail: "nobody"}},
+		{"of NewError", "Greeter.Chat", "application/json", `{"name":"late"}`, goapi.Error{Code: 409, ID: "greeter", Detail: "too late"}},
 		{"plain", "Greeter.Chat", "application/json", `{"name":"plain"}`, goapi.Error{Code: 500, ID: "greeter", Detail: "a plain  error"}},
 		{"json-rpc", "Greeter.Chat", "application/json-rpc", `{"name":"teapot"}`, goapi.Error{Code: 418, ID: "teapot", Detail: "short\nand stout"}},
 		{"panic", "Greeter.Chat", "application/json", `{"name":"panic"}`, goapi.Error{Code: 500, ID: "greeter", Detail: "the method failed"}},
