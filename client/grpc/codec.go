@@ -37,7 +37,7 @@ func codecFor(req *client.Request) (codec, error) {
 	case mucp.Unknown:
 	}
 	return "", goapi.NewError(http.StatusUnsupportedMediaType,
-		fmt.Sprintf("%s is not called with the content type %q; use %s or %s", req.Service, req.ContentType, mucp.JSON, mucp.Protobuf), nil)
+		fmt.Sprintf("service %s is not called with the content type %q; use %s or %s", req.Service, req.ContentType, mucp.JSON, mucp.Protobuf), nil)
 }
 
 // Name implements encoding.CodecV2.

@@ -23,20 +23,23 @@ func (cl *call) failure(ctx context.Context, req *client.Request, err error) err
 	switch {
 	case cl.begun.Load() && tooLarge(st) && strings.HasSuffix(st.Message(), fmt.Sprintf("vs. %d)", cl.maxReply)):
 		// A service says so of a message that it gets, in numbers of its own.
-		return goapi.NewError(http.StatusBadGateway, "the answer of "+req.Service+" is too large", err)
+		return goapi.NewError(http.StatusBadGateway, "the answer of service "+req.Service+" is too large", err)
+	case cl.answered.Load() && mucp.FamilyOf(req.ContentType) == mucp.FamilyJSON && notJSON(st):
+		return goapi.NewError(http.StatusUnsupportedMediaType,
+			"service "+req.Service+" does not take JSON over gRPC: send application/protobuf, or gRPC", err)
 	case cl.answered.Load():
 		return serviceError(req.Service, st)
 	case ctx.Err() != nil:
 		return client.CallError(ctx, req, err)
 	case st.Code() == codes.DeadlineExceeded: // a moment before the context says so
-		return goapi.NewError(http.StatusGatewayTimeout, req.Service+" did not answer in time", context.DeadlineExceeded)
+		return goapi.NewError(http.StatusGatewayTimeout, "service "+req.Service+" did not answer in time", context.DeadlineExceeded)
 	case !cl.headers.Load() && st.Code() == codes.Internal && strings.Contains(st.Message(), "header list size"):
 		// The service said how much it takes when it was connected to.
-		return goapi.NewError(http.StatusRequestHeaderFieldsTooLarge, "the request's header is larger than "+req.Service+" takes", err)
+		return goapi.NewError(http.StatusRequestHeaderFieldsTooLarge, "the request's header is larger than service "+req.Service+" takes", err)
 	case st.Code() == codes.Unavailable || !cl.headers.Load() || strings.HasPrefix(st.Message(), "stream terminated by RST_STREAM"):
 		return client.CallError(ctx, req, err)
 	}
-	return goapi.NewError(http.StatusBadGateway, fmt.Sprintf("%s answered with something that is not gRPC", req.Service), err)
+	return goapi.NewError(http.StatusBadGateway, "service "+req.Service+" answered with something that is not gRPC", err)
 }
 
 // errorType is the name of go-micro's error message, in every version.
@@ -124,7 +127,7 @@ func httpStatus(st *status.Status) int {
 		}
 		return http.StatusNotImplemented
 	case codes.Internal:
-		if hasPrefix(st.Message(), "grpc: failed to unmarshal", "grpc: error unmarshalling request") {
+		if unread(st) {
 			return http.StatusBadRequest
 		}
 	case codes.OK, codes.Canceled, codes.Unknown, codes.DataLoss:
@@ -135,6 +138,19 @@ func httpStatus(st *status.Status) int {
 // tooLarge says that grpc-go refused a message on its way in.
 func tooLarge(st *status.Status) bool {
 	return st.Code() == codes.ResourceExhausted && strings.HasPrefix(st.Message(), "grpc: received message larger than max")
+}
+
+// unread says that grpc-go, or go-micro, could not decode a message on its way in.
+func unread(st *status.Status) bool {
+	return st.Code() == codes.Internal && hasPrefix(st.Message(), "grpc: failed to unmarshal", "grpc: error unmarshalling request")
+}
+
+// notJSON says that a message was decoded as protobuf: a service that has no
+// codec for JSON takes what it gets for that, and finds no field in it. What
+// go-micro says of bad JSON speaks of no wire.
+func notJSON(st *status.Status) bool {
+	text := strings.ToLower(st.Message())
+	return unread(st) && (strings.Contains(text, "wire-format") || strings.Contains(text, "wiretype") || strings.Contains(text, "wire type"))
 }
 
 func hasPrefix(s string, prefixes ...string) bool {

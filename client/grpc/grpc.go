@@ -9,8 +9,16 @@
 //	greet.v1.Greeter/Hello /greet.v1.Greeter/Hello
 //
 // Services of go-micro look at no more than Greeter/Hello. A native server needs
-// its real package: as the service's name, in the endpoint's, or as the key
-// "package" in the metadata of its nodes.
+// its real package, from the first of these that there is:
+//
+//   - the endpoint's name, as in the last two forms;
+//   - the key "package" in the metadata of its nodes, as "package": "greet.v1";
+//   - the service's name, if that is the package, greet.v1, or the full name of
+//     the type, greet.v1.Greeter.
+//
+// JSON goes to services that have a codec for it, as those of go-micro do. One
+// that has not, as most native servers, is to be called in protobuf; JSON is 415
+// then.
 //
 // A service's error keeps its id, code and detail if it is one of go-micro's;
 // else the gRPC code becomes the HTTP status that means the same.
@@ -117,12 +125,12 @@ func methodPath(n *registry.Node, req *client.Request) (string, error) {
 		dot := max(strings.LastIndexByte(req.Endpoint, '.'), 0)
 		typ, method = req.Endpoint[:dot], strings.TrimPrefix(req.Endpoint[dot:], ".")
 		if !strings.Contains(typ, ".") {
-			typ = packageOf(n, req) + "." + typ
+			typ = fullName(n, req, typ)
 		}
 	}
 	if strings.HasSuffix(typ, ".") || typ == "" || method == "" || strings.ContainsFunc(typ+method, notInPath) {
 		return "", goapi.NewError(http.StatusNotFound,
-			fmt.Sprintf("%q is no method of %s; a method is named Type.Method", req.Endpoint, req.Service), nil)
+			fmt.Sprintf("%q is no method of service %s; a method is named Type.Method", req.Endpoint, req.Service), nil)
 	}
 	return "/" + typ + "/" + method, nil
 }
@@ -131,12 +139,16 @@ func methodPath(n *registry.Node, req *client.Request) (string, error) {
 // refuses would end the connection, and the calls of others with it.
 func notInPath(r rune) bool { return r <= ' ' || r > '~' || r == '/' }
 
-// packageOf returns the package that a method is called in.
-func packageOf(n *registry.Node, req *client.Request) string {
-	if p := n.Metadata["package"]; p != "" {
-		return p
+// fullName returns the name of a type with its package.
+func fullName(n *registry.Node, req *client.Request, typ string) string {
+	pkg := n.Metadata["package"]
+	switch {
+	case pkg != "":
+		return pkg + "." + typ
+	case typ != "" && (req.Service == typ || strings.HasSuffix(req.Service, "."+typ)):
+		return req.Service
 	}
-	return req.Service
+	return req.Service + "." + typ
 }
 
 // outgoing returns the metadata of a call. Reserved and invalid names are left

@@ -206,12 +206,19 @@ func TestMethodPaths(t *testing.T) {
 		{"greeter", "Greeter.Hello", "", "/greeter.Greeter/Hello", 0},
 		{"go.micro.srv.greeter", "Greeter.Hello", "", "/go.micro.srv.greeter.Greeter/Hello", 0},
 		{"greeter", "Greeter.Hello", "greet.v1", "/greet.v1.Greeter/Hello", 0},
+		{"greet.v1", "Greeter.Hello", "", "/greet.v1.Greeter/Hello", 0},
+		{"greet.v1.Greeter", "Greeter.Hello", "", "/greet.v1.Greeter/Hello", 0},
+		{"greet.v1.Greeter", "Greeter.Hello", "greet.v2", "/greet.v2.Greeter/Hello", 0},
+		{"greet.v1.Greeter", "Other.Hello", "", "/greet.v1.Greeter.Other/Hello", 0},
+		{"MyGreeter", "Greeter.Hello", "", "/MyGreeter.Greeter/Hello", 0},
+		{"Greeter", "Greeter.Hello", "", "/Greeter/Hello", 0},
 		{"greeter", "greet.v1.Greeter.Hello", "", "/greet.v1.Greeter/Hello", 0},
 		{"greeter", "greet.v1.Greeter/Hello", "", "/greet.v1.Greeter/Hello", 0},
 		{"greeter", "/Greeter/Hello", "", "/Greeter/Hello", 0},
 		{"greeter", "Hello", "", "", 404},
 		{"greeter", "Greeter.", "", "", 404},
 		{"greeter", ".Hello", "", "", 404},
+		{"greeter.", ".Hello", "", "", 404},
 		{"greeter", "a/b/c", "", "", 404},
 		{"greeter", "Greeter.Hello there", "", "", 404},
 		{"greeter", "Grüter.Hello", "", "", 404},
@@ -351,8 +358,8 @@ func TestMaxConns(t *testing.T) {
 	}
 }
 
-// A node that takes no more streams still takes calls; a stream that it does not
-// take may be opened on another node.
+// A node that takes no more streams still takes calls. A stream that it does not
+// take is no failure of its own, whoever gives up first.
 func TestStreamsLeaveRoomForCalls(t *testing.T) {
 	n := serve(t, nil, func(stream grpc.ServerStream) error {
 		for {
@@ -370,9 +377,17 @@ func TestStreamsLeaveRoomForCalls(t *testing.T) {
 	defer first.Close()
 	req := request()
 	req.Sent = func() { t.Error("Sent was called") }
-	_, err = c.Stream(t.Context(), n, req)
-	if known := new(goapi.Error); err == nil || errors.As(err, &known) || errors.Is(err, context.Canceled) {
-		t.Errorf("Stream error = %v, want that the node cannot be reached", err)
+	givenUp, cancel := context.WithCancelCause(t.Context())
+	time.AfterFunc(200*time.Millisecond, func() { cancel(context.DeadlineExceeded) })
+	for _, ctx := range []context.Context{givenUp, t.Context()} {
+		if _, err = c.Stream(ctx, n, req); goapi.Status(err) != http.StatusServiceUnavailable || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Stream error = %v, want 503", err)
+		}
+	}
+	gone, leave := context.WithCancel(t.Context())
+	time.AfterFunc(200*time.Millisecond, leave)
+	if _, err = c.Stream(gone, n, req); !errors.Is(err, context.Canceled) {
+		t.Errorf("Stream error = %v, want that of a client that is gone", err)
 	}
 	unary := serve(t, nil, answerOK, grpc.MaxConcurrentStreams(1))
 	waiting, err := c.Stream(t.Context(), unary, request())

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/client"
 	"github.com/goapi-dev/goapi/registry"
 )
@@ -20,7 +23,7 @@ var _ client.Streamer = (*Caller)(nil)
 // only its answers may wait for CloseSend before it begins.
 //
 // How long a stream may take to open is bounded by Timeout; after that only
-// ctx ends it.
+// ctx ends it. A node that is there and has as many open as it takes is a 503.
 func (c *Caller) Stream(ctx context.Context, n *registry.Node, req *client.Request) (client.Stream, error) {
 	if err := client.Check(ctx, req); err != nil {
 		return nil, err
@@ -40,7 +43,11 @@ func (c *Caller) Stream(ctx context.Context, n *registry.Node, req *client.Reque
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	s.end = sync.OnceFunc(func() { s.cancel(); conn.release() })
 	if err := s.open(conn, path, codec, outgoing(ctx, req.Header), c.opts.Timeout); err != nil {
-		err = s.failure(ctx, s.req, err)
+		if s.waited(ctx, conn) {
+			err = goapi.NewError(http.StatusServiceUnavailable, req.Service+" has as many streams open as it takes", err)
+		} else {
+			err = s.failure(ctx, s.req, err)
+		}
 		s.end()
 		return nil, err
 	}
@@ -69,6 +76,17 @@ func (s *stream) open(conn *conn, path string, c codec, md metadata.MD, timeout 
 	s.ClientStream, err = conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, path,
 		grpc.ForceCodecV2(copying{c}), grpc.MaxCallRecvMsgSize(s.maxReply))
 	return err
+}
+
+// waited says that the opening was given up for nothing but that the node has as
+// many streams open as it takes. On a connection that is there, only that keeps
+// the header back.
+func (s *stream) waited(ctx context.Context, conn *conn) bool {
+	if s.ctx.Err() == nil || s.headers.Load() || conn.GetState() != connectivity.Ready {
+		return false
+	}
+	tryEnded := errors.Is(ctx.Err(), context.Canceled) && errors.Is(context.Cause(ctx), context.DeadlineExceeded)
+	return ctx.Err() == nil || tryEnded
 }
 
 // Send implements client.Stream.
