@@ -75,7 +75,7 @@ func dialEvents(b *testing.B, url string) (net.Conn, *bufio.Reader) {
 		b.Fatal(err)
 	}
 	br := bufio.NewReader(conn)
-	res, err := http.ReadResponse(br, nil) //nolint:bodyclose // closing it would wait for its end
+	res, err := http.ReadResponse(br, nil)
 	if err != nil || res.StatusCode != http.StatusOK {
 		b.Fatal(err, res)
 	}

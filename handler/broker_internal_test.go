@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -349,7 +350,7 @@ func FuzzRawEvent(f *testing.F) {
 		if id != "p" || name != wantName || data != want || !ok {
 			t.Errorf("event = %q %q %q, %v; want p %q %q", id, name, data, ok, wantName, want)
 		}
-		if plain := utf8.Valid(body) && !strings.ContainsAny(string(body), "\r\x00"); plain == (name == "json") {
+		if plain := utf8.Valid(body) && !bytes.ContainsAny(body, "\r\x00"); plain == (name == "json") {
 			t.Errorf("%q came as %q", body, name)
 		}
 		if _, _, data, ok := parseEvent(string(it.event)); data != string(it.json) || !ok {
