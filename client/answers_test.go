@@ -31,8 +31,8 @@ func TestMicroReadsTranscripts(t *testing.T) {
 		{"method for endpoint", "curl-v6/transcript.txt", 2, `{"message":"Hello curl"}` + "\n", 0, ""},
 		{"old headers", "curl-v6/transcript.txt", 3, `{"message":"Hello curl"}` + "\n", 0, ""},
 		{"ill-formed", "curl-v6/transcript.txt", 4, "", 400, "rpc: service/endpoint request ill-formed:"},
-		{"parameters", "curl-v6/transcript.txt", 6, "", 502, `greeter answered application/json with "text/plain"`},
-		{"unsupported", "curl-v6/transcript.txt", 7, "", 502, `greeter answered application/json with "text/plain"`},
+		{"parameters", "curl-v6/transcript.txt", 6, "", 502, `service greeter answered application/json with "text/plain"`},
+		{"unsupported", "curl-v6/transcript.txt", 7, "", 502, `service greeter answered application/json with "text/plain"`},
 		{"GET", "curl-v6/transcript.txt", 8, `{"message":"Hello "}` + "\n", 0, ""},
 		{"unknown field", "curl-v6/transcript.txt", 9, "", 400, "proto:\u00a0(line 1:16): unknown field \"nosuch\""},
 		{"no JSON", "curl-v6/transcript.txt", 10, "", 400, "invalid character 'o' in literal null (expecting 'u')"},
@@ -45,7 +45,7 @@ func TestMicroReadsTranscripts(t *testing.T) {
 		{"closes", "curl-v6/transcript.txt", 17, `{"message":"Hello metadata","metadata":{"Accept":"*/*","Connection":"close","Content-Length":"19","Content-Type":"application/json","Local":"127.0.0.1:19001","Micro-Endpoint":"Greeter.Hello","Micro-Service":"greeter","Remote":"127.0.0.1:58926","User-Agent":"curl/7.88.1"}}` + "\n", 0, ""},
 		{"v2 unknown field", "v2/curl.txt", 0, "", 400, `unknown field "nosuch" in greeter.HelloRequest`},
 		{"v2 bad request", "v2/curl.txt", 1, "", 400, "bad name badrequest"},
-		{"v2 parameters", "v2/curl.txt", 3, "", 502, `greeter answered application/json with "text/plain"`},
+		{"v2 parameters", "v2/curl.txt", 3, "", 502, `service greeter answered application/json with "text/plain"`},
 		{"v2 string for number", "v2/curl.txt", 5, `{"message":"Hello b","big":9007199254740993}` + "\n", 0, ""},
 		{"v2 number for string", "v2/curl.txt", 4, "", 400, "json: cannot unmarshal number into Go value of type string"},
 	}
@@ -140,6 +140,29 @@ func TestMicroReadsAnswers(t *testing.T) {
 				t.Errorf("Call error = %v, want a *goapi.Error: %t", err, tt.status != 0)
 			}
 		})
+	}
+}
+
+// What a client reads of an answer that is none.
+func TestMicroSaysWhatAServiceAnswered(t *testing.T) {
+	tests := []struct{ name, answer, want string }{
+		{"status", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "service greeter answered with status 404"},
+		{"no content type", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "service greeter answered without a content type"},
+		{"other content type", "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\n{}", `service greeter answered application/json with "text/html"`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := callNode(t, serveBytes(t, tt.answer).node, "{}")
+			if e, ok := errors.AsType[*goapi.Error](err); !ok || e.Detail != tt.want {
+				t.Errorf("Call error = %v, want %s", err, tt.want)
+			}
+		})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	_, err := new(client.Micro).Call(ctx, nil, &client.Request{Service: "greeter", Endpoint: "Greeter.Hello"})
+	if e, ok := errors.AsType[*goapi.Error](err); !ok || e.Detail != "service greeter did not answer in time" {
+		t.Errorf("Call error = %v, want that the service did not answer in time", err)
 	}
 }
 

@@ -22,7 +22,7 @@ func Check(ctx context.Context, req *Request) error {
 	if req.Service == "" || req.Endpoint == "" ||
 		!httpguts.ValidHeaderFieldValue(req.Service) || !httpguts.ValidHeaderFieldValue(req.Endpoint) {
 		return goapi.NewError(http.StatusBadRequest,
-			fmt.Sprintf("%q of %q is no name of a method", req.Endpoint, req.Service), nil)
+			fmt.Sprintf("%q of service %q is no name of a method", req.Endpoint, req.Service), nil)
 	}
 	return nil
 }
@@ -35,7 +35,7 @@ func CallError(ctx context.Context, req *Request, err error) error {
 	case errors.As(err, &known):
 		return err
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return goapi.NewError(http.StatusGatewayTimeout, req.Service+" did not answer in time", ctx.Err())
+		return goapi.NewError(http.StatusGatewayTimeout, "service "+req.Service+" did not answer in time", ctx.Err())
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}

@@ -128,7 +128,7 @@ func (m *Micro) request(ctx context.Context, n *registry.Node, req *Request) (*h
 	switch {
 	case errors.Is(err, mucp.ErrContentType):
 		return nil, goapi.NewError(http.StatusUnsupportedMediaType,
-			fmt.Sprintf("%s is not called with the content type %q; use %s or %s", req.Service, req.ContentType, mucp.JSON, mucp.Protobuf), err)
+			fmt.Sprintf("service %s is not called with the content type %q; use %s or %s", req.Service, req.ContentType, mucp.JSON, mucp.Protobuf), err)
 	case err != nil:
 		return nil, goapi.NewError(http.StatusBadRequest, "the message is not JSON", err)
 	}
@@ -183,7 +183,7 @@ func read(res *http.Response, req *Request, maxReply int) ([]byte, error) {
 	switch {
 	case n > limit:
 		return nil, goapi.NewError(http.StatusBadGateway,
-			fmt.Sprintf("the answer of %s is larger than %d bytes", req.Service, limit), nil)
+			fmt.Sprintf("the answer of service %s is larger than %d bytes", req.Service, limit), nil)
 	case err != nil:
 		return nil, err
 	}
@@ -196,16 +196,20 @@ func decode(res *http.Response, body []byte, req *Request) (*Response, error) {
 		return nil, serviceError(req.Service, text)
 	}
 	if res.StatusCode != http.StatusOK {
-		return nil, badAnswer(req, fmt.Sprintf("status %d", res.StatusCode), body)
+		return nil, badAnswer(req, fmt.Sprintf("with status %d", res.StatusCode), body)
 	}
 	contentType := mucp.MediaType(res.Header.Get("Content-Type"))
-	if contentType != req.ContentType {
-		return nil, badAnswer(req, fmt.Sprintf("%q", contentType), body)
+	switch contentType {
+	case req.ContentType:
+	case "":
+		return nil, badAnswer(req, "without a content type", body)
+	default:
+		return nil, badAnswer(req, fmt.Sprintf("%s with %q", req.ContentType, contentType), body)
 	}
 	f, err := mucp.DecodeResponse(contentType, body)
 	if err != nil {
 		return nil, goapi.NewError(http.StatusBadGateway,
-			fmt.Sprintf("%s answered %s with something else", req.Service, req.ContentType), err)
+			fmt.Sprintf("service %s answered %s with something else", req.Service, req.ContentType), err)
 	}
 	if f.Error != "" {
 		return nil, serviceError(req.Service, f.Error)
@@ -217,5 +221,5 @@ func decode(res *http.Response, body []byte, req *Request) (*Response, error) {
 func badAnswer(req *Request, what string, body []byte) error {
 	text := errors.New(strconv.Quote(string(body[:min(len(body), maxErrorBytes)])))
 	return goapi.NewError(http.StatusBadGateway,
-		fmt.Sprintf("%s answered %s with %s", req.Service, req.ContentType, what), text)
+		fmt.Sprintf("service %s answered %s", req.Service, what), text)
 }
