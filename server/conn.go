@@ -22,6 +22,7 @@ type listener struct {
 	net.Listener
 
 	timeout time.Duration
+	streams int // a connection of HTTP/2 has at a time
 }
 
 // Accept implements net.Listener.
@@ -30,7 +31,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, timeout: l.timeout}, nil
+	return &conn{Conn: c, timeout: l.timeout, resets: resets{each: time.Second / time.Duration(l.streams)}}, nil
 }
 
 // conn is a connection that breaks when its client takes nothing of what is
@@ -43,6 +44,7 @@ type conn struct {
 	armed   atomic.Int64 // when the deadline was moved, in Unix nanoseconds
 	foreign atomic.Bool  // the deadline is a handler's
 	from    atomic.Pointer[hijacked]
+	resets  resets
 }
 
 // Close implements net.Conn.

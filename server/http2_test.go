@@ -409,7 +409,12 @@ type http2Conn struct {
 
 func dialHTTP2(t *testing.T, s *server.Server, settings ...http2.Setting) *http2Conn {
 	t.Helper()
-	c := &http2Conn{conn: dial(t, s.Addr().String())}
+	return speakHTTP2(t, dial(t, s.Addr().String()), settings...)
+}
+
+func speakHTTP2(t *testing.T, conn net.Conn, settings ...http2.Setting) *http2Conn {
+	t.Helper()
+	c := &http2Conn{conn: conn}
 	_ = c.conn.SetDeadline(time.Now().Add(10 * time.Second))
 	c.hpack = hpack.NewEncoder(&c.block)
 	c.framer = http2.NewFramer(c.conn, c.conn)

@@ -50,7 +50,9 @@ type Options struct {
 	WriteTimeout time.Duration
 	// MaxHeader bounds the header block of a request, in bytes. Default: 64 KiB.
 	MaxHeader int
-	// MaxStreams bounds the requests at a time on a connection of HTTP/2.
+	// MaxStreams bounds the requests at a time on a connection of HTTP/2, and how
+	// many of them a second its client may reset before they are answered: four
+	// times as many at once are no harm, and beyond that the connection is closed.
 	// Default: 250.
 	MaxStreams int
 	// Drain bounds the time that requests in flight, and connections that were
@@ -113,7 +115,7 @@ func Listen(ctx context.Context, address string, opts *Options) (*Server, error)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(o.TLS == nil)
-	s := &Server{opts: o, listener: &listener{Listener: l, timeout: o.WriteTimeout}}
+	s := &Server{opts: o, listener: &listener{Listener: l, timeout: o.WriteTimeout, streams: o.MaxStreams}}
 	s.http = &http.Server{
 		TLSConfig:         o.TLS.Clone(),
 		Protocols:         &protocols,
@@ -127,6 +129,7 @@ func Listen(ctx context.Context, address string, opts *Options) (*Server, error)
 			MaxReceiveBufferPerConnection: connWindow,
 			SendPingTimeout:               aliveAfter,
 		},
+		ConnContext: withConn,
 		ConnState: func(c net.Conn, state http.ConnState) {
 			if state == http.StateHijacked {
 				s.hijacked.add(within(c))
@@ -150,8 +153,13 @@ func (s *Server) bound(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r) // its connection bounds it
 			return
 		}
-		sw := newStreamWriter(w, s.opts.WriteTimeout)
-		defer sw.end()
+		sw := newStreamWriter(w, r.Context().Done(), s.opts.WriteTimeout)
+		defer func() {
+			sw.end()
+			if sw.isReset() {
+				s.reset(r.Context())
+			}
+		}()
 		next.ServeHTTP(sw, r)
 	})
 }

@@ -1,0 +1,57 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+// resetBurst is how many times Options.MaxStreams a client may reset at once.
+const resetBurst = 4
+
+// resets bounds how often the client of a connection ends streams before they
+// are answered. Options.MaxStreams bounds the work that a client can ask for at a
+// time, but a stream that is reset counts no longer, while the service may still
+// work on it. So each such stream costs as if it had lived for a second: a client
+// whose calls are given up after a second or more cannot reach the bound, whatever
+// it cancels.
+type resets struct {
+	each time.Duration // what one costs: a second by MaxStreams
+	paid atomic.Int64  // when all of them are paid for, in Unix nanoseconds
+	over atomic.Bool   // the connection is closed for them
+}
+
+// add counts one, and reports whether that is within the bound.
+func (r *resets) add(now time.Time) bool {
+	for {
+		old := r.paid.Load()
+		paid := max(old, now.UnixNano()) + int64(r.each)
+		if r.paid.CompareAndSwap(old, paid) {
+			return paid-now.UnixNano() <= int64(resetBurst*time.Second)
+		}
+	}
+}
+
+// connKey is the key of the *conn in the context of its requests.
+type connKey struct{}
+
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, within(c))
+}
+
+// reset counts a stream that ended before it was answered, and closes its
+// connection when there are too many. Net/http has no way to say why.
+func (s *Server) reset(ctx context.Context) {
+	c, _ := ctx.Value(connKey{}).(*conn)
+	if c == nil || c.resets.add(time.Now()) {
+		return
+	}
+	if c.resets.over.Swap(true) {
+		return // another stream has closed it
+	}
+	s.opts.Logger.Info("connection closed: its client reset too many requests before they were answered",
+		slog.String("remote", c.RemoteAddr().String()))
+	_ = c.Close() // nobody is left who could do more about it
+}
