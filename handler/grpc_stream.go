@@ -11,12 +11,14 @@ import (
 	"net/netip"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/client"
+	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/upstream"
 )
 
@@ -29,12 +31,8 @@ const dueWithin = 10 * time.Millisecond
 // answer a client that named no deadline.
 const unaryPatience = 30 * time.Second
 
-var (
-	// errUnprocessed is the failure of a stream that the node did not look at.
-	errUnprocessed = errors.New("handler: the node refused the stream unread")
-	// errUnfit ends an attempt on a node that does not speak gRPC.
-	errUnfit = errors.New("handler: the node does not speak gRPC")
-)
+// errUnprocessed is the failure of a stream that the node did not look at.
+var errUnprocessed = errors.New("handler: the node refused the stream unread")
 
 // grpcHeader returns the headers of r that a node may see. The names that gRPC
 // allows beside those of HTTP, with an underscore, travel; see underscored.
@@ -101,33 +99,24 @@ type grpcStream struct {
 // do relays the call to a node of the route.
 func (s *grpcStream) do(ctx context.Context) error {
 	rt := s.ex.Route
-	call := upstream.Call{Policy: s.policy(), Idempotent: idempotent(s.r), Header: s.r.Header}
-	for range maxUnfit {
-		err := rt.Upstream.Do(ctx, call, s.attempt)
-		switch {
-		case err == nil:
-			return nil
-		case !errors.Is(err, errUnfit):
-			return s.failure(err)
-		case !anySpeaksGRPC(rt.Upstream):
-			return goapi.NewError(http.StatusNotImplemented, "service "+rt.Service+" has no node that speaks gRPC", nil)
-		}
+	call := upstream.Call{Policy: s.policy(), Idempotent: idempotent(s.r), Header: s.r.Header, Fits: speaksGRPC}
+	err := rt.Upstream.Do(ctx, call, s.attempt)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, upstream.ErrNoNodes) && noneSpeaksGRPC(rt.Upstream):
+		return goapi.NewError(http.StatusNotImplemented, "service "+rt.Service+" has no node that speaks gRPC", nil)
 	}
-	return goapi.NewError(http.StatusServiceUnavailable, "service "+rt.Service+" has too few nodes that speak gRPC", nil)
+	return s.failure(err)
 }
 
-// maxUnfit is how many nodes that do not speak gRPC a call may be given to, of a
-// service that has others.
-const maxUnfit = 16
+// speaksGRPC says that calls can be relayed to the node.
+func speaksGRPC(n *registry.Node) bool { return n.Metadata["protocol"] == client.ProtocolGRPC }
 
-// anySpeaksGRPC says that a node of the set does.
-func anySpeaksGRPC(set *upstream.Set) bool {
-	for _, n := range set.Nodes() {
-		if n.Node.Metadata["protocol"] == client.ProtocolGRPC {
-			return true
-		}
-	}
-	return false
+// noneSpeaksGRPC says that the set has nodes, all of another protocol.
+func noneSpeaksGRPC(set *upstream.Set) bool {
+	nodes := set.Nodes()
+	return len(nodes) > 0 && !slices.ContainsFunc(nodes, func(n upstream.NodeState) bool { return speaksGRPC(n.Node) })
 }
 
 // policy returns how nodes are tried; see GRPC.
@@ -151,10 +140,6 @@ func (s *grpcStream) policy() *upstream.Policy {
 
 // attempt relays the call to one node.
 func (s *grpcStream) attempt(ctx context.Context, try *upstream.Try) error {
-	if try.Node.Metadata["protocol"] != client.ProtocolGRPC {
-		try.Blameless()
-		return errUnfit
-	}
 	s.ex.Node, s.ex.Attempts = try.Node.ID, try.N
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -2,6 +2,7 @@ package handler_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -16,8 +17,11 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/handler"
+	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/server"
+	"github.com/goapi-dev/goapi/upstream"
 )
 
 func TestGRPCUnary(t *testing.T) {
@@ -216,6 +220,40 @@ func TestGRPCRefuses(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestGRPCHashBy has calls that belong to nodes by a key, of a service half of
+// whose nodes speak another protocol.
+func TestGRPCHashBy(t *testing.T) {
+	rt := grpcRoute()
+	var nodes []*registry.Node
+	for i := range 4 {
+		n := grpcService(func(s grpc.ServerStream) error {
+			if _, err := recv(s); err != nil {
+				return err
+			}
+			return s.SendMsg(fmt.Append(nil, i))
+		}).start(t)
+		if i%2 == 1 {
+			n.Metadata["protocol"] = "mucp"
+		}
+		nodes = append(nodes, n)
+	}
+	rt.Upstream = nodesOf(nodes...)
+	rt.Policy = &goapi.Policy{Upstream: upstream.Policy{HashBy: "header:X-User"}}
+	conn := connect(t, serveRelay(t, rt, nil, nil))
+	first := make(map[string]string)
+	for i := range 80 {
+		user := fmt.Sprint(i % 40)
+		got, err := invoke(metadata.AppendToOutgoingContext(limited(t), "x-user", user), conn, "hello")
+		if err != nil || got != "0" && got != "2" {
+			t.Fatalf("call of user %s = %q, %v; want it served by a node of gRPC", user, got, err)
+		}
+		if before, ok := first[user]; ok && before != got {
+			t.Errorf("calls of user %s went to %s and %s, want one node", user, before, got)
+		}
+		first[user] = got
 	}
 }
 
