@@ -61,7 +61,7 @@ func TestTooManyResets(t *testing.T) {
 			c := speakHTTP2(t, conn)
 			ended := drained(t, c)
 			n := 0
-			for open := true; open; {
+			for open := true; open && n < 100*streams; {
 				id := uint32(2*n + 1)
 				if c.open(id, true) != nil {
 					break
@@ -75,7 +75,7 @@ func TestTooManyResets(t *testing.T) {
 					open = false
 				}
 			}
-			if n <= 4*streams || n > 6*streams { // some are paid for meanwhile
+			if n <= 4*streams || n == 100*streams { // it may take a while until the client sees it
 				t.Errorf("%d streams were reset until the connection was closed, want little more than %d", n, 4*streams)
 			}
 			if got := strings.Count(out.String(), "reset too many requests"); got != 1 {
