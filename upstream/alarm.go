@@ -6,7 +6,7 @@ import (
 )
 
 // An alarm wakes a try when its timeout has passed, and before that to see
-// whether its node is stuck. Alarms that have not rung are used again, since a
+// whether its node is stuck, or the try one that waits. Alarms that have not rung are used again, since a
 // timer is a large part of what a try costs.
 type alarm struct {
 	timer *time.Timer
@@ -22,7 +22,7 @@ func (t *Try) arm() {
 		a.timer = time.AfterFunc(math.MaxInt64, a.ring)
 	}
 	a.try, t.alarm = t, a
-	wait := t.timeout
+	wait := min(t.timeout, telling)
 	if t.state.Load()&mayMove != 0 {
 		if limit := t.set.limit(t.picked); limit > 0 {
 			wait = min(wait, limit)
@@ -68,15 +68,31 @@ func (t *Try) expire() time.Duration {
 		case bits == 0 && t.stuck(now, waited): // once: it is paid for
 			bits = hasExpired | wasAbandoned
 		}
-		switch {
-		case bits == 0 && state&mayMove != 0:
+		if bits == 0 {
+			t.rest(now, waited)
 			return min(left, max(waited, slowFloor))
-		case bits == 0:
-			return left
 		}
 		if t.state.CompareAndSwap(state, state|bits) {
 			t.cancel(timeoutError{})
 			return 0
+		}
+	}
+}
+
+// rest notes that the try is no load for the node, if it has waited for so much
+// longer than answers take there that it is no matter of load.
+func (t *Try) rest(now, waited time.Duration) {
+	if est, _ := t.node.latency.estimate(now); waited < telling || float64(waited) < slowFactor*est {
+		return
+	}
+	for {
+		state := t.state.Load()
+		if state&(isResting|isOver) != 0 {
+			return
+		}
+		if t.state.CompareAndSwap(state, state|isResting) {
+			t.node.resting.Add(1)
+			return
 		}
 	}
 }
@@ -90,7 +106,7 @@ func (t *Try) stuck(now, waited time.Duration) bool {
 	}
 	t.set.pool.review(now)
 	limit := t.set.limit(now)
-	if limit == 0 || waited < limit || t.node.silence(now) < limit {
+	if limit == 0 || waited < limit || t.node.waits(now) < limit {
 		return false
 	}
 	for _, n := range t.set.list() {

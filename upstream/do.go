@@ -68,7 +68,7 @@ func (s *Set) Do(ctx context.Context, c Call, attempt func(context.Context, *Try
 		p.tried = append(p.tried, n)
 		t := &Try{
 			Node: n.announced.Load(), N: len(p.tried), set: s, node: n, picked: now,
-			timeout: min(pol.TryTimeout, end-now), probe: probe, fits: c.Fits,
+			timeout: min(pol.TryTimeout, end-now), probe: probe, fits: c.Fits, age: p.age,
 		}
 		switch {
 		case moved:
@@ -76,16 +76,16 @@ func (s *Set) Do(ctx context.Context, c Call, attempt func(context.Context, *Try
 		case c.Idempotent && t.N < pol.Tries:
 			t.state.Store(mayMove)
 		}
-		err = t.run(ctx, attempt)
+		outcome, err := t.run(ctx, attempt)
 		if err == nil {
 			return nil
 		}
 		now = pool.pools.now()
-		failed, err := t.judge(ctx, err, now)
+		failed, err := t.judge(ctx, outcome, err, now)
 		if failed == nil {
 			return err
 		}
-		moved = t.outcome&wasAbandoned != 0
+		moved = outcome&wasAbandoned != 0
 		safe := !failed.Sent || c.Idempotent
 		if !safe || t.N == pol.Tries || now >= end || failed.Sent && !moved && !pool.budget.withdraw(now) {
 			return failed
@@ -111,7 +111,7 @@ func (s *Set) pick(p *pick, now time.Duration, h http.Header, maxInFlight int) (
 	case n == nil:
 		return nil, nil, ErrNoNodes
 	case maxInFlight > 0 && pool.inFlight() > maxInFlight:
-		n.load.word.Add(-owedOne - 1)
+		n.dismiss(p.age)
 		probe.release()
 		return nil, nil, ErrOverloaded
 	}
@@ -129,13 +129,14 @@ func (p *Pool) inFlight() int {
 
 // judge returns what a try that failed was: a failure of the node, which it
 // holds against the node, or else an error that is final.
-func (t *Try) judge(ctx context.Context, err error, now time.Duration) (failed *NodeError, final error) {
-	if t.outcome&(wasAnswered|wasOpened) != 0 {
+func (t *Try) judge(ctx context.Context, outcome uint32, err error, now time.Duration) (failed *NodeError, final error) {
+	if outcome&(wasAnswered|wasOpened) != 0 {
 		return nil, err
 	}
-	sent, timeout, stuck := t.outcome&wasSent != 0, t.outcome&hasExpired != 0, t.outcome&wasAbandoned != 0
+	sent, timeout, stuck := outcome&wasSent != 0, outcome&hasExpired != 0, outcome&wasAbandoned != 0
 	waited := now - t.since()
-	if sent && waited >= telling || stuck {
+	silent := t.node.silence(now) > 0 // and not only a call that waits
+	if sent && waited >= telling && !t.isOvertaken(now) || stuck && silent {
 		t.node.latency.atLeast(now, waited)
 	}
 	if done := ctx.Err(); done != nil {
@@ -144,13 +145,13 @@ func (t *Try) judge(ctx context.Context, err error, now time.Duration) (failed *
 		}
 		return nil, err
 	}
-	if t.outcome&wasBlameless != 0 {
+	if outcome&wasBlameless != 0 {
 		return nil, err
 	}
 	pool, why := t.set.pool, Failing
 	switch {
 	case stuck:
-		if e := t.node.ejection.Load(); e == nil || t.picked >= e.at {
+		if e := t.node.ejection.Load(); e == nil && silent || e != nil && t.picked >= e.at {
 			pool.ejectSlow(t.node, e, now, waited)
 		}
 	case !sent && !timeout:

@@ -48,8 +48,11 @@ func (e *ejection) due(now time.Duration, idempotent bool) bool {
 	return now >= until && !e.probing.Load()
 }
 
-// invite lets any request probe the node, from now on.
+// invite lets any request probe the node, from now on, if probes do not.
 func (e *ejection) invite(now time.Duration) {
+	if e.why == Unhealthy {
+		return
+	}
 	if until := now - e.wait; e.until.Load() > int64(until) {
 		e.until.Store(int64(until))
 	}
@@ -88,7 +91,7 @@ func (e *ejection) release() {
 }
 
 // answered ends the node's ejection e, unless the answer was slow and so was the
-// node. It says whether it did.
+// node, or probes are to end it. It says whether it did.
 //
 // An answer of a try from before the ejection says nothing, but of a slow node:
 // that it is alive, and to be probed.
@@ -98,6 +101,8 @@ func (n *node) answered(e *ejection, picked, now time.Duration, slow bool) (back
 		if e.why == Slow {
 			e.invite(now)
 		}
+		return false
+	case e.why == Unhealthy && now < time.Duration(e.until.Load()): // else they are no longer made
 		return false
 	case e.why == Slow && slow:
 		n.eject(e, Slow, now)

@@ -55,7 +55,7 @@ func (p *pick) byKey(g *group) *node {
 		score float64
 	)
 	for _, n := range g.nodes {
-		if !p.free(n) || p.slow > 0 && n.silence(p.now) > p.slow {
+		if !p.free(n) || p.slow > 0 && n.shunned(p.now) > p.slow {
 			continue
 		}
 		u := (float64(mix(p.key^n.seed)>>11) + 0.5) / (1 << 53) // in (0, 1)

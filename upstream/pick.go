@@ -23,6 +23,7 @@ type pick struct {
 	slow       time.Duration // a node that was silent for longer is no choice for a key; 0: none
 	fits       func(*registry.Node) bool
 	tried      []*node
+	age        uint32 // of the node, when the try began
 }
 
 // fitting returns g, if any of its nodes fits; else the group of its drained
@@ -55,9 +56,11 @@ func (p *pick) from(g, spare *group) (*node, *ejection) {
 		}
 	}
 	if len(p.tried) > 0 {
-		again := *p
-		again.tried = nil
-		if n, probe := again.available(g); n != nil {
+		tried := p.tried
+		p.tried = nil
+		n, probe := p.available(g)
+		p.tried = tried
+		if n != nil {
 			return n, probe
 		}
 	}
@@ -78,11 +81,17 @@ func (p *pick) available(g *group) (*node, *ejection) {
 		if !ok {
 			continue
 		}
-		if n.begin(p.now, p.limit) {
+		if p.begin(n) {
 			return n, probe
 		}
 		probe.release()
 	}
+}
+
+// begin begins the try on the node, unless that has reached the limit.
+func (p *pick) begin(n *node) (ok bool) {
+	p.age, ok = n.begin(p.now, p.limit)
+	return ok
 }
 
 // free says that the node may be chosen.
@@ -139,11 +148,12 @@ func (p *pick) draw(nodes []*node, not *node) *node {
 }
 
 // oldestEjected returns the node of g that was ejected before all others, of
-// those that are not tried.
+// those that are not tried; but first any that only probes speak against.
 func (p *pick) oldestEjected(g *group) *node {
 	var (
 		oldest *node
 		at     time.Duration
+		unwell int
 	)
 	for _, n := range g.nodes {
 		if slices.Contains(p.tried, n) || p.limit > 0 && n.load.inFlight() >= p.limit || !p.fit(n) {
@@ -154,11 +164,17 @@ func (p *pick) oldestEjected(g *group) *node {
 			oldest = n
 			break
 		}
-		if oldest == nil || e.at < at {
+		if e.why == Unhealthy && n.failures.Load() == 0 {
+			if unwell++; rand.IntN(unwell) == 0 { //nolint:gosec // balance is no secret
+				oldest = n
+			}
+			continue
+		}
+		if unwell == 0 && (oldest == nil || e.at < at) {
 			oldest, at = n, e.at
 		}
 	}
-	if oldest == nil || !oldest.begin(p.now, p.limit) {
+	if oldest == nil || !p.begin(oldest) {
 		return nil
 	}
 	return oldest

@@ -160,6 +160,7 @@ func (p *Pool) healthy(n *node, now time.Duration) {
 		e.invite(now)
 	case n.ejection.CompareAndSwap(e, nil):
 		n.warming.Store(int64(now))
+		n.hear(now)
 		p.back(n, now)
 	}
 }
@@ -167,15 +168,17 @@ func (p *Pool) healthy(n *node, now time.Duration) {
 // unhealthy ejects a node until probes say otherwise, or are no longer made.
 func (p *Pool) unhealthy(n *node, now time.Duration, err error) {
 	wait := 3 * (p.probe.Interval + p.probe.Timeout)
-	if e := n.ejection.Load(); e != nil {
-		if until := int64(now + wait); e.until.Load() < until {
-			e.until.Store(until)
-		}
+	old := n.ejection.Load()
+	if old != nil && old.why == Unhealthy {
+		old.until.Store(int64(now + wait))
 		return
 	}
 	e := &ejection{why: Unhealthy, at: now, wait: minEjection}
+	if old != nil {
+		e.wait = old.wait
+	}
 	e.until.Store(int64(now + wait))
-	if n.ejection.CompareAndSwap(nil, e) {
+	if n.ejection.CompareAndSwap(old, e) && old == nil {
 		p.logEjection(n, Unhealthy, wait, slog.Any("error", err))
 	}
 }

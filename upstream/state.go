@@ -17,8 +17,9 @@ type NodeState struct {
 	// Typical is the latency that the node is compared with others by, in which
 	// a few slow answers weigh little. 0 until the node has answered.
 	Typical time.Duration
-	// Silent is for how long the node has owed answers and given none: a node
-	// that has stopped shows by it.
+	// Silent is for how long the node has been asked and has given no answer: a
+	// node that has stopped shows by it, if it owes more than one. What was asked
+	// before its last answer does not count.
 	Silent time.Duration
 	// Failures counts the attempts that failed since the last answer.
 	Failures int
@@ -54,10 +55,12 @@ func (p *Pool) state(n *node) NodeState {
 		InFlight: n.load.inFlight(),
 		Latency:  n.latency.last(),
 		Typical:  n.typical.value(),
-		Silent:   n.silence(now),
 		Failures: int(n.failures.Load()),
 		Weight:   1,
 		Share:    n.share(now),
+	}
+	if st.InFlight > 0 {
+		st.Silent = n.waits(now)
 	}
 	if t := n.traits.Load(); t != nil {
 		st.Weight, st.Ignored = t.weight, t.bad

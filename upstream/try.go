@@ -28,6 +28,7 @@ const (
 	hasExpired   // the timeout has passed
 	hasRung      // the alarm has, and is not used again
 	isSettled    // the node does not owe an answer
+	isResting    // it waits, and is no load
 	isOver       // attempt has returned
 	mayMove      // it may be abandoned; set from the start
 	hasMoved     // the try before was; set from the start
@@ -50,7 +51,7 @@ type Try struct {
 	alarm   *alarm
 	waiting atomic.Int64 // since when an answer is waited for, after picked
 	state   atomic.Uint32
-	outcome uint32 // the state when attempt had returned
+	age     uint32 // of the node, when the try began
 }
 
 // now returns the time since the start of the Pools.
@@ -82,7 +83,7 @@ func (t *Try) Progress() {
 // settle ends the node's owing of an answer, if it did by the state before.
 func (t *Try) settle(before uint32) {
 	if before&isSettled == 0 {
-		t.node.load.word.Add(-owedOne)
+		t.node.load.settle(t.age)
 	}
 }
 
@@ -128,7 +129,6 @@ func (t *Try) Answered() {
 	if !first {
 		return
 	}
-	t.node.heard.Store(int64(now))
 	if !opened {
 		t.learn(now)
 	}
@@ -143,8 +143,8 @@ func (t *Try) Failed() {
 	if !first {
 		return
 	}
-	if !opened {
-		t.node.heard.Store(int64(now))
+	if !opened { // else it is silent, perhaps
+		t.node.hear(now)
 	}
 	if wait := t.node.failed(t.picked, now, Failing); wait > 0 {
 		t.set.pool.logEjection(t.node, Failing, wait, slog.String("error", "answers that it cannot serve"))
@@ -162,8 +162,13 @@ func (t *Try) answer() (now time.Duration, opened, first bool) {
 	if !opened { // else Opened did it
 		t.disarm()
 	}
-	t.settle(before)
 	return t.now(), opened, true
+}
+
+// isOvertaken says that the node has answered a try that began when this one had
+// waited for half of its time: this one waits for something else.
+func (t *Try) isOvertaken(now time.Duration) bool {
+	return time.Duration(t.node.overtaken.Load())-t.since() > (now-t.since())/2
 }
 
 // learn draws from an answer what is to be known of the node's latency.
@@ -171,14 +176,19 @@ func (t *Try) learn(now time.Duration) {
 	n, p := t.node, t.set.pool
 	since := t.since()
 	took := now - since
-	e := n.ejection.Load()
-	if took > slowFloor/2 && (e == nil || t.state.Load()&hasMoved != 0) { // else the node was slow, and not the request
+	state := t.state.Load()
+	waited := took > slowFloor && took > p.compared.limit() && t.isOvertaken(now) // which is not the node's doing
+	n.begun(t.picked)
+	if waited && state&(mayMove|hasMoved) == 0 {
+		return
+	}
+	if took > slowFloor/2 && (n.ejection.Load() == nil || state&hasMoved != 0) { // else the node was slow, and not the request
 		t.set.longest.observe(now, took)
 		if t.set != &p.all {
 			p.all.longest.observe(now, took)
 		}
 	}
-	if int64(since) >= n.warming.Load() { // else it says what ended when the node came back
+	if int64(since) >= n.warming.Load() && !waited { // else it says what ended when the node came back
 		n.latency.observe(now, took)
 		n.typical.observe(took, time.Duration(p.compared.median.Load()))
 	}
@@ -189,6 +199,7 @@ func (t *Try) learn(now time.Duration) {
 // ejected for being slow is probed again.
 func (t *Try) lives(now time.Duration, opened bool) {
 	n, p := t.node, t.set.pool
+	n.hear(now)
 	if n.failures.Load() != 0 {
 		n.failures.Store(0)
 	}
@@ -233,28 +244,35 @@ type deadlined struct {
 // Deadline implements context.Context.
 func (d *deadlined) Deadline() (time.Time, bool) { return d.at, true }
 
-// run calls attempt once.
-func (t *Try) run(ctx context.Context, attempt func(context.Context, *Try) error) error {
+// run calls attempt once, and returns the state when it has returned.
+func (t *Try) run(ctx context.Context, attempt func(context.Context, *Try) error) (outcome uint32, err error) {
 	ctx, t.cancel = context.WithCancelCause(ctx)
 	t.arm()
-	defer t.end() // also when attempt panics
-	err := attempt(ctx, t)
+	defer func() { outcome = t.end() }() // also when attempt panics
+	err = attempt(ctx, t)
 	if err == nil && t.state.Load()&wasOpened == 0 {
 		t.Answered()
 	}
-	return err
+	return 0, err
 }
 
-// end releases what the try holds.
-func (t *Try) end() {
-	t.outcome = t.state.Or(isOver | isSettled)
-	t.settle(t.outcome)
-	if t.outcome&(wasAnswered|wasOpened) == 0 { // else they do it
+// end releases what the try holds. That it was abandoned speaks against the
+// node until its next answer.
+func (t *Try) end() (outcome uint32) {
+	outcome = t.state.Or(isOver | isSettled)
+	if outcome&wasAbandoned == 0 {
+		t.settle(outcome)
+	}
+	if outcome&(wasAnswered|wasOpened) == 0 { // else they do it
 		t.disarm()
 	}
 	t.cancel(nil)
-	t.node.load.word.Add(-1)
-	if t.outcome&wasOpened == 0 { // as above
+	if outcome&isResting != 0 {
+		t.node.resting.Add(-1)
+	}
+	t.node.load.end()
+	if outcome&wasOpened == 0 { // as above
 		t.probe.release()
 	}
+	return outcome
 }

@@ -69,7 +69,7 @@ func (p *pick) weighted(g *group) *node {
 // queue is what a node has to do: its tries in flight as if it had the mean
 // weight, and the next one.
 func (p *pick) queue(n *node, g *group) float64 {
-	return float64(n.load.inFlight())*g.mean/(n.weight()*n.share(p.now)) + 1
+	return n.busy()*g.mean/(n.weight()*n.share(p.now)) + 1
 }
 
 // drawWeighted returns a free node at random, by weight, but not the one given.
