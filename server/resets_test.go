@@ -41,7 +41,11 @@ func TestTooManyResets(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			arrived, left := make(chan struct{}), make(chan struct{})
 			h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				arrived <- struct{}{}
+				select {
+				case arrived <- struct{}{}:
+				case <-r.Context().Done(): // with the connection
+					return
+				}
 				<-r.Context().Done()
 				if tt.late {
 					w.WriteHeader(http.StatusServiceUnavailable)
