@@ -56,36 +56,3 @@ func TestNativeNames(t *testing.T) {
 		})
 	}
 }
-
-// The path of a call, where the name of the service is nearly that of the type.
-func TestFullNames(t *testing.T) {
-	n := serve(t, nil, func(stream grpc.ServerStream) error {
-		var body []byte
-		if err := stream.RecvMsg(&body); err != nil {
-			return err
-		}
-		path, _ := grpc.MethodFromServerStream(stream)
-		return stream.SendMsg([]byte(path))
-	})
-	tests := []struct{ service, endpoint, pkg, want string }{ // no path is 404
-		{"greet.v1.Greeter", "Greeter.Hello", "", "/greet.v1.Greeter/Hello"},
-		{"greet.v1.Greeter", "Greeter.Hello", "greet.v2", "/greet.v2.Greeter/Hello"},
-		{"greet.v1.Greeter", "Other.Hello", "", "/greet.v1.Greeter.Other/Hello"},
-		{"MyGreeter", "Greeter.Hello", "", "/MyGreeter.Greeter/Hello"},
-		{"Greeter", "Greeter.Hello", "", "/Greeter/Hello"},
-		{"greeter.", ".Hello", "", ""},
-	}
-	c := protocol{}.Caller(t, nil)
-	for _, tt := range tests {
-		t.Run(tt.service+" "+tt.endpoint+" "+tt.pkg, func(t *testing.T) {
-			node := &registry.Node{Address: n.Address, Metadata: map[string]string{"package": tt.pkg}}
-			res, err := c.Call(t.Context(), node, &client.Request{Service: tt.service, Endpoint: tt.endpoint, ContentType: mucp.JSON})
-			switch {
-			case tt.want == "" && (err == nil || goapi.Status(err) != 404):
-				t.Errorf("Call error = %v, want 404", err)
-			case tt.want != "" && (err != nil || string(res.Body) != tt.want):
-				t.Errorf("Call = %v, %v, want the path %s", res, err, tt.want)
-			}
-		})
-	}
-}
