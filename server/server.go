@@ -4,6 +4,12 @@
 // A client speaks HTTP/1.1 or HTTP/2 as it likes: over TLS by ALPN, and in
 // clear text by prior knowledge, as clients of gRPC do. The limits hold for both,
 // for each stream of an HTTP/2 connection alone.
+//
+// The number of frames is not bounded, since net/http does not show them. A client
+// that sends empty ones as fast as it can, within a header for as long as
+// Options.HeaderTimeout allows or pings for ever, costs the time to read them:
+// they take no memory, and no handler learns of them. Whoever minds that bounds
+// the connections of an address in front of the server.
 package server
 
 import (
@@ -27,9 +33,6 @@ const (
 	// has read it, on a stream and in all.
 	streamWindow = 256 << 10
 	connWindow   = 1 << 20
-	// aliveAfter is how long a connection with open streams may be silent until
-	// the client is asked whether it is still there.
-	aliveAfter = time.Minute
 )
 
 // Options adjust a Server. A nil *Options means all defaults.
@@ -37,7 +40,9 @@ type Options struct {
 	// TLS makes the server speak TLS. It is not changed. Default: clear text.
 	TLS *tls.Config
 	// HeaderTimeout bounds the time a client takes to send the header of a
-	// request. Default: 10 s.
+	// request. A client of HTTP/2 from which no whole frame, or header, came for so
+	// long is asked whether it is there, and has as long again to say so: within a
+	// header it cannot. Default: 10 s.
 	HeaderTimeout time.Duration
 	// BodyTimeout bounds the time a client takes to send the body of a request,
 	// unless the handler sets another deadline for it. Default: 30 s.
@@ -127,7 +132,8 @@ func Listen(ctx context.Context, address string, opts *Options) (*Server, error)
 			MaxReadFrameSize:              readFrame,
 			MaxReceiveBufferPerStream:     streamWindow,
 			MaxReceiveBufferPerConnection: connWindow,
-			SendPingTimeout:               aliveAfter,
+			SendPingTimeout:               o.HeaderTimeout,
+			PingTimeout:                   o.HeaderTimeout,
 		},
 		ConnContext: withConn,
 		ConnState: func(c net.Conn, state http.ConnState) {
