@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/coder/websocket"
@@ -69,43 +67,36 @@ func missing(s *registry.Service, list []*registry.Service) *registry.Service {
 	return &without
 }
 
-// errAnswered is returned by stream.open when the client has its answer.
-var errAnswered = errors.New("handler: answered")
-
-// a stream takes events to one client.
-type stream interface {
-	// open begins the answer. The context it returns ends when the client goes
-	// away.
-	open(w http.ResponseWriter, r *http.Request) (context.Context, error)
-	// send sends an event, or a sign of life for nil. It takes no longer than
-	// limit.
-	send(ctx context.Context, event []byte, limit time.Duration) error
-	// close ends the stream.
-	close()
+// A follower is a client that follows changes.
+type follower interface {
+	sender
+	// begin begins the answer, or returns how it is refused.
+	begin() error
+	// gone is closed when the client has gone away, or has said something. Nil is
+	// that the request's context tells.
+	gone() <-chan struct{}
+	// end ends an answer that has begun.
+	end()
 }
 
-// streamFor returns the stream that a request asks for, or nil.
-func streamFor(r *http.Request) stream {
+// followerFor returns the client of a request that asks for changes, or nil.
+func (h *registryHandler) followerFor(w http.ResponseWriter, r *http.Request) follower {
 	if r.Method != http.MethodGet {
 		return nil
 	}
-	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		return new(webSocket)
+	s := &session{opts: &StreamOptions{Ping: h.opts.Heartbeat, Take: h.opts.Heartbeat}, w: w, r: r}
+	if asksWebSocket(r) {
+		return &socketFollower{socket: socket{session: s, kind: websocket.MessageText, limit: h.opts.MaxBody}}
 	}
-	for _, list := range r.Header.Values("Accept") {
-		for kind := range strings.SplitSeq(list, ",") {
-			kind, _, _ = strings.Cut(kind, ";")
-			if strings.EqualFold(strings.TrimSpace(kind), "text/event-stream") {
-				return new(eventStream)
-			}
-		}
+	if streamType(r.Header["Accept"]) == typeEvents {
+		return &eventFollower{events{session: s, kind: typeEvents, rc: http.NewResponseController(w)}}
 	}
 	return nil
 }
 
 // stream sends changes to the client, of one service if name is not empty,
 // until either of the two goes away.
-func (h *registryHandler) stream(w http.ResponseWriter, r *http.Request, s stream, name string) error {
+func (h *registryHandler) stream(r *http.Request, f follower, name string) error {
 	if h.streams.Add(1) > int64(h.opts.Streams) {
 		h.streams.Add(-1)
 		return unavailable("too many clients follow the registry", nil)
@@ -116,26 +107,21 @@ func (h *registryHandler) stream(w http.ResponseWriter, r *http.Request, s strea
 		return registryError(err)
 	}
 	defer watcher.Close()
-	ctx, err := s.open(w, r)
-	if errors.Is(err, errAnswered) {
-		return nil
-	}
-	if err != nil {
+	if err := f.begin(); err != nil {
 		return err
 	}
-	defer s.close()
-	ctx, cancel := context.WithCancel(ctx)
+	defer f.end()
+	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	if h.opts.Done != nil {
-		go func() {
-			select {
-			case <-h.opts.Done:
-				cancel()
-			case <-ctx.Done():
-			}
-		}()
-	}
-	err = h.follow(ctx, watcher, s, name)
+	go func() {
+		defer cancel()
+		select {
+		case <-h.opts.Done:
+		case <-f.gone():
+		case <-ctx.Done():
+		}
+	}()
+	err = h.follow(ctx, watcher, f, name)
 	if ctx.Err() != nil {
 		return nil // the client went away, or the gateway does
 	}
@@ -148,18 +134,19 @@ func (h *registryHandler) watch(ctx context.Context) (registry.Watcher, error) {
 	return h.reg.Watch(ctx)
 }
 
-// follow sends the changes that a watcher sees.
-func (h *registryHandler) follow(ctx context.Context, w registry.Watcher, s stream, name string) error {
+// follow sends the changes that a watcher sees, and signs of life.
+func (h *registryHandler) follow(ctx context.Context, w registry.Watcher, f follower, name string) error {
 	var state []*registry.Service
+	out := &beating{sender: f, every: h.opts.Heartbeat, due: time.Now().Add(h.opts.Heartbeat)}
 	for {
-		next, err := h.next(ctx, w)
+		if err := out.beat(); err != nil {
+			return err
+		}
+		next, err := next(ctx, w, out.due)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, registry.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
-			if err := s.send(ctx, nil, h.opts.Heartbeat); err != nil {
-				return err
-			}
 			continue
 		case err != nil:
 			return err
@@ -170,7 +157,7 @@ func (h *registryHandler) follow(ctx context.Context, w registry.Watcher, s stre
 			if err != nil {
 				return err
 			}
-			if err := s.send(ctx, event, h.opts.Heartbeat); err != nil {
+			if err := out.send(event); err != nil {
 				return err
 			}
 		}
@@ -178,11 +165,38 @@ func (h *registryHandler) follow(ctx context.Context, w registry.Watcher, s stre
 	}
 }
 
-// next waits for the next state, no longer than for a heartbeat.
-func (h *registryHandler) next(ctx context.Context, w registry.Watcher) ([]*registry.Service, error) {
-	ctx, cancel := context.WithTimeout(ctx, h.opts.Heartbeat)
+// next waits for the next state, no longer than until a time.
+func next(ctx context.Context, w registry.Watcher, until time.Time) ([]*registry.Service, error) {
+	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	return w.Next(ctx)
+}
+
+// beating is a sender that also sends signs of life, among the messages too:
+// these alone are what a client over WebSocket answers.
+type beating struct {
+	sender
+
+	every time.Duration
+	due   time.Time
+}
+
+// send sends a message.
+func (b *beating) send(msg []byte) error {
+	if err := b.sender.send(msg); err != nil {
+		return err
+	}
+	return b.beat()
+}
+
+// beat sends a sign of life if one is due.
+func (b *beating) beat() error {
+	now := time.Now()
+	if now.Before(b.due) {
+		return nil
+	}
+	b.due = now.Add(b.every)
+	return b.ping()
 }
 
 // named returns the services of a name; of every name for an empty one.
@@ -199,73 +213,48 @@ func named(services []*registry.Service, name string) []*registry.Service {
 	return list
 }
 
-// eventStream is a stream of server-sent events.
-type eventStream struct {
-	w  http.ResponseWriter
-	rc *http.ResponseController
-}
+// eventFollower gets server-sent events.
+type eventFollower struct{ events }
 
-func (s *eventStream) open(w http.ResponseWriter, r *http.Request) (context.Context, error) {
-	s.w, s.rc = w, http.NewResponseController(w)
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(http.StatusOK)
-	return r.Context(), s.rc.Flush()
-}
+// gone implements follower.
+func (*eventFollower) gone() <-chan struct{} { return nil }
 
-func (s *eventStream) send(_ context.Context, event []byte, limit time.Duration) error {
-	if err := s.rc.SetWriteDeadline(time.Now().Add(limit)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
-	text := ":\n\n"
-	if event != nil {
-		text = "data: " + string(event) + "\n\n"
-	}
-	if _, err := s.w.Write([]byte(text)); err != nil {
-		return err
-	}
-	return s.rc.Flush()
-}
+// end implements follower.
+func (*eventFollower) end() {}
 
-func (*eventStream) close() {}
+// socketFollower gets text messages. One of its own ends the stream.
+type socketFollower struct {
+	socket
 
-// webSocket is a stream of text messages. A message from the client ends it.
-type webSocket struct {
-	conn  *websocket.Conn
 	done  chan struct{} // closed when nothing more is read from the client
 	spoke bool          // valid then
 }
 
-func (s *webSocket) open(w http.ResponseWriter, r *http.Request) (context.Context, error) {
-	if !sameOrigin(r) {
-		return nil, goapi.NewError(http.StatusForbidden, "a WebSocket from another origin is not served", nil)
+// begin implements follower.
+func (s *socketFollower) begin() error {
+	if err := checkHandshake(s.r); err != nil {
+		return err
 	}
-	conn, err := websocket.Accept(w, r, nil)
-	if err != nil {
-		return nil, errAnswered
+	if !sameOrigin().allow(s.r) {
+		return goapi.NewError(http.StatusForbidden, "a WebSocket from another origin is not served", nil)
 	}
-	ctx, cancel := context.WithCancel(r.Context())
-	s.conn, s.done = conn, make(chan struct{})
-	go func() { // ends with the connection, which close closes
-		defer cancel()
+	if err := s.socket.begin(); err != nil {
+		return err
+	}
+	s.done = make(chan struct{})
+	go func() { // ends with the connection, which end closes
 		defer close(s.done)
-		_, _, err := conn.Reader(ctx) // Conn.CloseRead would hang for 15 s when the client speaks
+		_, _, err := s.conn.Reader(context.Background()) // bounded by the connection's own deadlines
 		s.spoke = err == nil
 	}()
-	return ctx, nil
+	return nil
 }
 
-func (s *webSocket) send(ctx context.Context, event []byte, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	if event == nil {
-		return s.conn.Ping(ctx)
-	}
-	return s.conn.Write(ctx, websocket.MessageText, event)
-}
+// gone implements follower.
+func (s *socketFollower) gone() <-chan struct{} { return s.done }
 
-func (s *webSocket) close() {
+// end implements follower.
+func (s *socketFollower) end() {
 	code := websocket.StatusGoingAway
 	select {
 	case <-s.done:
@@ -274,17 +263,7 @@ func (s *webSocket) close() {
 		}
 	default:
 	}
+	s.frames.linger()
 	_ = s.conn.Close(code, "") // it may be closed already
 	<-s.done
-}
-
-// sameOrigin says that a request comes from a page of the host that it is for,
-// or from no page.
-func sameOrigin(r *http.Request) bool {
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return true
-	}
-	u, err := url.Parse(origin)
-	return err == nil && strings.EqualFold(u.Host, r.Host)
 }

@@ -1,8 +1,10 @@
 package handler
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -14,11 +16,64 @@ type origins []origin
 // pattern, a host that starts with "*." stands for every host below the rest.
 type origin struct{ scheme, host, port string }
 
+// anyPage is the pattern of every page, those without an origin of their own
+// included.
+func anyPage() origin { return origin{host: "*"} }
+
+// sameOrigin returns patterns of no page, which leaves those of the requested
+// host itself.
+func sameOrigin() origins { return origins{{}} }
+
+// CheckOrigin returns an error, which says what to write, for text that stands
+// for no web page in the Origins of an option:
+//
+//   - scheme://host or scheme://host:port is the pages that come from there, in
+//     the form that browsers send: "https://app.example.com";
+//   - with "*." in front of the host, those of any host below it;
+//   - "*" is any page.
+func CheckOrigin(pattern string) error {
+	if pattern == "*" {
+		return nil
+	}
+	why := "it needs a scheme and a host, and nothing behind them"
+	if o, ok := parseOrigin(pattern); ok {
+		why = o.wrong()
+	}
+	if why == "" {
+		return nil
+	}
+	return fmt.Errorf("handler: %.100q is no origin of web pages (%s): write it as https://app.example.com, https://*.example.com, or * for any page", pattern, why)
+}
+
+// wrong says why no browser sends an origin that the pattern o stands for;
+// nothing if one may.
+func (o origin) wrong() string {
+	const letters = "abcdefghijklmnopqrstuvwxyz"
+	host := strings.TrimPrefix(o.host, "*.")
+	port, err := strconv.ParseUint(o.port, 10, 16)
+	switch {
+	case strings.Trim(o.scheme, letters+"0123456789+-.") != "" || !strings.Contains(letters, o.scheme[:1]):
+		return "its scheme is malformed"
+	case strings.Contains(host, "*"):
+		return "a * stands only for the first part of a host"
+	case host == "" || strings.HasPrefix(host, ".") || strings.Contains(host, ".."):
+		return "its host is malformed"
+	case strings.ContainsFunc(host, func(c rune) bool { return c > '~' }):
+		return "browsers send such a host as xn--"
+	case o.port != "" && (err != nil || port == 0):
+		return "its port is malformed"
+	}
+	return ""
+}
+
 // parseOrigins returns patterns. One that is malformed matches nothing.
 func parseOrigins(patterns []string) origins {
 	var list origins
 	for _, p := range patterns {
 		o, _ := parseOrigin(p)
+		if p == "*" {
+			o = anyPage()
+		}
 		list = append(list, o)
 	}
 	return list
@@ -58,7 +113,7 @@ func splitPort(hostport, scheme string) (host, port string) {
 // when something before it ends TLS.
 func (list origins) allow(r *http.Request) bool {
 	from := r.Header["Origin"]
-	if len(list) == 0 || len(from) == 0 {
+	if len(list) == 0 || len(from) == 0 || slices.Contains(list, anyPage()) {
 		return true
 	}
 	o, ok := parseOrigin(from[0])

@@ -10,7 +10,7 @@ import (
 func TestOriginsAllow(t *testing.T) {
 	patterns := []string{
 		"https://www.example.com", "https://*.apps.example.com", "http://dev.test:8080", "HTTPS://Upper.test:443", "http://[::1]:3000",
-		"no.scheme.test", "https://path.test/", "https://user@at.test", "", "*", "https://*", "https://a.*.test", "https://.dot.test",
+		"no.scheme.test", "https://path.test/", "https://user@at.test", "", "https://*", "https://a.*.test", "https://.dot.test",
 	}
 	tests := []struct {
 		origin string
@@ -61,6 +61,20 @@ func TestOriginsAllow(t *testing.T) {
 		r.Header.Set("Origin", tt.origin)
 		if got := list.allow(r); got != tt.want {
 			t.Errorf("allow(%q) = %t, want %t", tt.origin, got, tt.want)
+		}
+	}
+}
+
+// TestOriginsOfAnyPage: a star is any page wherever it stands, and no list at all
+// leaves it to the services.
+func TestOriginsOfAnyPage(t *testing.T) {
+	for _, list := range []origins{nil, parseOrigins([]string{"*"}), append(sameOrigin(), parseOrigins([]string{"https://one.test", "*"})...)} {
+		for _, from := range []string{"https://evil.test", "null", "app://x"} {
+			r := httptest.NewRequest(http.MethodGet, "http://goapi.test/", nil)
+			r.Header.Set("Origin", from)
+			if !list.allow(r) {
+				t.Errorf("allow(%q) of %v = false, want true", from, list)
+			}
 		}
 	}
 }
@@ -130,6 +144,7 @@ func FuzzOrigins(f *testing.F) {
 		want, wanted, _ := strings.Cut(pattern, "://")
 		below, wild := strings.CutPrefix(wanted, "*")
 		switch {
+		case pattern == "*":
 		case bare(name) == bare(strings.ToLower(host)):
 		case scheme == want && bare(name) == bare(wanted):
 		case scheme == want && wild && strings.HasSuffix(bare(name), bare(below)):

@@ -34,13 +34,14 @@ type RegistryOptions struct {
 	// MaxBody bounds the announcement of a service, in bytes. Default: 1 MiB.
 	MaxBody int64
 	// Heartbeat is how often a stream without changes says that it lives. A
-	// client that does not take what it is sent for as long is cut off.
-	// Default: 20 s.
+	// client that takes nothing of what it is sent for as long is cut off, and
+	// so is one over WebSocket that has not answered when the next but one is
+	// due. Default: 20 s.
 	Heartbeat time.Duration
 	// Streams bounds how many clients follow changes. Default: 256.
 	Streams int
-	// Done ends all streams when it is closed. A server that drains waits for
-	// them, and does not know of WebSockets. Default: none.
+	// Done ends all streams when it is closed: a server that drains waits for
+	// them. Default: none.
 	Done <-chan struct{}
 }
 
@@ -115,8 +116,8 @@ func (h *registryHandler) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if s := streamFor(r); s != nil {
-		return h.stream(w, r, s, query.Get("service"))
+	if f := h.followerFor(w, r); f != nil {
+		return h.stream(r, f, query.Get("service"))
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), registryTimeout)
 	defer cancel()

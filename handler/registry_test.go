@@ -421,7 +421,7 @@ func TestRegistryStreamIsRefused(t *testing.T) {
 		{"another origin", upgrade + "Origin: http://evil.example\r\n\r\n", 403},
 		{"another port", upgrade + "Origin: http://a.test:81\r\n\r\n", 403},
 		{"no origin at all", upgrade + "Origin: null\r\n\r\n", 403},
-		{"another version", strings.Replace(upgrade, "13", "12", 1) + "\r\n", 400},
+		{"another version", strings.Replace(upgrade, "13", "12", 1) + "\r\n", 426},
 		{"a POST", strings.Replace(upgrade, "GET", "POST", 1) + "\r\n", 415},
 		{"a typo", strings.Replace(upgrade, "GET /", "GET /?servce=a", 1) + "\r\n", 400},
 		{"the same origin", upgrade + "Origin: http://A.test\r\n\r\n", 101},

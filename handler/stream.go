@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -45,14 +44,13 @@ type StreamOptions struct {
 	// ones are refused (503 with Retry-After). Default: 10,000.
 	MaxStreams int
 	// Origins are the web pages that may open a WebSocket, each as
-	// scheme://host or scheme://host:port; where the host starts with "*.", any
-	// host below it may, and "*" is any page. Pages of the requested host itself
-	// always may, any other is refused (403). A request without an Origin header
-	// is none of a browser's, and passes. Default: none.
-	Origins []string
-	// Done ends all streams when it is closed: the gateway is going away. A
-	// server that drains waits for streams, and does not know of WebSockets.
+	// [CheckOrigin] has it. Pages of the requested host itself always may, any
+	// other is refused (403), as is one without an origin of its own ("null"). A
+	// request without an Origin header is none of a browser's, and passes.
 	// Default: none.
+	Origins []string
+	// Done ends all streams when it is closed: the gateway is going away, and a
+	// server that drains waits for them. Default: none.
 	Done <-chan struct{}
 }
 
@@ -76,12 +74,7 @@ func orElse(d, other time.Duration) time.Duration {
 }
 
 // pages returns who may open a WebSocket.
-func (o *StreamOptions) pages() origins {
-	if slices.Contains(o.Origins, "*") {
-		return nil
-	}
-	return append(origins{{}}, parseOrigins(o.Origins)...) // the first matches none: an empty list would match all
-}
+func (o *StreamOptions) pages() origins { return append(sameOrigin(), parseOrigins(o.Origins)...) }
 
 // stream serves a request for an endpoint with stream=true.
 func (h *rpc) stream(w http.ResponseWriter, r *http.Request, rt *goapi.Route) error {

@@ -67,6 +67,7 @@ func (e *events) begin() error {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // proxies that know it pass on each piece as it comes
 	e.arm()
+	defer disarm(e.rc, e.r)
 	e.w.WriteHeader(http.StatusOK)
 	if err := e.rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return clientGone(err)
@@ -113,6 +114,7 @@ func (e *events) event(name string, msg []byte) error {
 
 // flush sends what the buffer holds.
 func (e *events) flush() error {
+	defer disarm(e.rc, e.r)
 	for e.buf.Len() > 0 {
 		e.arm()
 		if _, err := e.w.Write(e.buf.Next(takeStep)); err != nil {
@@ -128,6 +130,15 @@ func (e *events) flush() error {
 // arm gives the client time to take what is sent next.
 func (e *events) arm() {
 	_ = e.rc.SetWriteDeadline(time.Now().Add(e.opts.Take)) // a writer that has none bounds its client itself
+}
+
+// disarm ends the time in which a client takes what it is sent. The deadlines of
+// HTTP/2 also end an answer that has nothing to send; those of HTTP/1 do not, and
+// bound what the server writes behind it.
+func disarm(rc *http.ResponseController, r *http.Request) {
+	if r.ProtoMajor > 1 {
+		_ = rc.SetWriteDeadline(time.Time{}) // as for arm
+	}
 }
 
 // ping implements carrier. Lines of JSON have nothing that readers pass over.

@@ -29,9 +29,18 @@ type piped struct {
 // streamPipes serves streams in memory until the test ends.
 func streamPipes(t *testing.T, c client.Caller, opts handler.StreamOptions) *piped {
 	t.Helper()
-	p := &piped{conns: make(chan net.Conn), done: make(chan struct{})}
 	h := goapi.With(streamRoute(), handler.RPC(c, &handler.RPCOptions{Streams: opts}))
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
+	return inMemory(t, h)
+}
+
+// inMemory serves a handler in memory, in HTTP/1 and HTTP/2, until the test
+// ends.
+func inMemory(t *testing.T, h http.Handler) *piped {
+	t.Helper()
+	p := &piped{conns: make(chan net.Conn), done: make(chan struct{})}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute, Protocols: new(http.Protocols)}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
 	served := make(chan struct{})
 	go func() {
 		defer close(served)

@@ -21,11 +21,10 @@ type WebOptions struct {
 	// file descriptors. Default: 8192.
 	MaxConnections int
 	// Origins are the web pages whose scripts may ask for an upgrade, each as
-	// scheme://host or scheme://host:port; where the host starts with "*.", any
-	// host below it may. Pages of the requested host itself always may, any
+	// [CheckOrigin] has it. Pages of the requested host itself always may, any
 	// other is refused (403), as is one without an origin of its own ("null").
 	// A request without an Origin header is none of a browser's, and passes.
-	// Default: none; services look at Origin themselves.
+	// Default: any; services look at Origin themselves.
 	Origins []string
 }
 
