@@ -8,7 +8,6 @@ import (
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
-	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/client"
 	"github.com/goapi-dev/goapi/internal/mucp"
 	"github.com/goapi-dev/goapi/registry"
