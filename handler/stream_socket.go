@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 	"unicode/utf8"
 
 	"github.com/coder/websocket"
@@ -47,7 +49,36 @@ type socket struct {
 	limit  int64 // of a message
 	frames *frames
 	conn   *websocket.Conn
-	in     bytes.Buffer // the message of the client that was read last
+	in     []byte  // the message of the client that was read last
+	held   int64   // bytes of it that were taken from budget
+	budget *budget // for what messages hold; nil for no bound
+}
+
+// A budget is bytes that messages which are larger than most may hold together.
+// A nil budget has no end.
+type budget struct{ free atomic.Int64 }
+
+// newBudget returns a budget of so many bytes.
+func newBudget(n int64) *budget {
+	b := new(budget)
+	b.free.Store(n)
+	return b
+}
+
+// take takes n bytes, if there are as many.
+func (b *budget) take(n int64) bool {
+	if b == nil || b.free.Add(-n) >= 0 {
+		return true
+	}
+	b.free.Add(n)
+	return false
+}
+
+// give gives n bytes back.
+func (b *budget) give(n int64) {
+	if b != nil {
+		b.free.Add(n)
+	}
 }
 
 // asksWebSocket says that a request is meant to open a WebSocket.
@@ -137,7 +168,7 @@ func socketType(h http.Header) (contentType, protocol string, err error) {
 
 // begin implements carrier.
 func (c *socket) begin() error {
-	up := &upgrading{ResponseWriter: c.w, silence: 2 * c.opts.Ping, take: c.opts.Take}
+	up := &upgrading{ResponseWriter: c.w, silence: 2 * c.opts.Ping, take: c.opts.Take, limit: c.limit}
 	opts := &websocket.AcceptOptions{InsecureSkipVerify: true} // the origin was looked at
 	if c.chosen != "" {
 		opts.Subprotocols = []string{c.chosen}
@@ -153,6 +184,7 @@ func (c *socket) begin() error {
 
 // feed implements carrier.
 func (c *socket) feed(stream client.Stream) error {
+	defer c.release()
 	if c.first != nil && stream.Send(c.first) != nil {
 		return nil //nolint:nilerr // Recv tells why
 	}
@@ -182,18 +214,67 @@ func (c *socket) feed(stream client.Stream) error {
 	}
 }
 
-// read returns the next message, which is good until the one after it. It is
-// bounded by the connection's own deadlines, and its end.
+// read returns the next message, which is good until the one after it, or until
+// release. It is bounded by the connection's own deadlines, and its end.
 func (c *socket) read() (websocket.MessageType, []byte, error) {
-	c.in.Reset()
-	if c.in.Cap() > keptMessage {
-		c.in = bytes.Buffer{}
-	}
+	c.release()
 	kind, r, err := c.conn.Reader(context.Background())
-	if err == nil {
-		_, err = c.in.ReadFrom(r)
+	if err != nil {
+		return kind, nil, err
 	}
-	return kind, c.in.Bytes(), err
+	c.frames.expect(time.Now().Add(bodyTime))
+	err = c.fill(r)
+	c.frames.expect(time.Time{})
+	if err != nil {
+		c.release()
+	}
+	return kind, c.in, err
+}
+
+// release gives back what the message holds that was read last.
+func (c *socket) release() {
+	c.in = c.in[:0]
+	if cap(c.in) > keptMessage {
+		c.in = nil
+	}
+	c.budget.give(c.held)
+	c.held = 0
+}
+
+// fill reads a message.
+func (c *socket) fill(r io.Reader) error {
+	for {
+		if len(c.in) == cap(c.in) {
+			if err := c.grow(); err != nil {
+				return err
+			}
+		}
+		n, err := r.Read(c.in[len(c.in):cap(c.in)])
+		c.in = c.in[:len(c.in)+n]
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// grow makes room for more of a message. It goes by what came, and not by what
+// was announced, which costs a client nothing.
+func (c *socket) grow() error {
+	size := min(max(2*int64(cap(c.in)), bytes.MinRead), c.limit+bytes.MinRead)
+	if size <= int64(cap(c.in)) {
+		return websocket.ErrMessageTooBig
+	}
+	if size > keptMessage {
+		if !c.budget.take(size - c.held) {
+			return unavailable("the gateway holds as many large messages as it takes", nil)
+		}
+		c.held = size
+	}
+	c.in = append(make([]byte, 0, size), c.in...)
+	return nil
 }
 
 // check returns an error for a message that the service does not get.
@@ -216,15 +297,20 @@ func (c *socket) check(kind websocket.MessageType, msg []byte) error {
 
 // readError returns what it means that nothing more can be read.
 func (c *socket) readError(err error) error {
+	var known *goapi.Error
 	switch {
+	case errors.As(err, &known):
+		return err
+	case errors.Is(err, errLate):
+		return goapi.NewError(http.StatusRequestTimeout, fmt.Sprintf("the message did not come within %v", bodyTime), err)
 	case errors.Is(err, websocket.ErrMessageTooBig):
-		return &violation{websocket.StatusMessageTooBig, fmt.Sprintf("the message is larger than %d bytes", c.limit)}
+		return &violation{websocket.StatusMessageTooBig, tooLarge(c.limit)}
 	case slices.Contains([]websocket.StatusCode{websocket.StatusNormalClosure, websocket.StatusGoingAway, websocket.StatusNoStatusRcvd}, websocket.CloseStatus(err)):
 		return errLeft
 	case websocket.CloseStatus(err) >= 0, c.frames.ended.Load(), errors.Is(err, net.ErrClosed):
 		return clientGone(err)
 	}
-	return &violation{websocket.StatusProtocolError, "the frames are not as RFC 6455 has them"}
+	return &violation{websocket.StatusProtocolError, badFrames}
 }
 
 // send implements carrier.
