@@ -54,6 +54,13 @@ func (h *hijacked) remove(c *conn) {
 	}
 }
 
+// len returns how many there are.
+func (h *hijacked) len() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.conns)
+}
+
 // wait returns nil when all are closed, or the error of ctx. It is called once.
 func (h *hijacked) wait(ctx context.Context) error {
 	h.mu.Lock()

@@ -22,6 +22,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -63,7 +64,7 @@ type Options struct {
 	// Drain bounds the time that requests in flight, and connections that were
 	// hijacked (WebSockets), get when Run ends. Default: 30 s.
 	Drain time.Duration
-	// Logger gets what goes wrong on connections. Default: none.
+	// Logger gets what goes wrong on connections, and how Run ends. Default: none.
 	Logger *slog.Logger
 }
 
@@ -105,6 +106,8 @@ type Server struct {
 	listener net.Listener
 	hijacked hijacked
 	http     *http.Server
+	requests atomic.Int64 // that a handler has
+	conns    atomic.Int64 // open, less those that were hijacked
 }
 
 // Listen opens the address, host:port. One that is taken is syscall.EADDRINUSE.
@@ -136,14 +139,33 @@ func Listen(ctx context.Context, address string, opts *Options) (*Server, error)
 			PingTimeout:                   o.HeaderTimeout,
 		},
 		ConnContext: withConn,
-		ConnState: func(c net.Conn, state http.ConnState) {
-			if state == http.StateHijacked {
-				s.hijacked.add(within(c))
-			}
-		},
-		ErrorLog: log.New(complaints{o.Logger}, "", 0),
+		ConnState:   s.follow,
+		ErrorLog:    log.New(complaints{o.Logger}, "", 0),
 	}
 	return s, nil
+}
+
+// follow knows which connections there are.
+func (s *Server) follow(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.conns.Add(1)
+	case http.StateClosed:
+		s.conns.Add(-1)
+	case http.StateHijacked:
+		s.conns.Add(-1)
+		s.hijacked.add(within(c))
+	case http.StateActive, http.StateIdle: // it stays
+	}
+}
+
+// left returns what the log says of what is there still.
+func (s *Server) left() []any {
+	return []any{
+		slog.String("address", s.Addr().String()),
+		slog.Int64("requests", s.requests.Load()),
+		slog.Int64("connections", s.conns.Load()+int64(s.hijacked.len())),
+	}
 }
 
 // bound sets the deadline for the body of each request, and bounds what the
@@ -152,6 +174,8 @@ func Listen(ctx context.Context, address string, opts *Options) (*Server, error)
 // with the connection.
 func (s *Server) bound(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.requests.Add(1)
+		defer s.requests.Add(-1)
 		if r.ContentLength != 0 {
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.opts.BodyTimeout)) // a connection that is closed tells the one who reads
 		}
@@ -193,8 +217,9 @@ func (s *Server) Close() error { return s.listener.Close() }
 
 // Run serves h until ctx is done. Then it stops accepting, tells clients of
 // HTTP/2 to go elsewhere, lets the requests in flight and the connections that
-// were hijacked end within Options.Drain, cuts off the rest, and returns nil;
-// when it had to cut something off it says so in the log. It is called once.
+// were hijacked end within Options.Drain, cuts off the rest, and returns nil.
+// The log says how many there are when that begins, and how it ends. It is called
+// once.
 func (s *Server) Run(ctx context.Context, h http.Handler) error {
 	s.http.Handler = s.bound(h)
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
@@ -208,15 +233,7 @@ func (s *Server) Run(ctx context.Context, h http.Handler) error {
 		return fmt.Errorf("server: %s: %w", s.Addr(), err)
 	case <-ctx.Done():
 	}
-	drain, cancel := context.WithTimeout(base, s.opts.Drain)
-	defer cancel()
-	err := s.http.Shutdown(drain)
-	if err == nil {
-		err = s.hijacked.wait(drain)
-	}
-	if err != nil {
-		s.opts.Logger.Warn("requests cut off: they outlasted the drain time",
-			slog.String("address", s.Addr().String()), slog.Duration("drain", s.opts.Drain))
+	if !s.drain(base) {
 		// First the connections: a handler that returns because its context
 		// ends must not look as if it had answered.
 		if err := s.http.Close(); err != nil {
@@ -229,6 +246,25 @@ func (s *Server) Run(ctx context.Context, h http.Handler) error {
 		return fmt.Errorf("server: %s: %w", s.Addr(), err)
 	}
 	return nil
+}
+
+// drain stops accepting, waits for what is in flight, and reports whether all of
+// it has ended in time.
+func (s *Server) drain(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Drain)
+	defer cancel()
+	log, began := s.opts.Logger, time.Now()
+	log.Info("draining", append(s.left(), slog.Duration("drain", s.opts.Drain))...)
+	err := s.http.Shutdown(ctx)
+	if err == nil {
+		err = s.hijacked.wait(ctx)
+	}
+	if err != nil {
+		log.Warn("requests cut off: they outlasted the drain time", append(s.left(), slog.Duration("drain", s.opts.Drain))...)
+		return false
+	}
+	log.Info("drained", slog.String("address", s.Addr().String()), slog.Duration("after", time.Since(began)))
+	return true
 }
 
 // serve accepts connections until the server is shut down.
