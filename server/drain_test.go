@@ -92,6 +92,7 @@ func TestLogOfTheDrain(t *testing.T) {
 // signal is a buffer for a log, of which the first line is waited for.
 type signal struct {
 	syncBuffer
+
 	once    sync.Once
 	written chan struct{}
 }

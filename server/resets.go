@@ -16,7 +16,8 @@ const resetBurst = 4
 // time, but a stream that is reset counts no longer, while the service may still
 // work on it. So each such stream costs as if it had lived for a second: a client
 // whose calls are given up after a second or more cannot reach the bound, whatever
-// it cancels.
+// it cancels. Streams that are reset while they wait for a handler are not seen:
+// they reach none, and net/http ends a connection that has too many of them.
 type resets struct {
 	each time.Duration // what one costs: a second by MaxStreams
 	paid atomic.Int64  // when all of them are paid for, in Unix nanoseconds
