@@ -124,7 +124,8 @@ type session struct {
 	idempotent bool
 
 	stream   client.Stream
-	protocol string // of the node
+	try      *upstream.Try // that opened it
+	protocol string        // of the node
 	idle     *time.Timer
 	begun    bool // the answer
 }
@@ -149,17 +150,19 @@ func (s *session) address(rt *goapi.Route, trusted []netip.Prefix) error {
 // error if the answer has not begun.
 func (s *session) open(rt *goapi.Route) error {
 	start := time.Now()
+	ctx := s.r.Context()
+	if s.total > 0 {
+		// The request's, not a try's: no node is to blame for it.
+		late := goapi.NewError(http.StatusGatewayTimeout, fmt.Sprintf("the stream did not end within %v", s.total), nil)
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(ctx, s.total, late)
+		defer stop()
+	}
 	call := upstream.Call{Policy: &s.policy.Upstream, Idempotent: s.idempotent, Header: s.r.Header}
-	return rt.Upstream.Do(s.r.Context(), call, func(ctx context.Context, try *upstream.Try) error {
+	return rt.Upstream.Do(ctx, call, func(ctx context.Context, try *upstream.Try) error {
 		s.ex.Node, s.ex.Attempts = try.Node.ID, try.N
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
-		if s.total > 0 {
-			late := goapi.NewError(http.StatusGatewayTimeout, fmt.Sprintf("the stream did not end within %v", s.total), nil)
-			var stop context.CancelFunc
-			ctx, stop = context.WithTimeoutCause(ctx, s.total, late)
-			defer stop()
-		}
 		var sent atomic.Bool
 		req := s.request
 		req.Sent = func() {
@@ -172,9 +175,9 @@ func (s *session) open(rt *goapi.Route) error {
 			return err
 		}
 		defer s.stream.Close()
-		s.protocol = try.Node.Metadata["protocol"]
-		// A stream may be silent for ever: that it is open is its answer.
-		try.Answered()
+		s.try, s.protocol = try, try.Node.Metadata["protocol"]
+		// A stream may be silent for ever, and so may a node that has stopped.
+		try.Opened()
 		if ctx.Err() != nil { // given up this instant
 			return context.Cause(ctx)
 		}

@@ -3,7 +3,9 @@ package handler_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -78,8 +80,8 @@ func TestSocketCounts(t *testing.T) {
 		conn := openSocket(t, url)
 		writeText(t, conn, "1")
 		nextFrame(t, conn)
-		if n := rt.Upstream.Nodes()[0]; n.InFlight != 1 || n.Latency == 0 {
-			t.Errorf("node = %+v, want one request in flight, and that it answered", n)
+		if n := rt.Upstream.Nodes()[0]; n.InFlight != 1 || n.Latency != 0 {
+			t.Errorf("node = %+v, want one request in flight, and no latency of a stream", n)
 		}
 		_, res, err := tryDial(t, url)
 		if err == nil || res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
@@ -90,6 +92,95 @@ func TestSocketCounts(t *testing.T) {
 		receives(t, ended, "the end of the stream")
 		if n := rt.Upstream.Nodes()[0]; n.InFlight != 0 {
 			t.Errorf("node = %+v, want nothing in flight", n)
+		}
+	}
+}
+
+// TestStreamTellsOfItsNode: that a stream is open says nothing of its node. What
+// comes first does, unless the client left before.
+func TestStreamTellsOfItsNode(t *testing.T) {
+	const well = upstream.Reason("")
+	late := func(_ context.Context, c *caller) error {
+		if err := c.say("1"); err != nil {
+			return err
+		}
+		return io.ErrUnexpectedEOF
+	}
+	tests := []struct {
+		name    string
+		service streamService   // nil is one that is silent until the client leaves
+		healthy upstream.Reason // after five streams of a node that was well
+		ejected upstream.Reason // after one of a node that was ejected
+	}{
+		{"a message", says("1"), well, well},
+		{"the end", says(), well, well},
+		{"breaks off", fails(io.ErrUnexpectedEOF), upstream.Failing, upstream.Failing},
+		{"breaks off behind a message", late, well, well},
+		{"its own error", fails(&goapi.Error{Code: 404, ID: "greeter.none"}), well, well},
+		{"cannot serve", fails(&goapi.Error{Code: 503, ID: "greeter.busy"}), upstream.Failing, upstream.Failing},
+		{"nothing", nil, well, upstream.Failing},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rt := streamRoute()
+			for range 5 {
+				streamOnce(t, rt, tt.service)
+			}
+			if got := rt.Upstream.Nodes()[0].Ejected; got != tt.healthy {
+				t.Errorf("a node that was well is %q, want %q", got, tt.healthy)
+			}
+			rt = streamRoute()
+			for range 5 {
+				_ = rt.Upstream.Do(t.Context(), upstream.Call{}, func(_ context.Context, try *upstream.Try) error {
+					try.Sent()
+					return io.EOF
+				})
+			}
+			streamOnce(t, rt, tt.service)
+			if got := rt.Upstream.Nodes()[0].Ejected; got != tt.ejected {
+				t.Errorf("a node that was ejected is %q, want %q", got, tt.ejected)
+			}
+		})
+	}
+}
+
+// streamOnce opens a stream, and leaves it at once if service is nil.
+func streamOnce(t *testing.T, rt *goapi.Route, service streamService) {
+	t.Helper()
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	if service == nil {
+		service = func(ctx context.Context, c *caller) error {
+			leave()
+			return silent(ctx, c)
+		}
+	}
+	askStream(memory{serve: service}, rt, httptest.NewRequestWithContext(ctx, http.MethodGet, "/hello", http.NoBody), asLines)
+}
+
+// opening is a streamer of which no stream opens before its context ends.
+type opening struct{ callerFunc }
+
+func (opening) Stream(ctx context.Context, _ *registry.Node, req *client.Request) (client.Stream, error) {
+	<-ctx.Done()
+	return nil, client.CallError(ctx, req, ctx.Err())
+}
+
+// TestStreamAskedTimeoutIsNoFault: a client that gives a stream no time to open
+// takes no node out.
+func TestStreamAskedTimeoutIsNoFault(t *testing.T) {
+	rt := streamRoute()
+	rt.Upstream = upstream.Static("192.0.2.1:80", "192.0.2.2:80")
+	for _, asked := range []string{"1n", "5m"} {
+		r := httptest.NewRequest(http.MethodGet, "/hello", http.NoBody)
+		r.Header.Set("Grpc-Timeout", asked)
+		if w := askStream(opening{}, rt, r, asLines); w.Code != http.StatusGatewayTimeout {
+			t.Errorf("answer = %d %s, want 504", w.Code, w.Body)
+		}
+		for _, n := range rt.Upstream.Nodes() {
+			if n.Ejected != "" || n.Failures != 0 {
+				t.Errorf("node = %+v, want nothing held against it", n)
+			}
 		}
 	}
 }

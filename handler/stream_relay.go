@@ -89,8 +89,11 @@ func (s *session) run(ctx context.Context, cancel context.CancelCauseFunc) error
 // one before is on its way to the client.
 func (s *session) receive(ctx context.Context, msgs chan<- []byte, over chan<- error) {
 	defer close(msgs)
-	for {
+	for first := true; ; first = false {
 		msg, err := s.stream.Recv()
+		if first {
+			s.hear(ctx, err)
+		}
 		if err != nil {
 			over <- err
 			return
@@ -100,6 +103,21 @@ func (s *session) receive(ctx context.Context, msgs chan<- []byte, over chan<- e
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// hear says what the first message of the service is to its node, or err in place
+// of one.
+func (s *session) hear(ctx context.Context, err error) {
+	var known *goapi.Error
+	switch {
+	case err == nil, errors.Is(err, io.EOF):
+		s.try.Answered()
+	case ctx.Err() != nil: // it was given up
+	case errors.As(err, &known):
+		judge(s.try, true, err)
+	default:
+		s.try.Failed()
 	}
 }
 
