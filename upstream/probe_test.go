@@ -298,3 +298,70 @@ func TestProbeTCP(t *testing.T) {
 		t.Errorf("probe of a link-local address = %v, want ErrForbiddenAddress", err)
 	}
 }
+
+func TestAnswersAreNoProbes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWard()
+		pools := probing(t, upstream.Options{}, upstream.Probe{Prober: w.probe})
+		set := pools.Update("greeter", []*registry.Service{service("1", nodes(3)...)}).All()
+		f := &fleet{}
+		requests(t, 1, set, f)
+		for _, id := range []string{"1", "2", "3"} {
+			w.set(id, true)
+		}
+		time.Sleep(40 * time.Second)
+		for range 600 { // in a minute, all of them served
+			if failed := requests(t, 1, set, f); failed != 0 {
+				t.Fatal("a request failed on a node that only probes speak against")
+			}
+			for _, st := range set.Nodes() {
+				if st.Ejected != upstream.Unhealthy {
+					t.Fatalf("node %s is %+v, want it ejected until probes pass", st.Node.ID, st)
+				}
+			}
+			time.Sleep(100 * ms)
+		}
+		for _, id := range []string{"1", "2", "3"} {
+			if got := f.count(id); got < 120 || got > 300 {
+				t.Errorf("node %s got %d of 600 requests when no node is healthy, want about 200", id, got)
+			}
+		}
+		f.does = attempts{"1": refuse}
+		before := f.count("1")
+		requests(t, 100, set, f)
+		if got := f.count("1") - before; got > 1 {
+			t.Errorf("a node that cannot be reached either got %d of 100 requests, want at most 1", got)
+		}
+		f.does = nil
+		for _, id := range []string{"1", "2", "3"} {
+			w.set(id, false)
+		}
+		time.Sleep(40 * time.Second)
+		requests(t, 1, set, f)
+		for _, st := range set.Nodes() {
+			if st.Ejected != "" {
+				t.Errorf("when probes pass node %s is %+v, want it well", st.Node.ID, st)
+			}
+		}
+	})
+}
+
+func TestProbesTakeOverAnEjection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWard()
+		pools := probing(t, upstream.Options{}, upstream.Probe{Prober: w.probe})
+		set := pools.Update("greeter", []*registry.Service{service("1", nodes(2)...)}).All()
+		f := &fleet{does: attempts{"1": refuse}}
+		untilTried(t, "1", set, f)
+		w.set("1", true)
+		time.Sleep(40 * time.Second)
+		if st := state(t, set, "1"); st.Ejected != upstream.Unhealthy {
+			t.Errorf("a node that probes find unhealthy is %+v, want it left to them", st)
+		}
+		w.set("1", false)
+		time.Sleep(30 * time.Second)
+		if st := state(t, set, "1"); st.Ejected != "" {
+			t.Errorf("a node that probes find healthy is %+v, want it well", st)
+		}
+	})
+}
