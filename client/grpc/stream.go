@@ -38,13 +38,13 @@ func (c *Caller) Stream(ctx context.Context, n *registry.Node, req *client.Reque
 	}
 	s := &stream{
 		call: call{sent: req.Sent, maxReply: c.opts.MaxReply},
-		req:  &client.Request{Service: req.Service, Endpoint: req.Endpoint},
+		req:  &client.Request{Service: req.Service, Endpoint: req.Endpoint, ContentType: req.ContentType},
 	}
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	s.end = sync.OnceFunc(func() { s.cancel(); conn.release() })
 	if err := s.open(conn, path, codec, outgoing(ctx, req.Header), c.opts.Timeout); err != nil {
 		if s.waited(ctx, conn) {
-			err = goapi.NewError(http.StatusServiceUnavailable, req.Service+" has as many streams open as it takes", err)
+			err = goapi.NewError(http.StatusServiceUnavailable, "service "+req.Service+" has as many streams open as it takes", err)
 		} else {
 			err = s.failure(ctx, s.req, err)
 		}

@@ -44,6 +44,25 @@ func TestNativeTakesNoJSON(t *testing.T) {
 	}
 }
 
+// A stream says the same.
+func TestNativeStreamTakesNoJSON(t *testing.T) {
+	n := serveNative(t)
+	st, err := protocol{}.Caller(t, nil).(client.Streamer).Stream(t.Context(), n, &client.Request{
+		Service: "grpc.health.v1", Endpoint: "Health.Watch", ContentType: mucp.JSON,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	if err := errors.Join(st.Send([]byte("{}")), st.CloseSend()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = st.Recv()
+	if e, ok := errors.AsType[*goapi.Error](err); !ok || e.Code != 415 {
+		t.Errorf("Recv error = %v, want 415", err)
+	}
+}
+
 // What services say of a message that they cannot read: protobuf's words for
 // the wire are told from words for JSON, which go-micro's services have.
 func TestUnreadMessages(t *testing.T) {

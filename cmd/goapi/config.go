@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/goapi-dev/goapi/handler"
 )
 
 // Where the gateway listens by default.
@@ -77,6 +79,11 @@ func (c *config) addServer(flags *pflag.FlagSet, env func(string) (string, bool)
 func (c *config) check() error {
 	if !slices.Contains([]string{"auto", "rpc", "http", "web", "api"}, c.handler) {
 		return fmt.Errorf("--handler %q: want auto, rpc, http, web or api", c.handler)
+	}
+	for _, origin := range c.origins {
+		if err := handler.CheckOrigin(origin); err != nil {
+			return fmt.Errorf("--origin: %s", strings.TrimPrefix(err.Error(), "handler: "))
+		}
 	}
 	if c.drain <= 0 {
 		return fmt.Errorf("--drain %s: want a time above 0, such as 30s", c.drain)
