@@ -45,17 +45,17 @@ const (
 )
 
 // inFlight counts the tries whose attempt has not returned.
-func (l *load) inFlight() int { return int(l.word.Load() & loadMask) } //nolint:gosec // 22 bits
+func (l *load) inFlight() int { return int(l.word.Load() & loadMask) }
 
 // unheard counts the tries that began after the last answer and have none:
 // those that wait, and those that were abandoned.
-func (l *load) unheard() int { return int(l.word.Load() >> newShift & loadMask) } //nolint:gosec // 22 bits
+func (l *load) unheard() int { return int(l.word.Load() >> newShift & loadMask) }
 
 // begin counts a try. It returns the node's age, for which it is new, and the
 // number in flight.
 func (l *load) begin() (age uint32, inFlight int) {
 	word := l.word.Add(newOne + 1)
-	return uint32(word >> ageShift), int(word & loadMask) //nolint:gosec // 20 and 22 bits
+	return uint32(word >> ageShift), int(word & loadMask)
 }
 
 // end counts a try no longer.
@@ -65,7 +65,7 @@ func (l *load) end() { l.word.Add(^uint64(0)) }
 func (l *load) settle(age uint32) {
 	for {
 		word := l.word.Load()
-		if uint32(word>>ageShift) != age || word>>newShift&loadMask == 0 || l.word.CompareAndSwap(word, word-newOne) { //nolint:gosec // 20 bits
+		if word>>ageShift != uint64(age) || word>>newShift&loadMask == 0 || l.word.CompareAndSwap(word, word-newOne) {
 			return
 		}
 	}

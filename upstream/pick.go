@@ -30,10 +30,8 @@ type pick struct {
 // nodes, if any of those does; else one without nodes.
 func (p *pick) fitting(g *group) *group {
 	for ; g != nil; g = g.drained {
-		for _, n := range g.nodes {
-			if p.fit(n) {
-				return g
-			}
+		if slices.ContainsFunc(g.nodes, p.fit) {
+			return g
 		}
 	}
 	return new(group)
@@ -56,11 +54,10 @@ func (p *pick) from(g, spare *group) (*node, *ejection) {
 		}
 	}
 	if len(p.tried) > 0 {
-		tried := p.tried
-		p.tried = nil
-		n, probe := p.available(g)
-		p.tried = tried
-		if n != nil {
+		again := *p
+		again.tried = nil
+		if n, probe := again.available(g); n != nil {
+			p.age = again.age
 			return n, probe
 		}
 	}

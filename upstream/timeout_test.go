@@ -243,3 +243,25 @@ func TestWithDeadlineEndsWithTheTry(t *testing.T) {
 		}
 	})
 }
+
+func TestWithDeadlineIsTheTrysTimeout(t *testing.T) { // whichever of the two is seen first
+	synctest.Test(t, func(t *testing.T) {
+		set := greeters(2)
+		for range 20 {
+			err := set.Do(t.Context(), upstream.Call{}, func(ctx context.Context, try *upstream.Try) error {
+				at, _ := try.WithDeadline(ctx).Deadline()
+				time.Sleep(time.Until(at)) // as a deadline of a connection
+				return errRefused
+			})
+			var failed *upstream.NodeError
+			if !errors.As(err, &failed) || !failed.Timeout {
+				t.Fatalf("Do = %v, want a timeout of the try", err)
+			}
+		}
+		for _, st := range set.Nodes() {
+			if st.Ejected == upstream.Unreachable {
+				t.Errorf("a node that did not answer in time is %+v, want it not unreachable", st)
+			}
+		}
+	})
+}

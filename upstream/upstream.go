@@ -17,9 +17,11 @@
 // ejection is the oldest is tried nevertheless; and when one of them answers,
 // all others are probed at once.
 //
-// A node that owes answers and gives none is silent. Silence counts as latency
-// while requests still wait, so that a node that has stopped is passed over
-// after one or two of them. An idempotent request that waits on it for longer
+// A node is silent that was asked at least twice since its last answer, and has
+// given none. Silence counts as latency while requests still wait, so that a node
+// that has stopped is passed over after two of them. One may be a call that
+// waits, as a long poll or a watch does: it says nothing of its node, is no load
+// for it after a second, and what it took is not the node's latency. An idempotent request that waits on it for longer
 // than answers take (at least 100 ms) is abandoned there, and tried on another
 // node within the budget of retries; one that is not idempotent waits.
 //
@@ -31,8 +33,8 @@
 // A node that has come back, or joins others, gets a tenth of its share at
 // first, and all of it after 5 s.
 //
-// With [Options.Probe], [Pools.Run] probes nodes as well; without, nothing runs
-// but what requests do.
+// With [Options.Probe], [Pools.Run] probes nodes as well, and what probes find
+// unhealthy comes back by probes. Without, nothing runs but what requests do.
 //
 // # Traffic
 //
