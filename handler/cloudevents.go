@@ -109,6 +109,7 @@ func CloudEvents(p broker.Publisher, opts *CloudEventsOptions) http.Handler {
 
 type cloudEvents struct {
 	*publishing
+
 	mode     CloudEventsMode
 	maxBatch int
 	senders  []string // patterns, that may send webhooks

@@ -180,21 +180,25 @@ func setText(c *ce.EventContextV1, name, text string) (not string) {
 
 // checkName returns the error for a name that no attribute has.
 func checkName(name string) error {
-	if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789") != "" {
+	switch {
+	case !isName(name):
 		return badAttribute(quote(name), "a name is of lower-case letters and digits")
-	}
-	if name == "data" {
+	case name == "data":
 		return badAttribute(name, "it is no name of an attribute")
 	}
 	return nil
 }
 
+func isName(name string) bool {
+	return name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789") == ""
+}
+
 // quoteName returns a name as it may stand in an error.
 func quoteName(name string) string {
-	if checkName(name) != nil {
-		return quote(name)
+	if isName(name) || name == "data_base64" {
+		return name
 	}
-	return name
+	return quote(name)
 }
 
 // textFault returns what is wrong with the text of an attribute, or "".

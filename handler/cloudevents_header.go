@@ -91,16 +91,15 @@ func unquoteValue(value string) string {
 	}
 	var b strings.Builder
 	for i, end := 1, len(value)-1; i < end; i++ {
-		c := value[i]
-		if c == '\\' {
+		switch value[i] {
+		case '"':
+			return value // there is more than one quoted text
+		case '\\':
 			if i++; i == end {
 				return value // the last quote is not the end
 			}
-			c = value[i]
-		} else if c == '"' {
-			return value // there is more than one quoted text
 		}
-		b.WriteByte(c)
+		b.WriteByte(value[i])
 	}
 	return b.String()
 }

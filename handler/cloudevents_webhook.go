@@ -25,8 +25,8 @@ func (h *cloudEvents) permit(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		w.Header().Set("WebHook-Allowed-Origin", r.Header.Get("Webhook-Request-Origin"))
-		w.Header().Set("WebHook-Allowed-Rate", rate)
+		w.Header().Set("Webhook-Allowed-Origin", r.Header.Get("Webhook-Request-Origin"))
+		w.Header().Set("Webhook-Allowed-Rate", rate)
 	}
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusOK)

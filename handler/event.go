@@ -27,7 +27,8 @@ type EventOptions struct {
 
 // Event returns a handler that publishes any request, with p, as a go.api.Event:
 // see package proto. It stands on a mount, where the path names the topic, or
-// serves routes whose endpoints name one.
+// serves routes whose endpoints name one. A preflight of CORS is no request, and
+// 405.
 //
 // # Topics
 //
@@ -75,6 +76,7 @@ func Event(p broker.Publisher, opts *EventOptions) http.Handler {
 
 type event struct {
 	*publishing
+
 	contentType string // of the messages
 }
 
@@ -82,6 +84,9 @@ func (h *event) serve(w http.ResponseWriter, r *http.Request) error {
 	topic, name, err := h.topic(r)
 	if err != nil {
 		return err
+	}
+	if r.Method == http.MethodOptions && r.Header["Access-Control-Request-Method"] != nil {
+		return goapi.NewError(http.StatusMethodNotAllowed, "this is no request, but a browser's question (CORS), and there is no answer here", nil)
 	}
 	header, err := h.headers(r)
 	if err != nil {

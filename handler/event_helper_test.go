@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/goapi-dev/goapi/broker"
 	"github.com/goapi-dev/goapi/proto"
@@ -16,6 +17,7 @@ import (
 // A tap is a broker of which one sees what is published.
 type tap struct {
 	broker.Memory
+
 	fail func(n int) error // called before the n-th message is published
 
 	mu   sync.Mutex
@@ -56,11 +58,16 @@ func (b *tap) receive(t testing.TB, topic string, n int) []*broker.Delivery {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
 	var list []*broker.Delivery
-	for range n {
-		d, err := s.Next(t.Context())
+	for i := range n {
+		d, err := s.Next(ctx)
+		if err == nil {
+			err = d.Ack(ctx)
+		}
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("message %d of %d on %q: %v", i+1, n, topic, err)
 		}
 		list = append(list, d)
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -120,10 +121,8 @@ func (p *publishing) headers(r *http.Request) (http.Header, error) {
 			delete(header, name)
 			continue
 		}
-		for _, value := range values {
-			if notUTF8(value) {
-				return nil, notText("header " + name)
-			}
+		if slices.ContainsFunc(values, notUTF8) {
+			return nil, notText("header " + name)
 		}
 	}
 	return header, nil

@@ -252,6 +252,7 @@ func TestEventRefuses(t *testing.T) {
 		{"value over the bound", nil, "POST", "/a", "x", []string{"X-A", cookies}, 400, "X-A"},
 		{"two Authorization headers", nil, "POST", "/a", "x", []string{"Authorization", "a", "Authorization", "b"}, 400, "Authorization"},
 		{"CONNECT", nil, "CONNECT", "/a", "", nil, 405, "CONNECT"},
+		{"preflight", nil, "OPTIONS", "/a", "", []string{"Origin", "https://a.test", "Access-Control-Request-Method", "POST"}, 405, "CORS"},
 		{"empty key", nil, "POST", "/a", "x", []string{"Idempotency-Key", ""}, 400, "Idempotency-Key"},
 		{"long key", nil, "POST", "/a", "x", []string{"Idempotency-Key", strings.Repeat("k", 256)}, 400, "Idempotency-Key"},
 		{"two keys", nil, "POST", "/a", "x", []string{"Idempotency-Key", "a", "Idempotency-Key", "b"}, 400, "Idempotency-Key"},
