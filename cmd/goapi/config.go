@@ -154,7 +154,7 @@ func (c *config) proxies() ([]netip.Prefix, error) {
 // publicTLS returns what --address is served with, nil for clear text.
 func (c *config) publicTLS() (*tls.Config, error) {
 	if c.tlsCert == "" && c.tlsKey == "" {
-		return nil, nil
+		return nil, nil //nolint:nilnil // clear text
 	}
 	if c.tlsCert == "" || c.tlsKey == "" {
 		return nil, errors.New("--tls-cert and --tls-key belong together: give both, or none for clear text")

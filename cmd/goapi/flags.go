@@ -62,7 +62,7 @@ func newLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 // single connections, a part of the log.
 func captureLog(log *slog.Logger) {
 	slog.SetLogLoggerLevel(slog.LevelDebug)
-	slog.SetDefault(log)
+	slog.SetDefault(log) //nolint:forbidigo // for the libraries that have no other way
 }
 
 // readSecret returns the first line of a file that holds a token, or "" for no
