@@ -136,7 +136,7 @@ func (t *Try) judge(ctx context.Context, outcome uint32, err error, now time.Dur
 	sent, timeout, stuck := outcome&wasSent != 0, outcome&hasExpired != 0, outcome&wasAbandoned != 0
 	waited := now - t.since()
 	timeout = timeout || waited >= t.timeout // as the attempt saw first, if it knew; see WithDeadline
-	silent := t.node.silence(now) > 0 // and not only a call that waits
+	silent := t.node.silence(now) > 0        // and not only a call that waits
 	if sent && waited >= telling && !t.isOvertaken(now) || stuck && silent {
 		t.node.latency.atLeast(now, waited)
 	}

@@ -21,11 +21,13 @@
 // given none. Silence counts as latency while requests still wait, so that a node
 // that has stopped is passed over after two of them. One may be a call that
 // waits, as a long poll or a watch does: it says nothing of its node, is no load
-// for it after a second, and what it took is not the node's latency. An idempotent request that waits on it for longer
-// than answers take (at least 100 ms) is abandoned there, and tried on another
-// node within the budget of retries; one that is not idempotent waits.
+// for it after a second, and what it took is not the node's latency.
 //
-// Such a node, and one that takes five times as long as the pool's median and
+// An idempotent request that waits on a node from which nothing is heard for
+// longer than answers take (at least 100 ms) is abandoned there, and tried on
+// another node within the budget of retries; one that is not idempotent waits.
+//
+// A silent node, and one that takes five times as long as the pool's median and
 // more than 100 ms, is ejected for being slow, for at most 4 s at a time, and as
 // long as half of the pool is left. Idempotent requests probe it; an answer that
 // it gives to a request from before lets it be probed at once.
