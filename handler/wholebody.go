@@ -3,6 +3,7 @@ package handler
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net/http"
 	"os"
 	"time"
@@ -40,8 +41,8 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 		return nil, err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, goapi.NewError(http.StatusRequestTimeout, "the body did not come in time", err)
-	case r.Context().Err() != nil:
-		return nil, err
+	case r.Context().Err() != nil && !errors.Is(err, io.ErrUnexpectedEOF): // a client that has only ended what it sends reads on
+		return nil, clientGone(err)
 	}
 	return nil, goapi.NewError(http.StatusBadRequest, "the body broke off or is malformed", err)
 }
