@@ -17,6 +17,9 @@ const (
 	// tunnelSize is how much of what one side sends the gateway holds while the
 	// other side does not read.
 	tunnelSize = 8 << 10
+	// halfIdle ends a tunnel of which one direction has ended, and in which
+	// nothing moves in the other.
+	halfIdle = 30 * time.Second
 	// waitSize is what a connection is waited for with that cannot tell
 	// whether something is there.
 	waitSize = 1 << 10
@@ -29,7 +32,7 @@ type tunnelBuffers = buffers[[tunnelSize]byte]
 // one.
 type tunnel struct {
 	client, node end
-	idle         time.Duration
+	idle         atomic.Int64 // how long nothing may move, in nanoseconds
 	start        time.Time
 	moved        atomic.Int64 // when something last came or was taken, since start
 	timer        *time.Timer
@@ -39,7 +42,9 @@ type tunnel struct {
 // newTunnel returns a tunnel between two connections, which it owns from now
 // on. What came of each before is first.
 func newTunnel(client, node end, idle time.Duration) *tunnel {
-	return &tunnel{client: client, node: node, idle: idle, start: time.Now()}
+	t := &tunnel{client: client, node: node, start: time.Now()}
+	t.idle.Store(int64(idle))
+	return t
 }
 
 // run carries bytes until both directions have ended, one of them has broken,
@@ -50,7 +55,7 @@ func (t *tunnel) run(ctx context.Context) {
 	defer stop()
 	t.timer = time.AfterFunc(math.MaxInt64, t.watch)
 	defer t.timer.Stop()
-	t.timer.Reset(t.idle)
+	t.timer.Reset(time.Duration(t.idle.Load()))
 	var wg sync.WaitGroup
 	wg.Go(func() { t.carry(&t.client, &t.node) })
 	t.carry(&t.node, &t.client)
@@ -75,6 +80,7 @@ func (t *tunnel) carry(dst, src *end) {
 			if dst.closeWrite() != nil {
 				t.close() // there is no other way to tell
 			}
+			t.hurry()
 			return
 		case err != nil:
 			t.fail(err)
@@ -86,9 +92,18 @@ func (t *tunnel) carry(dst, src *end) {
 // touch says that bytes move.
 func (t *tunnel) touch() { t.moved.Store(int64(time.Since(t.start))) }
 
+// hurry lets less time pass in which nothing moves: whoever has ended what it
+// sends may be gone.
+func (t *tunnel) hurry() {
+	t.touch()
+	idle := min(t.idle.Load(), int64(halfIdle))
+	t.idle.Store(idle)
+	t.timer.Reset(time.Duration(idle))
+}
+
 // watch ends a tunnel in which nothing moves. It is called by the timer.
 func (t *tunnel) watch() {
-	left := t.idle - time.Since(t.start) + time.Duration(t.moved.Load())
+	left := time.Duration(t.idle.Load()+t.moved.Load()) - time.Since(t.start)
 	if left > 0 {
 		t.timer.Reset(left)
 		return
