@@ -95,6 +95,22 @@ func TestWeightIsNotOverruledByLatency(t *testing.T) { // unless one is twice as
 	})
 }
 
+// An idle node gets its weight however slow it is.
+func TestWeightOfIdleNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		set := upstream.NewPools(nil).Update("greeter", []*registry.Service{service("1", with("1", "weight", "9"), with("2", "weight", "1"))}).All()
+		f := &fleet{does: attempts{"1": takes(6 * ms), "2": takes(ms / 2)}}
+		for range 1000 {
+			if err := set.Do(t.Context(), upstream.Call{}, f.attempt); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := f.count("2"); !about(got, 100) {
+			t.Errorf("a fast node of weight 1 beside a slow one of 9 got %d of 1000 requests, want about 100", got)
+		}
+	})
+}
+
 func TestWeightUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		set := upstream.NewPools(nil).Update("greeter", []*registry.Service{service("1", with("1", "weight", "1"), with("2", "weight", "4"))}).All()

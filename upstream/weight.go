@@ -43,12 +43,12 @@ func (n *node) drained() bool {
 }
 
 // weighted returns a free node of g, or nil: each with the probability of its
-// weight, as long as no other has less than half as much to do for its weight.
-// What they have to do alone would not do: of two idle nodes the faster would
-// get everything.
+// weight, as long as it is idle or no other has less than half as much to do for
+// its weight. What they have to do alone would not do: of two idle nodes the
+// faster would get everything.
 func (p *pick) weighted(g *group) *node {
 	n := p.drawWeighted(g, nil)
-	if n == nil || len(g.nodes) == 1 || n.ejection.Load() != nil {
+	if n == nil || len(g.nodes) == 1 || n.busy() == 0 || n.ejection.Load() != nil {
 		return n
 	}
 	m := p.drawWeighted(g, n)
