@@ -136,7 +136,7 @@ func (f *forwarding) copyBody(resp *http.Response) error {
 			// which is the server's to bound.
 			if now := time.Now(); err == nil && now.Sub(armed) > f.idle/idleGrain {
 				armed = now
-				_ = f.rc.SetWriteDeadline(now.Add(f.idle)) // a writer that has none bounds its client itself
+				_ = f.rc.SetWriteDeadline(now.Add(f.idle + f.idle/idleGrain)) // a writer that has none bounds its client itself
 			}
 			if _, werr := f.w.Write(buf[:n]); werr != nil {
 				return clientGone(werr)

@@ -63,8 +63,8 @@ type APIOptions struct {
 // is a reply that is no go.api.Response. Fields that it does not have are
 // ignored. The answers to HEAD, and 204 and 304, have no body.
 //
-// Requests that may be sent again (GET, HEAD, PUT, DELETE, OPTIONS, TRACE) are,
-// on another node.
+// Requests that may be sent again (GET, HEAD, PUT, DELETE, OPTIONS, TRACE, and any
+// with one Idempotency-Key) are, on another node.
 func API(c client.Caller, opts *APIOptions) http.Handler {
 	h := &api{caller: c, contentType: mucp.JSON}
 	if opts != nil {

@@ -22,7 +22,8 @@ const (
 	continueWait   = time.Second // for a service that does not know Expect
 	copySize       = 32 << 10
 	// idleGrain is the share of an idle time that may pass until a deadline is
-	// moved: moving it each time costs more than the read it guards.
+	// moved: moving it each time costs more than the read it guards. Deadlines are
+	// as much later, so that no silence is cut short.
 	idleGrain = 8
 )
 
@@ -129,6 +130,6 @@ func (c *conn) arm() {
 	now := time.Now()
 	if now.UnixNano()-c.armed.Load() > int64(c.idle/idleGrain) {
 		c.armed.Store(now.UnixNano())
-		_ = c.SetDeadline(now.Add(c.idle)) // a connection that is closed tells the one who reads it
+		_ = c.SetDeadline(now.Add(c.idle + c.idle/idleGrain)) // a connection that is closed tells the one who reads it
 	}
 }

@@ -46,7 +46,7 @@ type HTTPOptions struct {
 	// MaxHeader bounds the header of an answer, in bytes. Default: 256 KiB.
 	MaxHeader int64
 	// Idle bounds the time in which a connection, on either side, makes no
-	// progress. Default: 5 min.
+	// progress; it may be an eighth longer. Default: 5 min.
 	Idle time.Duration
 }
 

@@ -54,6 +54,15 @@ func TestHTTPTakesItsTime(t *testing.T) {
 				_, _ = io.WriteString(c, "abcd")
 			}
 		}},
+		{"an answer that rests behind quick pieces", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", func(*testing.T, net.Conn) {}, func(c net.Conn, _ *http.Request) {
+			_, _ = io.WriteString(c, okHead+"Content-Length: 8\r\n\r\n")
+			for range 4 {
+				time.Sleep(9 * time.Second)
+				_, _ = io.WriteString(c, "a")
+			}
+			time.Sleep(5*time.Minute - time.Second)
+			_, _ = io.WriteString(c, "abcd")
+		}},
 		{"a conversation of an hour", chunked, pieces(4*time.Minute, 15), func(c net.Conn, r *http.Request) {
 			time.Sleep(10 * time.Second) // the body is waited for meanwhile
 			_, _ = io.WriteString(c, okHead+"Transfer-Encoding: chunked\r\n\r\n")
@@ -144,7 +153,7 @@ func TestHTTPStandsStill(t *testing.T) {
 				if tt.status == 0 && err == nil {
 					t.Error("the answer is whole, want one that breaks off")
 				}
-				if took < tt.after*7/8 || took > tt.after+time.Second { // deadlines are moved in steps
+				if took < tt.after*7/8 || took > tt.after*9/8+time.Second { // deadlines are moved in steps
 					t.Errorf("it ended after %v, want about %v", took, tt.after)
 				}
 			})
@@ -167,8 +176,8 @@ func TestHTTPClientReadsNothing(t *testing.T) {
 		if err := <-ended; err == nil {
 			t.Error("the service could send its answer, want a connection that ends")
 		}
-		if took := time.Since(start); took != 5*time.Minute {
-			t.Errorf("it ended after %v, want 5m", took)
+		if took := time.Since(start); took < 5*time.Minute || took > 5*time.Minute*9/8 {
+			t.Errorf("it ended after %v, want 5m, or an eighth more", took)
 		}
 	})
 }

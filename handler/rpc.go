@@ -28,6 +28,9 @@ type RPCOptions struct {
 	Streams StreamOptions
 }
 
+// ownID is the id of errors that no service made, but the gateway.
+const ownID = "goapi"
+
 // rpcMethods are the HTTP methods that are calls.
 const rpcMethods = "GET, HEAD, POST, PUT, PATCH, DELETE"
 
@@ -240,22 +243,17 @@ func askedTimeout(r *http.Request, limit time.Duration) (time.Duration, error) {
 }
 
 // invoke calls a method on the nodes of set, until one answers or none is left
-// to try, and returns the reply. The policy's Timeout bounds that: the service
-// is told, and a node that lets it pass is to blame. The exchange learns of it.
+// to try, and returns the reply. The policy's timeouts bound that: each service
+// is told how much time its try has, and a node that lets it pass is to blame. The
+// exchange learns of it.
 func invoke(ctx context.Context, c client.Caller, set *upstream.Set, call upstream.Call, req *client.Request) ([]byte, error) {
 	var reply []byte
 	ex := exchangeOf(ctx)
 	start := time.Now()
-	var deadline time.Time
 	err := set.Do(ctx, call, func(ctx context.Context, try *upstream.Try) error {
 		ex.Node, ex.Attempts = try.Node.ID, try.N
-		if try.N == 1 { // not before: Do's own must have passed when this one has, so that no try follows
-			deadline = time.Now().Add(call.Policy.Timeout)
-		}
-		ctx, cancel := context.WithDeadline(ctx, deadline)
-		defer cancel()
 		var err error
-		reply, err = attempt(ctx, c, try, *req)
+		reply, err = attempt(try.WithDeadline(ctx), c, try, *req)
 		return err
 	})
 	ex.Upstream = time.Since(start)
@@ -296,6 +294,8 @@ func judge(try *upstream.Try, sent bool, err error) {
 	case !errors.As(err, &known) || errors.Is(err, context.DeadlineExceeded):
 	case !sent:
 		try.Blameless() // a call that cannot be made
+	case known.ID == ownID && known.Cause == nil:
+		try.Answered() // with more than the caller takes
 	case known.Code == http.StatusBadGateway, known.Code == http.StatusServiceUnavailable, known.Code == http.StatusGatewayTimeout:
 		try.Failed()
 	default:

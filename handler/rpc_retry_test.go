@@ -1,11 +1,15 @@
 package handler_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -81,6 +85,68 @@ func TestRPCServiceErrorIsFinal(t *testing.T) {
 			t.Errorf("%d, sent %t: the nodes have %d failures, want %d", tt.code, tt.sent, failures, tt.failures)
 		}
 	}
+}
+
+// TestRPCOwnLimitIsNoFault: an answer that is more than the gateway takes says
+// nothing against its node, and one that is no answer does.
+func TestRPCOwnLimitIsNoFault(t *testing.T) {
+	tests := []struct {
+		name, reply string
+		want        upstream.Reason
+	}{
+		{"too large", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{\"a\":12345}", ""},
+		{"garbage", "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 1\r\n\r\n<", upstream.Failing},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rt := helloRoute()
+			rt.Upstream = upstream.Static(rawService(t, func(c net.Conn, r *bufio.Reader) {
+				for {
+					req, err := http.ReadRequest(r)
+					if err != nil {
+						return
+					}
+					_, _ = io.Copy(io.Discard, req.Body)
+					_, _ = io.WriteString(c, tt.reply)
+				}
+			}))
+			c := client.NewMicro(&client.Options{MaxReply: 10})
+			defer c.Close()
+			for range 5 {
+				if w := rpc(c, rt, post("/hello", "", "{}")); w.Code != http.StatusBadGateway {
+					t.Errorf("answer = %d %s, want 502", w.Code, w.Body)
+				}
+			}
+			if got := rt.Upstream.Nodes()[0].Ejected; got != tt.want {
+				t.Errorf("the node is %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestRPCTellsTimeOfTry: a node is told how long it has, which is no longer than
+// another could be tried after it.
+func TestRPCTellsTimeOfTry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := helloRoute()
+		rt.Upstream = upstream.Static("192.0.2.1:80", "192.0.2.2:80", "192.0.2.3:80")
+		rt.Policy = &goapi.Policy{Timeout: 5 * time.Second, Upstream: upstream.Policy{TryTimeout: 2 * time.Second}}
+		var told []time.Duration
+		c := callerFunc(func(ctx context.Context, _ *registry.Node, _ *client.Request) (*client.Response, error) {
+			at, _ := ctx.Deadline()
+			told = append(told, time.Until(at))
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+		start := time.Now()
+		w := rpc(c, rt, post("/hello", "", "{}"))
+		if want := []time.Duration{2 * time.Second, 2 * time.Second, time.Second}; !slices.Equal(told, want) {
+			t.Errorf("nodes were told %v, want %v", told, want)
+		}
+		if took := time.Since(start); w.Code != http.StatusGatewayTimeout || took != 5*time.Second {
+			t.Errorf("answer = %d %s after %v, want 504 after 5s", w.Code, w.Body, took)
+		}
+	})
 }
 
 // TestRPCTimeoutBlamesTheNode checks that a node which leaves calls unanswered
