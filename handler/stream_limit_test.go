@@ -153,7 +153,7 @@ func TestSocketReasons(t *testing.T) {
 
 // drip writes a text in steps, one each interval, as long as it is taken.
 func drip(conn net.Conn, text string, step int, every time.Duration) {
-	for len(text) > 0 {
+	for text != "" {
 		n := min(step, len(text))
 		if _, err := io.WriteString(conn, text[:n]); err != nil {
 			return

@@ -186,7 +186,7 @@ func (c *socket) begin() error {
 func (c *socket) feed(stream client.Stream) error {
 	defer c.release()
 	if c.first != nil && stream.Send(c.first) != nil {
-		return nil //nolint:nilerr // Recv tells why
+		return nil // Recv tells why
 	}
 	more := true
 	for {
@@ -209,7 +209,7 @@ func (c *socket) feed(stream client.Stream) error {
 			return err
 		}
 		if stream.Send(msg) != nil {
-			return nil //nolint:nilerr // Recv tells why
+			return nil // Recv tells why
 		}
 	}
 }
