@@ -117,7 +117,7 @@ func (e *events) flush() error {
 	defer disarm(e.rc, e.r)
 	for e.buf.Len() > 0 {
 		e.arm()
-		if _, err := e.w.Write(e.buf.Next(takeStep)); err != nil {
+		if _, err := e.w.Write(e.buf.Next(takeStep)); err != nil { //nolint:gosec // no browser takes its content type for a page
 			return err
 		}
 	}

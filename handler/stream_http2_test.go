@@ -102,7 +102,7 @@ func TestStreamsTakeOverHTTP2(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ended := make(chan time.Duration, 1)
 				start := time.Now()
-				floods := memory{serve: func(ctx context.Context, c *caller) error {
+				floods := memory{serve: func(_ context.Context, c *caller) error {
 					defer func() { ended <- time.Since(start) }()
 					large := `"` + strings.Repeat("x", 1<<20) + `"`
 					for {
