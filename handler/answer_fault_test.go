@@ -26,6 +26,7 @@ func TestHTTPWrongAnswers(t *testing.T) {
 		{"field without a colon", "HTTP/1.1 200 OK\r\nX\r\n\r\n", invalid + "it is malformed"},
 		{"field of spaces", "HTTP/1.1 200 OK\r\nX Y: 1\r\n\r\n", invalid + `header \"X Y\" is malformed`},
 		{"CR in a field", "HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", invalid},
+		{"no status", "HTTP/1.1 000 Nothing\r\n\r\n", invalid + "its status is 000 Nothing"},
 		{"large header", "HTTP/1.1 200 OK\r\n" + strings.Repeat("X: "+strings.Repeat("y", 1000)+"\r\n", 1000), invalid + "its header is too large"},
 		{"interim answers", strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 200), invalid + "it has more interim answers than there may be"},
 		{"nothing", "", broke},

@@ -119,6 +119,7 @@ func Broker(b broker.Broker, opts *BrokerOptions) http.Handler {
 		opts:       o,
 		pages:      (&StreamOptions{Origins: o.Origins}).pages(),
 		publishing: newPublishing(b, PublishOptions{Header: o.Header, TrustedProxies: o.TrustedProxies, Caller: o.Caller}),
+		held:       newBudget(defaultMaxHeld),
 		publishes:  parsePatterns(o.Publish),
 		receives:   parsePatterns(o.Subscribe),
 		groups:     parsePatterns(o.Groups),
@@ -135,6 +136,7 @@ type brokerHandler struct {
 	publishes, receives, groups patterns
 	hub                         hub
 	clients                     atomic.Int64 // that are subscribed
+	held                        *budget      // for what they publish
 }
 
 func (h *brokerHandler) serve(w http.ResponseWriter, r *http.Request) error {

@@ -27,7 +27,7 @@ type socketListener struct {
 
 // overWebSocket serves a client over WebSocket.
 func (h *brokerHandler) overWebSocket(s *session, t *tail, _ url.Values, topic string) error {
-	l := &socketListener{socket: socket{session: s, limit: h.opts.MaxBody}, handler: h, topic: topic}
+	l := &socketListener{socket: socket{session: s, limit: h.opts.MaxBody, budget: h.held}, handler: h, topic: topic}
 	l.chosen, l.raw = socketForm(s.r.Header)
 	content := cmp.Or(s.r.Header.Get("Content-Type"), "text/plain")
 	header := map[string]string{"Content-Type": content}
@@ -69,6 +69,7 @@ func socketForm(h http.Header) (chosen string, raw bool) {
 
 // feed publishes what the client sends, and returns why there is no more.
 func (l *socketListener) feed(ctx context.Context, header map[string]string) error {
+	defer l.release()
 	for {
 		kind, msg, err := l.read()
 		switch {

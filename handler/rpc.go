@@ -111,6 +111,7 @@ func RPC(c client.Caller, opts *RPCOptions) http.Handler {
 	}
 	h.opts.Streams = h.opts.Streams.orDefault()
 	h.pages = h.opts.Streams.pages()
+	h.held = newBudget(h.opts.Streams.MaxHeld)
 	return goapi.HandlerFunc(h.serve)
 }
 
@@ -119,6 +120,7 @@ type rpc struct {
 	opts    RPCOptions
 	pages   origins      // that may open a WebSocket
 	streams atomic.Int64 // that are open
+	held    *budget      // for their messages
 }
 
 func (h *rpc) serve(w http.ResponseWriter, r *http.Request) error {

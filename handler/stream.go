@@ -18,6 +18,7 @@ const (
 	defaultPing       = 30 * time.Second
 	defaultTake       = 30 * time.Second
 	defaultMaxStreams = 10_000
+	defaultMaxHeld    = 128 << 20
 )
 
 // StreamOptions bound and guard the streams of an RPC handler. A zero field
@@ -40,6 +41,11 @@ type StreamOptions struct {
 	// MaxMessage bounds a message of a client over WebSocket, in bytes.
 	// Default: the MaxBody of the route's policy.
 	MaxMessage int64
+	// MaxHeld bounds what messages of clients over WebSocket hold together that
+	// are larger than 4 KiB, in bytes, from when they begin until the service has
+	// taken them: one that finds no room ends its stream (503, and the code 1013).
+	// Default: 128 MiB.
+	MaxHeld int64
 	// MaxStreams bounds the streams that are open, or being opened: further
 	// ones are refused (503 with Retry-After). Default: 10,000.
 	MaxStreams int
@@ -62,6 +68,9 @@ func (o *StreamOptions) orDefault() StreamOptions {
 	if d.MaxStreams <= 0 {
 		d.MaxStreams = defaultMaxStreams
 	}
+	if d.MaxHeld <= 0 {
+		d.MaxHeld = defaultMaxHeld
+	}
 	return d
 }
 
@@ -83,7 +92,7 @@ func (h *rpc) stream(w http.ResponseWriter, r *http.Request, rt *goapi.Route) er
 		return goapi.NewError(http.StatusNotImplemented,
 			fmt.Sprintf("%s of service %s is a stream, which this gateway does not serve", rt.Endpoint.Name, rt.Service), nil)
 	}
-	s := &session{opts: &h.opts.Streams, streamer: streamer, policy: rt.Policy.OrDefault(), w: w, r: r, ex: exchangeOf(r.Context())}
+	s := &session{held: h.held, opts: &h.opts.Streams, streamer: streamer, policy: rt.Policy.OrDefault(), w: w, r: r, ex: exchangeOf(r.Context())}
 	var err error
 	if asksWebSocket(r) {
 		err = s.overWebSocket(rt, h.pages)
@@ -117,6 +126,7 @@ type session struct {
 	ex       *goapi.Exchange
 	request  client.Request // but for its body
 	total    time.Duration  // 0 for none
+	held     *budget        // for what messages of clients over WebSocket hold
 
 	carrier    carrier
 	first      []byte        // the message that the request itself is; nil for none

@@ -95,7 +95,7 @@ func (s *session) overWebSocket(rt *goapi.Route, pages origins) error {
 		return goapi.NewError(http.StatusForbidden,
 			"pages of the origin "+quote(s.r.Header.Get("Origin"))+" may not open a stream here", nil)
 	}
-	c := &socket{session: s, kind: websocket.MessageText, limit: s.policy.MaxBody}
+	c := &socket{session: s, kind: websocket.MessageText, limit: s.policy.MaxBody, budget: s.held}
 	if s.opts.MaxMessage > 0 {
 		c.limit = s.opts.MaxMessage
 	}

@@ -409,7 +409,7 @@ func TestStreamTakes(t *testing.T) {
 func TestSocketLingers(t *testing.T) {
 	for name, sent := range map[string]string{
 		"nothing":            "",
-		"a message for ever": "\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00xx",
+		"a message for ever": "\x82\xff\x00\x00\x00\x00\x00\x40\x00\x00\x00\x00\x00\x00xx",
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -106,6 +106,9 @@ func (f *forwarding) upgrade(ctx context.Context, try *upstream.Try, resp *http.
 
 // notAsked returns what is wrong with the head of a 101, or nothing.
 func (f *forwarding) notAsked(resp *http.Response) string {
+	if resp.StatusCode < http.StatusContinue {
+		return "its status is " + resp.Status
+	}
 	if f.asked == nil || resp.StatusCode != http.StatusSwitchingProtocols {
 		return "it switched to a protocol that nobody asked for"
 	}
