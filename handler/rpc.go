@@ -21,8 +21,8 @@ type RPCOptions struct {
 	// TrustedProxies are peers whose account of where a request came from is
 	// believed. Default: none.
 	TrustedProxies []netip.Prefix
-	// GRPC serves requests whose content type is application/grpc or starts
-	// with it: see the GRPC handler. Default: none, they are 415.
+	// GRPC serves requests whose content type is that of gRPC or gRPC-Web: see
+	// the GRPC handler. Default: none, they are 415.
 	GRPC http.Handler
 	// Streams bounds and guards streams. Default: its zero value.
 	Streams StreamOptions
@@ -80,7 +80,9 @@ const rpcMethods = "GET, HEAD, POST, PUT, PATCH, DELETE"
 //   - with "Accept: text/event-stream" as server-sent events, each of one
 //     message. The last event is named "end", or "error" and holds the error;
 //   - with "Accept: application/x-ndjson" (or application/jsonl) as lines of
-//     JSON. The last line is {"error":…} if the stream failed.
+//     JSON. The last line is {"error":…} if the stream failed; a message of the
+//     service's that has a field error looks the same, which is what the names
+//     of events are for.
 //
 // In the last two ways the request is the only message of the client, as it is
 // of a call in JSON. The answer begins with the first message, or after a
