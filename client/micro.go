@@ -88,7 +88,7 @@ func (m *Micro) Call(ctx context.Context, n *registry.Node, req *Request) (*Resp
 	if err := Check(ctx, req); err != nil {
 		return nil, err
 	}
-	var trip wire.Trip
+	trip := wire.Trip{Once: true} // for all that is known here
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: trip.GotConn})
 	httpReq, err := m.request(ctx, n, req)
 	if err != nil {

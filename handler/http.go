@@ -139,7 +139,7 @@ func (p *proxy) forward(w http.ResponseWriter, r *http.Request) error {
 	}
 	f := &forwarding{
 		proxy: p, w: w, r: r, ex: ex, header: header, start: time.Now(),
-		target: forwardTarget(r.URL, rt.Endpoint.Strip), rc: *http.NewResponseController(w),
+		target: forwardTarget(r.URL, rt.Endpoint.Strip), rc: *http.NewResponseController(w), once: !call.Idempotent,
 	}
 	f.trace.GotConn = f.trip.GotConn
 	f.trace.Got1xxResponse = f.relay
@@ -207,6 +207,7 @@ type forwarding struct {
 	target url.URL // without scheme and host
 	header http.Header
 	body   *body // nil for none
+	once   bool  // it must not be sent twice
 	expect bool  // the client waits for a 100
 	trace  httptrace.ClientTrace
 	last   error // of the attempt before
@@ -305,7 +306,7 @@ func (f *forwarding) roundTrip(out *http.Request, try *upstream.Try) (*http.Resp
 	f.interim.Lock()
 	f.final = false
 	f.interim.Unlock()
-	f.trip = wire.Trip{}
+	f.trip = wire.Trip{Once: f.once}
 	for {
 		if f.body != nil {
 			f.body.open(out, try)

@@ -28,7 +28,7 @@ func TestConnectionThatTheOtherSideHasClosed(t *testing.T) {
 	there.Close()
 	awaitEnd(t, here)
 
-	var trip wire.Trip
+	trip := wire.Trip{Once: true}
 	trip.GotConn(httptrace.GotConnInfo{Conn: c, Reused: true})
 	if _, err := io.WriteString(c, "x"); err == nil {
 		t.Error("a write to a closed connection succeeds")

@@ -64,6 +64,11 @@ func within(nc net.Conn) *Conn {
 // A Trip follows one request to one address. The zero value is ready for use,
 // by one goroutine; its GotConn belongs into the request's httptrace.
 type Trip struct {
+	// Once says that the request must not be sent twice: what is lost on a
+	// connection that has ended is lost for good, so that it is worth a system
+	// call to look.
+	Once bool
+
 	conn   *Conn
 	reused bool
 	before int64 // writes of conn that are not this request's
@@ -73,7 +78,8 @@ type Trip struct {
 
 // GotConn is called when the transport has a connection for the request. One
 // that was kept may have been closed a moment ago, before the transport has
-// noticed: what was written to it would count as sent.
+// noticed: what was written to it would count as sent. If that matters, GotConn
+// looks.
 func (t *Trip) GotConn(info httptrace.GotConnInfo) {
 	t.sent = t.Sent()
 	t.conn, t.reused = within(info.Conn), info.Reused
@@ -82,7 +88,7 @@ func (t *Trip) GotConn(info httptrace.GotConnInfo) {
 		return
 	}
 	t.before = t.conn.writes.Load()
-	if t.reused && ended(t.conn.Conn) {
+	if t.Once && t.reused && ended(t.conn.Conn) {
 		t.conn.ended.Store(true)
 	}
 }
