@@ -26,7 +26,10 @@ const (
 // microSuffix is after the scheme of URLs for messages in go-micro's format.
 const microSuffix = "+micro"
 
-var params = []string{paramStream, paramPrefix, paramJetStream, paramReplicas, paramMaxAge, paramMaxBytes} //nolint:gochecknoglobals // read-only
+// params are the parameters that a URL may have.
+func params() []string {
+	return []string{paramStream, paramPrefix, paramJetStream, paramReplicas, paramMaxAge, paramMaxBytes}
+}
 
 // config is what a URL says of a broker.
 type config struct {
@@ -46,7 +49,7 @@ func (c *config) subject(topic string) string { return c.prefix + topic }
 // open opens the connection of u.
 func (c *config) open(ctx context.Context, conns *nats.Conns, u *url.URL) (*nats.Conn, error) {
 	if !c.micro {
-		return conns.Open(ctx, u, params...)
+		return conns.Open(ctx, u, params()...)
 	}
 	plain := *u
 	plain.Scheme = strings.TrimSuffix(u.Scheme, microSuffix)

@@ -109,7 +109,7 @@ type settingsError struct{ stream, wrong string }
 // Error implements error.
 func (e *settingsError) Error() string {
 	return fmt.Sprintf("broker: stream %q of NATS cannot be used: %s; change it, or the parameters of the URL: %s",
-		e.stream, e.wrong, strings.Join(params, ", "))
+		e.stream, e.wrong, strings.Join(params(), ", "))
 }
 
 // stream returns the stream, and makes it if it is absent. Several may do so at

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/goapi-dev/goapi/client"
+	"github.com/goapi-dev/goapi/client/grpc"
+	"github.com/goapi-dev/goapi/registry"
+)
+
+// TestProbes asks nodes that are well, and one that is not, as --health-check
+// has it.
+func TestProbes(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/well" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	defer server.Close()
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+
+	opts := client.Options{DialContext: new(net.Dialer).DialContext}
+	n := &nodes{opts: opts, grpc: grpc.New(&grpc.Options{Options: opts}), http: &http.Transport{}}
+	defer n.grpc.Close()
+	defer n.http.CloseIdleConnections()
+	p, err := given("--health-check=tcp", "--health-check=web=http:/well", "--health-check=ill=http:/ill", "--health-check=calc=grpc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		service string
+		at      *httptest.Server
+		well    bool
+	}{
+		{"other", server, true},
+		{"other", gone, false},
+		{"web", server, true},
+		{"web", gone, false},
+		{"ill", server, false},
+		{"calc", server, false}, // it speaks no gRPC
+	}
+	for _, tt := range tests {
+		probe := n.probes(p)(tt.service)
+		if probe == nil {
+			t.Fatalf("%s is not probed", tt.service)
+		}
+		err := probe.Prober(t.Context(), &registry.Node{ID: "1", Address: tt.at.Listener.Addr().String()})
+		if (err == nil) != tt.well {
+			t.Errorf("probe of %s at %s = %v, want well: %t", tt.service, tt.at.URL, err, tt.well)
+		}
+	}
+	if none, _ := given(); n.probes(none)("web") != nil {
+		t.Error("a service is probed that no flag names")
+	}
+}
