@@ -62,7 +62,7 @@ func TestQuietCallsKeepTheirNodes(t *testing.T) {
 					set, f := settled(t, n)
 					var mu sync.Mutex
 					got, watched := make(map[string]int), make(map[string]bool)
-					out, gone := 0, 0
+					was, ejections := make(map[string]bool), 0
 					ctx, cancel := context.WithCancel(t.Context())
 					var wg sync.WaitGroup
 					for _, w := range tt.watches {
@@ -85,10 +85,10 @@ func TestQuietCallsKeepTheirNodes(t *testing.T) {
 						})
 						time.Sleep(time.Second / time.Duration(rate))
 						for _, st := range set.Nodes() {
-							out++
-							if st.Ejected != "" {
-								gone++
+							if st.Ejected != "" && !was[st.Node.ID] {
+								ejections++
 							}
+							was[st.Node.ID] = st.Ejected != ""
 						}
 					}
 					cancel()
@@ -98,8 +98,9 @@ func TestQuietCallsKeepTheirNodes(t *testing.T) {
 							t.Errorf("node %s, which had a quiet call, got %d of %d requests, want about %d", id, got[id], total, total/n)
 						}
 					}
-					if gone*100 > out {
-						t.Errorf("nodes were ejected %.1f%% of the time, want hardly ever", 100*float64(gone)/float64(out))
+					// Two quiet calls that begin together on a node that has no other call look like a stopped node.
+					if most := len(tt.watches) - 1; ejections > most {
+						t.Errorf("nodes were ejected %d times, want at most %d", ejections, most)
 					}
 				})
 			})
