@@ -29,8 +29,9 @@ type Live struct {
 	table    atomic.Pointer[Table]
 	ready    chan struct{} // closed with the first table of the registry
 
-	mu     sync.Mutex
-	status Status
+	mu      sync.Mutex
+	status  Status
+	changed chan struct{} // closed with the next table of the registry
 }
 
 var _ goapi.Router = (*Live)(nil)
@@ -50,7 +51,7 @@ type Status struct {
 // NewLive returns a Live that knows nothing until Run is called. It keeps pools
 // up to date.
 func NewLive(reg registry.Reader, pools *upstream.Pools, opts *Options) *Live {
-	l := &Live{registry: reg, log: opts.orDefault().Logger, ready: make(chan struct{})}
+	l := &Live{registry: reg, log: opts.orDefault().Logger, ready: make(chan struct{}), changed: make(chan struct{})}
 	l.table.Store(NewTable(pools, opts))
 	return l
 }
@@ -138,13 +139,15 @@ func (l *Live) update(services []*registry.Service) {
 	l.mu.Lock()
 	lost := l.status.Lost
 	l.status = Status{Updated: time.Now()}
-	l.mu.Unlock()
 	select {
 	case <-l.ready:
 	default:
 		close(l.ready)
 		l.log.Info("the first table is there", "services", len(services))
 	}
+	close(l.changed)
+	l.changed = make(chan struct{})
+	l.mu.Unlock()
 	if !lost.IsZero() {
 		l.log.Info("registry found", "away", time.Since(lost))
 	}

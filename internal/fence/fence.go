@@ -32,6 +32,11 @@ func rooms() map[string][]string {
 	return map[string][]string{
 		"registry":              {},
 		"registry/registrytest": {"registry"},
+		"registry/consul":       {"registry"},
+		"registry/etcd":         {"registry"},
+		"registry/file":         {"registry"},
+		"registry/mdns":         {"registry"},
+		"registry/micro":        {"registry", "nats"},
 		"registry/nats":         {"registry", "nats"},
 
 		"upstream":   {"registry"},
@@ -54,6 +59,8 @@ func rooms() map[string][]string {
 		"broker/micro":      {"broker", "registry"},
 		"broker/nats":       {"broker", "broker/micro", "nats"},
 
+		"push": {".", "broker", "client", "registry", "upstream", "internal/mucp"},
+
 		"nats":           {},
 		"proto":          {},
 		"internal/mucp":  {},
@@ -71,6 +78,11 @@ func modules() map[string][]string {
 	return map[string][]string{
 		"resolver":              {"golang.org/x/net/publicsuffix"},
 		"registry/registrytest": {"github.com/google/go-cmp"},
+		"registry/consul":       {"github.com/hashicorp/consul/api"},
+		"registry/etcd":         {"go.etcd.io/etcd/client/v3", "go.etcd.io/etcd/api/v3", "go.uber.org/zap", "google.golang.org/grpc"},
+		"registry/file":         {"github.com/fsnotify/fsnotify", "go.yaml.in/yaml/v3"},
+		"registry/mdns":         {"golang.org/x/net/dns/dnsmessage", "golang.org/x/net/ipv4", "golang.org/x/net/ipv6", "golang.org/x/sys"},
+		"registry/micro":        {"github.com/nats-io/nats.go"},
 		"registry/nats":         {"github.com/nats-io/nats.go"},
 		"broker/micro":          {"golang.org/x/sync/errgroup"},
 		"broker/nats":           {"github.com/nats-io/nats.go"},
@@ -79,6 +91,7 @@ func modules() map[string][]string {
 		"client/clienttest":     {"golang.org/x/sync/errgroup"},
 		"client/grpc":           {"google.golang.org/grpc", "google.golang.org/protobuf", "google.golang.org/genproto/googleapis/rpc"},
 		"handler":               {"github.com/cloudevents/sdk-go/v2", "github.com/coder/websocket", "golang.org/x/net/http/httpguts", "google.golang.org/protobuf"},
+		"push":                  {"github.com/cloudevents/sdk-go/v2", "golang.org/x/sync/errgroup"},
 		"proto":                 {"google.golang.org/protobuf"},
 		"service":               {"google.golang.org/protobuf"},
 		"internal/mucp":         {"golang.org/x/net/http/httpguts", "google.golang.org/protobuf/encoding/protowire"},
