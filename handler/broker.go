@@ -23,8 +23,7 @@ const (
 // BrokerOptions say who may do what on a broker handler, and bound it. A nil
 // *BrokerOptions lets nobody do anything.
 //
-// Topics and groups are listed by pattern: words joined by dots, of which "*"
-// is any one, and "**" as the last is one or more. So "**" alone is every topic.
+// Topics and groups are listed as [broker.Patterns] has them.
 type BrokerOptions struct {
 	// Publish lists the topics that may be published on. Default: none.
 	Publish []string
@@ -120,9 +119,9 @@ func Broker(b broker.Broker, opts *BrokerOptions) http.Handler {
 		pages:      (&StreamOptions{Origins: o.Origins}).pages(),
 		publishing: newPublishing(b, PublishOptions{Header: o.Header, TrustedProxies: o.TrustedProxies, Caller: o.Caller}),
 		held:       newBudget(defaultMaxHeld),
-		publishes:  parsePatterns(o.Publish),
-		receives:   parsePatterns(o.Subscribe),
-		groups:     parsePatterns(o.Groups),
+		publishes:  broker.NewPatterns(o.Publish...),
+		receives:   broker.NewPatterns(o.Subscribe...),
+		groups:     broker.NewPatterns(o.Groups...),
 		hub:        hub{broker: b, queue: o.Queue, timeout: o.Timeout},
 	}
 	return goapi.HandlerFunc(h.serve)
@@ -133,7 +132,7 @@ type brokerHandler struct {
 	opts                        BrokerOptions
 	pages                       origins
 	publishing                  *publishing
-	publishes, receives, groups patterns
+	publishes, receives, groups broker.Patterns
 	hub                         hub
 	clients                     atomic.Int64 // that are subscribed
 	held                        *budget      // for what they publish
@@ -161,7 +160,7 @@ func (h *brokerHandler) publish(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if !h.publishes.allow(topic) {
+	if !h.publishes.Match(topic) {
 		return notAllowed("publishing on", topic)
 	}
 	header, err := h.messageHeader(r)

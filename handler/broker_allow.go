@@ -9,39 +9,6 @@ import (
 	"github.com/goapi-dev/goapi"
 )
 
-// patterns are names that something is allowed for. None at all allow nothing.
-type patterns [][]string
-
-func parsePatterns(list []string) patterns {
-	var p patterns
-	for _, text := range list {
-		p = append(p, strings.Split(text, "."))
-	}
-	return p
-}
-
-// allow says whether a pattern matches the name.
-func (p patterns) allow(name string) bool {
-	words := strings.Split(name, ".")
-	return slices.ContainsFunc(p, func(pattern []string) bool { return matchWords(pattern, words) })
-}
-
-// matchWords says whether a pattern matches: "*" is any word, and "**" at its
-// end one or more.
-func matchWords(pattern, words []string) bool {
-	for i, want := range pattern {
-		switch {
-		case i >= len(words):
-			return false
-		case want == "**" && i == len(pattern)-1:
-			return true
-		case want != "*" && want != words[i]:
-			return false
-		}
-	}
-	return len(pattern) == len(words)
-}
-
 // notAllowed returns the error for what was to be done with a topic or group
 // that is not listed.
 func notAllowed(what, name string) error {

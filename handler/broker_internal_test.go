@@ -16,37 +16,6 @@ import (
 	"github.com/goapi-dev/goapi/broker"
 )
 
-func TestPatterns(t *testing.T) {
-	tests := []struct {
-		pattern, name string
-		want          bool
-	}{
-		{"a", "a", true},
-		{"a", "a.b", false},
-		{"a.b", "a", false},
-		{"*", "a", true},
-		{"*", "a.b", false},
-		{"a.*.c", "a.b.c", true},
-		{"a.*.c", "a.b.d", false},
-		{"**", "a", true},
-		{"**", "a.b.c", true},
-		{"a.**", "a.b.c", true},
-		{"a.**", "a", false},
-		{"**.a", "b.a", false}, // only at the end
-		{"a*", "ab", false},    // whole words only
-		{"", "a", false},
-		{"A", "a", false},
-	}
-	for _, tt := range tests {
-		if got := parsePatterns([]string{"x.y", tt.pattern}).allow(tt.name); got != tt.want {
-			t.Errorf("pattern %q allows %q = %v, want %v", tt.pattern, tt.name, got, tt.want)
-		}
-	}
-	if patterns(nil).allow("a") {
-		t.Error("no patterns allow a")
-	}
-}
-
 func TestAcceptsEvents(t *testing.T) {
 	tests := []struct {
 		accept []string

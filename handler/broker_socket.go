@@ -79,7 +79,7 @@ func (l *socketListener) feed(ctx context.Context, header map[string]string) err
 			return clientGone(io.ErrUnexpectedEOF) // the library takes what came of a message for all of it
 		case kind == websocket.MessageText && !utf8.Valid(msg):
 			return &violation{websocket.StatusInvalidFramePayloadData, "the text is not UTF-8"}
-		case !l.handler.publishes.allow(l.topic):
+		case !l.handler.publishes.Match(l.topic):
 			return notAllowed("publishing on", l.topic)
 		}
 		if err := l.handler.hand(ctx, l.topic, &broker.Message{Header: header, Body: msg}); err != nil {

@@ -76,10 +76,10 @@ func acceptsEvents(accept []string) bool {
 func (h *brokerHandler) subscription(r *http.Request, query url.Values, topic string) (broker.SubscribeOptions, error) {
 	var none broker.SubscribeOptions
 	opts := broker.SubscribeOptions{Group: query.Get("queue"), AckWait: 2 * h.opts.Take}
-	if !h.receives.allow(topic) {
+	if !h.receives.Match(topic) {
 		return none, notAllowed("receiving", topic)
 	}
-	if opts.Group != "" && !h.groups.allow(opts.Group) {
+	if opts.Group != "" && !h.groups.Match(opts.Group) {
 		return none, notAllowed("joining the group", opts.Group)
 	}
 	last := r.Header.Get("Last-Event-ID")

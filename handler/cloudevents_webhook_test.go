@@ -61,7 +61,7 @@ func TestCloudEventsWebhook(t *testing.T) {
 	b := new(tap)
 	wantError(t, postEvent(handler.CloudEvents(b, some), "/a", "x", inHeaders(origin, "evil.test")...), http.StatusForbidden, "evil.test")
 	acceptedID(t, postEvent(handler.CloudEvents(b, some), "/a", "x", inHeaders(origin, "emitter.example.com")...))
-	limited := &handler.CloudEventsOptions{WebhookOrigins: []string{"*"}, Publish: handler.PublishOptions{AllowTopics: []string{"b"}}}
+	limited := &handler.CloudEventsOptions{WebhookOrigins: []string{"*"}, Publish: handler.PublishOptions{Topics: []string{"b"}}}
 	if w := ask(limited, origin, "a.test"); w.Code != http.StatusForbidden || w.Header().Get("Webhook-Allowed-Origin") != "" {
 		t.Errorf("for a topic that is not open: %d %v, want 403 without permission", w.Code, w.Header())
 	}

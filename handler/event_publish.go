@@ -36,10 +36,10 @@ type PublishOptions struct {
 	// Topic returns where a request is published, and the name of its event.
 	// Default: what the route's endpoint says, or else the path: see [Event].
 	Topic func(*http.Request) (topic, name string, err error)
-	// AllowTopics lists the topics that may be published on, by patterns as in
-	// [BrokerOptions]. Others are 403, however a request names them. Default:
-	// all.
-	AllowTopics []string
+	// Topics lists the topics that may be published on, as [broker.Patterns]
+	// has them. Others are 403, however a request names them. Default, if nil:
+	// "**".
+	Topics []string
 	// Header adjusts which of a request's headers are published. Default: all
 	// but credentials.
 	Header BrokerHeader
@@ -62,7 +62,7 @@ type PublishOptions struct {
 type publishing struct {
 	broker broker.Publisher
 	opts   PublishOptions
-	topics patterns // none means all
+	topics broker.Patterns
 	header headerFilter
 }
 
@@ -70,6 +70,9 @@ func newPublishing(p broker.Publisher, opts PublishOptions) *publishing {
 	if opts.Topic == nil {
 		namespace := opts.Namespace
 		opts.Topic = func(r *http.Request) (topic, name string, err error) { return requestTopic(r, namespace) }
+	}
+	if opts.Topics == nil {
+		opts.Topics = []string{"**"}
 	}
 	if opts.Caller == nil {
 		trusted := opts.TrustedProxies
@@ -84,7 +87,7 @@ func newPublishing(p broker.Publisher, opts PublishOptions) *publishing {
 	return &publishing{
 		broker: p,
 		opts:   opts,
-		topics: parsePatterns(opts.AllowTopics),
+		topics: broker.NewPatterns(opts.Topics...),
 		header: opts.Header.filter(),
 	}
 }
@@ -103,7 +106,7 @@ func (p *publishing) topic(r *http.Request) (topic, name string, err error) {
 	if err := checkTopic(topic); err != nil {
 		return "", "", err
 	}
-	if len(p.topics) > 0 && !p.topics.allow(topic) {
+	if !p.topics.Match(topic) {
 		return "", "", notAllowed("publishing on", topic)
 	}
 	return topic, name, nil

@@ -88,7 +88,7 @@ func TestEventTopics(t *testing.T) {
 // TestEventTopicOfEndpoint serves a route whose endpoint names the topic.
 func TestEventTopicOfEndpoint(t *testing.T) {
 	options := func(allow ...string) handler.PublishOptions {
-		return handler.PublishOptions{Namespace: "ns", AllowTopics: allow}
+		return handler.PublishOptions{Namespace: "ns", Topics: allow}
 	}
 	rt := &goapi.Route{Service: "users", Endpoint: &goapi.Endpoint{Name: "Users.Signup", Handler: "event", Topic: "users.signup"}}
 	b := new(tap)
@@ -121,7 +121,7 @@ func TestEventTopicOption(t *testing.T) {
 		return r.Header.Get("X-Topic"), "named", nil
 	}
 	b := new(tap)
-	h := handler.Event(b, &handler.EventOptions{Publish: handler.PublishOptions{Topic: topic, AllowTopics: []string{"a", "b.**"}}})
+	h := handler.Event(b, &handler.EventOptions{Publish: handler.PublishOptions{Topic: topic, Topics: []string{"a", "b.**"}}})
 	acceptedID(t, postEvent(h, "/other", "x", "X-Topic", "b.c"))
 	if d := b.only(t); d.Topic != "b.c" || eventOf(t, d).GetName() != "named" {
 		t.Errorf("message on %q is %s, want named on b.c", d.Topic, d.Body)
