@@ -6,11 +6,13 @@ package standard
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -30,19 +32,31 @@ type Options struct {
 	// embedded server is what "embedded:" names. Default: connections of their
 	// own, and no embedded server.
 	Conns *nats.Conns
+	// Registry is where the subscribers of http+micro: are found and announced.
+	// Default: none, and no such broker.
+	Registry registry.Registry
+	// TLS and DialContext reach what a registry names, as in client.Options.
+	// Default: as there.
+	TLS         *tls.Config
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 	// Logger is given to every plugin. Default: none.
 	Logger *slog.Logger
 }
 
+func (o *Options) orDefault() Options {
+	var d Options
+	if o != nil {
+		d = *o
+	}
+	if d.Conns == nil {
+		d.Conns = &nats.Conns{Logger: d.Logger}
+	}
+	return d
+}
+
 // Registries returns the constructors of registries by the scheme of their URL.
 func Registries(opts *Options) map[string]OpenFunc[registry.Registry] {
-	var o Options
-	if opts != nil {
-		o = *opts
-	}
-	if o.Conns == nil {
-		o.Conns = &nats.Conns{Logger: o.Logger}
-	}
+	o := opts.orDefault()
 	jetstream := func(ctx context.Context, u *url.URL) (registry.Registry, error) {
 		return natsregistry.Open(ctx, u, &natsregistry.Options{Conns: o.Conns, Logger: o.Logger})
 	}
@@ -55,10 +69,15 @@ func Registries(opts *Options) map[string]OpenFunc[registry.Registry] {
 }
 
 func openMemory(_ context.Context, u *url.URL) (registry.Registry, error) {
-	if u.Host != "" || u.Opaque != "" || u.RawQuery != "" || strings.Trim(u.Path, "/") != "" {
+	if !isBare(u) {
 		return nil, errors.New("a memory registry takes no address and no parameters: write memory: and no more")
 	}
 	return new(registry.Memory), nil
+}
+
+// isBare says that a URL is a scheme and nothing else.
+func isBare(u *url.URL) bool {
+	return u.Host == "" && u.Opaque == "" && u.RawQuery == "" && strings.Trim(u.Path, "/") == ""
 }
 
 // Open opens what a URL names with one of the given constructors. An unknown
