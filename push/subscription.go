@@ -1,0 +1,6 @@
+package push
+
+// A key names a subscription.
+type key struct{ service, topic string }
+
+type subscription struct{}
