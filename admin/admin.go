@@ -2,10 +2,10 @@
 // what they can do with it. New returns its handler, and [Client] talks to it.
 //
 // The paths are /healthz (the process lives), /readyz (it should get requests),
-// /services, /routes, /registry and /rpc. All but the first two need the token,
-// where there is one. It is not for the public: a listener of its own, loopback
-// by default, serves it, and every request must be the operator's own; see
-// [Options].
+// /services, /routes, /registry, /rpc, /broker and /dead-letters. All but the
+// first two need the token, where there is one. It is not for the public: a
+// listener of its own, loopback by default, serves it, and every request must be
+// the operator's own; see [Options].
 package admin
 
 import (
@@ -26,7 +26,7 @@ import (
 //
 // Whatever they say, a request must name a host that is an IP address,
 // localhost or one of Hosts, must not come from a page of another site, and not
-// through a proxy; a body must be JSON.
+// through a proxy; a body must be JSON, but for messages.
 type Options struct {
 	// Hosts are further names that the API answers to. Default: none.
 	Hosts []string
@@ -44,6 +44,11 @@ type Options struct {
 	Registry http.Handler
 	// Call serves /rpc. Default: not found.
 	Call http.Handler
+	// Broker serves /broker, whose messages may be of any type. Default: not
+	// found.
+	Broker http.Handler
+	// DeadLetters serves /dead-letters and what is below. Default: not found.
+	DeadLetters http.Handler
 	// Logger gets what clients are not told. Default: none.
 	Logger *slog.Logger
 }
@@ -69,11 +74,12 @@ func New(live *router.Live, pools *upstream.Pools, opts *Options) http.Handler {
 	mux.Handle("/readyz", get(a.readiness))
 	mux.Handle("/services", g.lock(get(a.services)))
 	mux.Handle("/routes", g.lock(get(a.routes)))
-	if o.Registry != nil {
-		mux.Handle("/registry", g.lock(o.Registry))
-	}
-	if o.Call != nil {
-		mux.Handle("/rpc", g.lock(o.Call))
+	for path, h := range map[string]http.Handler{
+		"/registry": o.Registry, "/rpc": o.Call, "/broker": o.Broker, "/dead-letters": o.DeadLetters, "/dead-letters/": o.DeadLetters,
+	} {
+		if h != nil {
+			mux.Handle(path, g.lock(h))
+		}
 	}
 	mux.Handle("/", goapi.HandlerFunc(notFound))
 	return a.logged(goapi.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
@@ -127,7 +133,7 @@ func get(f goapi.HandlerFunc) http.Handler {
 
 func notFound(_ http.ResponseWriter, r *http.Request) error {
 	return goapi.NewError(http.StatusNotFound,
-		fmt.Sprintf("the admin API has no %q: it has /healthz, /readyz, /services, /routes, /registry and /rpc", clip(r.URL.Path)), nil)
+		fmt.Sprintf("the admin API has no %q: it has /healthz, /readyz, /services, /routes, /registry, /rpc, /broker and /dead-letters", clip(r.URL.Path)), nil)
 }
 
 func (a *api) hasTable() error {

@@ -110,16 +110,31 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 		}
 		body = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	req, err := c.newRequest(ctx, method, path, body)
 	if err != nil {
-		return fmt.Errorf("admin: address %s: %w", c.base, err)
+		return err
 	}
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	return c.answer(req, out)
+}
+
+// newRequest returns a request that presents the token.
+func (c *Client) newRequest(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("admin: address %s: %w", c.base, err)
+	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
+	return req, nil
+}
+
+// answer sends a request, and decodes the answer into out, if there is anything
+// in it.
+func (c *Client) answer(req *http.Request, out any) error {
 	status, b, err := c.send(req)
 	switch {
 	case err != nil:
@@ -130,7 +145,7 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 		return nil
 	}
 	if err := json.Unmarshal(b, out); err != nil {
-		return fmt.Errorf("admin: %s%s does not answer as a gateway's admin API: %w", c.base, path, err)
+		return fmt.Errorf("admin: %s%s does not answer as a gateway's admin API: %w", c.base, req.URL.Path, err)
 	}
 	return nil
 }

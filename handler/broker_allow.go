@@ -12,7 +12,7 @@ import (
 // notAllowed returns the error for what was to be done with a topic or group
 // that is not listed.
 func notAllowed(what, name string) error {
-	return goapi.NewError(http.StatusForbidden, what+" "+quote(name)+" is not allowed here", nil)
+	return goapi.NewError(http.StatusForbidden, what+" "+quote(name)+" is not allowed here: the operator has not listed it", nil)
 }
 
 // refused returns an error of what package broker itself has looked at: its

@@ -33,6 +33,9 @@ const natsOff = "off"
 type config struct {
 	address, admin, nats         string
 	registries                   []string
+	broker                       string
+	mounts                       []string
+	publish, subscribe, push     []string
 	data                         string
 	resolver, namespace, handler string
 	logLevel, logFormat          string
@@ -57,6 +60,11 @@ func (c *config) addListeners(flags *pflag.FlagSet, address string) {
 // addServer adds the flags that only a real server has.
 func (c *config) addServer(flags *pflag.FlagSet, env func(string) (string, bool)) {
 	flags.StringArrayVar(&c.registries, "registry", []string{"embedded:"}, "URL of a registry: embedded:, nats://HOST:PORT or memory: (repeatable; an earlier one takes precedence)")
+	flags.StringVar(&c.broker, "broker", "", "URL of the message broker: embedded:, nats://HOST:PORT, nats+micro://HOST:PORT, http+micro: or memory:, or off (default embedded: where a registry is embedded:, else off)")
+	flags.StringArrayVar(&c.mounts, "mount", nil, "path of --address that is given to a handler: /events=event, /cloudevents=cloudevents or /broker=broker (repeatable; options follow as in /events=event?namespace=NS&format=protobuf)")
+	flags.StringArrayVar(&c.publish, "publish", nil, "topic that clients of --address may publish on, such as orders, orders.* or **; of the handlers event, cloudevents and broker (repeatable; default: none)")
+	flags.StringArrayVar(&c.subscribe, "subscribe", nil, "topic that clients of a broker mount may receive (repeatable; default: none)")
+	flags.StringArrayVar(&c.push, "push", nil, "topic whose messages are pushed to services that ask for it (repeatable; default: none)")
 	flags.StringVar(&c.data, "data", dataDir(env), "directory for what must survive a restart")
 	flags.StringVar(&c.resolver, "resolver", "micro", "what names the service of a request without a route: micro, path, vpath, host, grpc, subdomain, or none")
 	flags.StringVar(&c.namespace, "namespace", "", "prefix of the service names that the resolver finds")
@@ -85,6 +93,9 @@ func (c *config) check() error {
 			return fmt.Errorf("--origin: %s", strings.TrimPrefix(err.Error(), "handler: "))
 		}
 	}
+	if err := c.checkEvents(); err != nil {
+		return err
+	}
 	if c.drain <= 0 {
 		return fmt.Errorf("--drain %s: want a time above 0, such as 30s", c.drain)
 	}
@@ -109,7 +120,14 @@ func (c *config) check() error {
 
 // embedded says that something uses the embedded bus.
 func (c *config) embedded() bool {
-	return slices.ContainsFunc(c.registries, func(r string) bool { return strings.HasPrefix(r, "embedded:") })
+	return anyEmbedded(append(slices.Clone(c.registries), c.brokerURL())...)
+}
+
+// anyEmbedded says whether one of the URLs names the embedded bus.
+func anyEmbedded(urls ...string) bool {
+	return slices.ContainsFunc(urls, func(u string) bool {
+		return strings.HasPrefix(u, "embedded:") || strings.HasPrefix(u, "embedded+")
+	})
 }
 
 // loopback says that only this machine can reach an address.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -20,6 +21,7 @@ import (
 	"github.com/goapi-dev/goapi/handler"
 	"github.com/goapi-dev/goapi/middleware"
 	"github.com/goapi-dev/goapi/nats"
+	"github.com/goapi-dev/goapi/push"
 	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/resolver"
 	"github.com/goapi-dev/goapi/router"
@@ -42,10 +44,13 @@ type gateway struct {
 	log *slog.Logger
 
 	public, admin   *server.Server
-	routed, operate http.Handler // what they serve
-	embedded        *nats.Server // nil when nothing uses it
+	routed, operate http.Handler   // what they serve
+	proxies         []netip.Prefix // --trusted-proxy
+	embedded        *nats.Server   // nil when nothing uses it
+	conns           *nats.Conns
 	pools           *upstream.Pools
 	live            *router.Live
+	pusher          *push.Pusher  // nil without a broker
 	stopping        chan struct{} // closed when the gateway is to end
 	drained         chan struct{} // closed when the public listener has ended
 
@@ -65,6 +70,10 @@ func newGateway(ctx context.Context, cfg config, log *slog.Logger) (*gateway, er
 // open does it in the order in which mistakes are cheapest to find.
 func (g *gateway) open(ctx context.Context) error {
 	if err := g.cfg.check(); err != nil {
+		return err
+	}
+	var err error
+	if g.proxies, err = g.cfg.proxies(); err != nil {
 		return err
 	}
 	resolve, err := resolver.ByName(g.cfg.resolver)
@@ -87,7 +96,12 @@ func (g *gateway) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	handlers, err := g.handlers(nodes)
+	bus, err := g.openBroker(ctx, reg, nodes)
+	if err != nil {
+		return err
+	}
+	handlers := g.handlers(nodes, bus)
+	mounts, err := g.mounts(bus)
 	if err != nil {
 		return err
 	}
@@ -101,7 +115,8 @@ func (g *gateway) open(ctx context.Context) error {
 	})
 	gw := &goapi.Gateway{Router: g.live, Handlers: handlers, Logger: g.log}
 	bounds := middleware.Bounds(nil)
-	g.routed = bounds(gw)
+	g.routed = bounds(withMounts(mounts, gw))
+	g.pusher = g.newPusher(bus, nodes)
 
 	token, err := readSecret("admin-token-file", g.cfg.adminTokenFile)
 	if err != nil {
@@ -114,7 +129,8 @@ func (g *gateway) open(ctx context.Context) error {
 		Source:   reg,
 		Registry: handler.Registry(reg, &handler.RegistryOptions{Done: g.drained}),
 		Call:     handler.Call(nodesOf(g.pools), nodes.caller(), nil),
-		Logger:   g.log,
+		Broker:   g.adminBroker(bus), DeadLetters: g.deadLetters(),
+		Logger: g.log,
 	}))
 	return nil
 }
@@ -152,14 +168,14 @@ func (g *gateway) listen(ctx context.Context) error {
 // openRegistries starts the embedded bus if it is used, and opens what
 // --registry names. What is written goes to the first.
 func (g *gateway) openRegistries(ctx context.Context) (registry.Registry, error) {
-	conns := &nats.Conns{Name: "goapi", Logger: g.log}
+	g.conns = &nats.Conns{Name: "goapi", Logger: g.log}
 	if g.cfg.embedded() {
 		if err := g.startBus(ctx); err != nil {
 			return nil, err
 		}
-		conns.Embedded = g.embedded
+		g.conns.Embedded = g.embedded
 	}
-	known := standard.Registries(&standard.Options{Conns: conns, Logger: g.log})
+	known := standard.Registries(&standard.Options{Conns: g.conns, Logger: g.log})
 	var opened []registry.Registry
 	var members []registry.Member
 	for _, url := range g.cfg.registries {
@@ -241,6 +257,9 @@ func (g *gateway) Run(ctx context.Context) error {
 	group, failed := errgroup.WithContext(rest)
 	group.Go(func() error { return ignoreCancel(g.live.Run(failed)) })
 	group.Go(func() error { return ignoreCancel(g.pools.Run(failed)) })
+	if g.pusher != nil {
+		group.Go(func() error { return ignoreCancel(g.pusher.Run(failed)) })
+	}
 	group.Go(func() error { return g.admin.Run(failed, g.operate) })
 	group.Go(func() error {
 		defer stop()

@@ -63,7 +63,8 @@ Try it:  goapi demo`,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd, w.env) },
 	}
 	root.AddCommand(runCommand(w), demoCommand(w), servicesCommand(w), routesCommand(w),
-		callCommand(w), registerCommand(w), versionCommand(w))
+		callCommand(w), registerCommand(w), publishCommand(w), subscribeCommand(w),
+		dlqCommand(w), versionCommand(w))
 	root.SetArgs(args)
 	root.SetIn(w.in)
 	root.SetOut(w.out)
@@ -77,6 +78,6 @@ Try it:  goapi demo`,
 	case errors.As(err, &exit):
 		return int(exit)
 	}
-	fmt.Fprintln(w.err, "goapi:", oneLine(err))
+	fmt.Fprintln(w.err, "goapi:", strings.TrimPrefix(oneLine(err), "goapi: "))
 	return 1
 }

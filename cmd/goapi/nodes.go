@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/goapi-dev/goapi/broker"
 	"github.com/goapi-dev/goapi/client"
 	"github.com/goapi-dev/goapi/client/grpc"
 	"github.com/goapi-dev/goapi/handler"
@@ -63,25 +64,25 @@ func (n *nodes) caller() client.ByProtocol {
 	return client.ByProtocol{client.ProtocolMicro: n.micro, client.ProtocolGRPC: n.grpc}
 }
 
-// handlers returns those that reach services.
-func (g *gateway) handlers(n *nodes) (map[string]http.Handler, error) {
-	proxies, err := g.cfg.proxies()
-	if err != nil {
-		return nil, err
-	}
-	relay := handler.GRPC(&handler.GRPCOptions{TLS: n.opts.TLS, DialContext: n.opts.DialContext, TrustedProxies: proxies})
+// handlers returns those that serve routes.
+func (g *gateway) handlers(n *nodes, bus broker.Broker) map[string]http.Handler {
+	relay := handler.GRPC(&handler.GRPCOptions{TLS: n.opts.TLS, DialContext: n.opts.DialContext, TrustedProxies: g.proxies})
 	streams := handler.StreamOptions{Origins: g.cfg.origins, Done: g.stopping}
-	forward := handler.HTTPOptions{TLS: n.opts.TLS, DialContext: n.opts.DialContext, TrustedProxies: proxies}
+	forward := handler.HTTPOptions{TLS: n.opts.TLS, DialContext: n.opts.DialContext, TrustedProxies: g.proxies}
 	handlers := map[string]http.Handler{
-		"api":  handler.API(n.caller(), &handler.APIOptions{TrustedProxies: proxies}),
-		"rpc":  handler.RPC(n.caller(), &handler.RPCOptions{TrustedProxies: proxies, GRPC: relay, Streams: streams}),
+		"api":  handler.API(n.caller(), &handler.APIOptions{TrustedProxies: g.proxies}),
+		"rpc":  handler.RPC(n.caller(), &handler.RPCOptions{TrustedProxies: g.proxies, GRPC: relay, Streams: streams}),
 		"http": handler.HTTP(&forward),
 		"web":  handler.Web(&handler.WebOptions{HTTP: forward, Origins: g.cfg.origins}),
+	}
+	if bus != nil {
+		handlers["event"] = handler.Event(bus, &handler.EventOptions{Publish: g.publishing("")})
+		handlers["cloudevents"] = handler.CloudEvents(bus, &handler.CloudEventsOptions{Publish: g.publishing("")})
 	}
 	for _, h := range []http.Handler{relay, handlers["http"], handlers["web"]} { // they keep connections
 		g.onClose(func() error { return standard.Close(h) })
 	}
-	return handlers, nil
+	return handlers
 }
 
 // probes says how the nodes of services are probed, as --health-check has it.

@@ -52,7 +52,7 @@ func rooms() map[string][]string {
 		"handler": {".", "broker", "client", "registry", "upstream", "internal/mucp", "internal/wire", "proto"},
 		"service": {".", "registry", "internal/mucp"},
 		"server":  {},
-		"admin":   {".", "router", "upstream", "registry"},
+		"admin":   {".", "push", "router", "upstream", "registry"},
 
 		"broker":            {},
 		"broker/brokertest": {"broker"},

@@ -1,0 +1,145 @@
+package admin
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// maxEvent bounds a message that the client receives, in bytes.
+const maxEvent = 64 << 20
+
+// A Message is what the gateway's broker has published.
+type Message struct {
+	// ID is empty for a message that others put on the broker without one.
+	ID    string
+	Topic string
+	// Position is the message's place in the topic, for Subscribe. It is empty
+	// where the broker keeps no history.
+	Position string
+	Header   map[string]string
+	Body     []byte
+}
+
+// Publish publishes a message through the gateway's broker, and returns its ID.
+// Of the message, ID, Topic and Position mean nothing; a header Idempotency-Key
+// makes the ID.
+func (c *Client) Publish(ctx context.Context, topic string, m *Message) (id string, err error) {
+	req, err := c.newRequest(ctx, http.MethodPost, "/broker?topic="+url.QueryEscape(topic), bytes.NewReader(m.Body))
+	if err != nil {
+		return "", err
+	}
+	req.Header["User-Agent"] = nil // it would be the message's
+	for name, value := range m.Header {
+		req.Header.Set(name, value)
+	}
+	var accepted struct{ ID string }
+	err = c.answer(req, &accepted)
+	return accepted.ID, err
+}
+
+// SubscribeOptions adjust Subscribe. A nil *SubscribeOptions means all defaults.
+type SubscribeOptions struct {
+	// From is where to begin: "earliest", a time as in RFC 3339, or after the
+	// Position of a message. Default: now.
+	From string
+	// Group is whose messages to share. Default: none; all are received.
+	Group string
+}
+
+// Subscribe calls receive with each message of a topic, one after the other,
+// until it returns an error, ctx is done or the gateway ends the subscription,
+// and returns why. It does not begin again by itself.
+func (c *Client) Subscribe(ctx context.Context, topic string, opts *SubscribeOptions, receive func(*Message) error) error {
+	query := url.Values{"topic": {topic}}
+	if opts != nil && opts.From != "" {
+		query.Set("from", opts.From)
+	}
+	if opts != nil && opts.Group != "" {
+		query.Set("queue", opts.Group)
+	}
+	req, err := c.newRequest(ctx, http.MethodGet, "/broker?"+query.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	endless := *c.http
+	endless.Timeout = 0
+	rsp, err := endless.Do(req)
+	if err != nil {
+		return unreached(req, err)
+	}
+	defer rsp.Body.Close()
+	if rsp.StatusCode != http.StatusOK {
+		b, err := io.ReadAll(io.LimitReader(rsp.Body, maxAnswer))
+		if err != nil {
+			return unreached(req, err)
+		}
+		return answeredError(rsp.StatusCode, b)
+	}
+	if err := receiveEvents(rsp.Body, receive); ctx.Err() == nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// receiveEvents reads server-sent events (WHATWG HTML, section 9.2.6) as the
+// gateway writes them, one line of data each.
+func receiveEvents(body io.Reader, receive func(*Message) error) error {
+	lines := bufio.NewScanner(body)
+	lines.Buffer(nil, maxEvent)
+	var id, kind, data string
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), ":")
+		value = strings.TrimPrefix(value, " ")
+		switch name {
+		case "id":
+			id = value
+		case "event":
+			kind = value
+		case "data":
+			data = value
+		}
+		if lines.Text() != "" || data == "" {
+			continue
+		}
+		if kind == "error" {
+			return answeredError(http.StatusServiceUnavailable, []byte(data))
+		}
+		m, err := readMessage(id, data)
+		if err != nil {
+			return err
+		}
+		if err := receive(m); err != nil {
+			return err
+		}
+		kind, data = "", ""
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("admin: the subscription broke off: %w", err)
+	}
+	return errors.New("admin: the gateway has ended the subscription")
+}
+
+// readMessage reads a message in go-micro's JSON.
+func readMessage(position, data string) (*Message, error) {
+	var envelope struct {
+		Header map[string]string
+		Body   []byte
+	}
+	if err := json.Unmarshal([]byte(data), &envelope); err != nil {
+		return nil, fmt.Errorf("admin: an event is no message: %w", err)
+	}
+	m := &Message{Position: position, Header: envelope.Header, Body: envelope.Body}
+	m.ID, m.Topic = m.Header["Micro-Id"], m.Header["Micro-Topic"]
+	delete(m.Header, "Micro-Id")
+	delete(m.Header, "Micro-Topic")
+	return m, nil
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/goapi-dev/goapi/broker"
+	"github.com/goapi-dev/goapi/handler"
+	"github.com/goapi-dev/goapi/push"
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/standard"
+)
+
+const (
+	// brokerOff is --broker for none.
+	brokerOff = "off"
+	// deadLetters is the topic of what could not be pushed.
+	deadLetters = "_dead-letters"
+)
+
+// brokerURL returns --broker: by default the embedded bus where a registry is
+// embedded, so that none is started for the sake of events alone.
+func (c *config) brokerURL() string {
+	switch {
+	case c.broker == brokerOff:
+		return ""
+	case c.broker != "":
+		return c.broker
+	case anyEmbedded(c.registries...):
+		return "embedded:"
+	}
+	return ""
+}
+
+// checkEvents returns what the flags about events say that cannot be.
+func (c *config) checkEvents() error {
+	mounts, err := parseMounts(c.mounts)
+	if err != nil {
+		return err
+	}
+	if len(mounts) > 0 && c.brokerURL() == "" {
+		return fmt.Errorf("--mount %s=%s needs a broker: give --broker URL, such as embedded:", mounts[0].path, mounts[0].handler)
+	}
+	for flag, patterns := range map[string][]string{"publish": c.publish, "subscribe": c.subscribe, "push": c.push} {
+		for _, p := range patterns {
+			if err := broker.CheckPattern(p); err != nil {
+				return fmt.Errorf("--%s: %s", flag, strings.TrimPrefix(err.Error(), "broker: "))
+			}
+		}
+	}
+	return nil
+}
+
+// openBroker opens the broker that --broker names, nil for none.
+func (g *gateway) openBroker(ctx context.Context, reg registry.Registry, n *nodes) (broker.Broker, error) {
+	rawURL := g.cfg.brokerURL()
+	if rawURL == "" {
+		return nil, nil //nolint:nilnil // there need not be one
+	}
+	known := standard.Brokers(&standard.Options{Conns: g.conns, Registry: reg, TLS: n.opts.TLS, DialContext: n.opts.DialContext, Logger: g.log})
+	b, err := standard.Open(ctx, known, rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("--broker: %w", err)
+	}
+	g.onClose(func() error { return standard.Close(b) })
+	if missing := b.Capabilities().Missing(); len(missing) > 0 {
+		g.log.Warn("the broker does not promise everything", slog.String("broker", standard.Redact(rawURL)), slog.Any("missing", missing))
+	}
+	return b, nil
+}
+
+// publishing says how requests are published: only on topics that --publish
+// lists.
+func (g *gateway) publishing(namespace string) handler.PublishOptions {
+	return handler.PublishOptions{Namespace: namespace, Topics: listed(g.cfg.publish), TrustedProxies: g.proxies}
+}
+
+// listed returns patterns, of which none allow nothing.
+func listed(patterns []string) []string {
+	if patterns == nil {
+		return []string{}
+	}
+	return patterns
+}
+
+// mounts returns the handlers of --mount.
+func (g *gateway) mounts(b broker.Broker) ([]mounted, error) {
+	mounts, err := parseMounts(g.cfg.mounts)
+	if err != nil {
+		return nil, err
+	}
+	var handlers []mounted
+	for _, m := range mounts {
+		handlers = append(handlers, mounted{m.path, g.mountHandler(m, b)})
+		if len(g.cfg.publish) == 0 && (m.handler != "broker" || len(g.cfg.subscribe) == 0) {
+			g.log.Warn("a mount refuses everything until topics are listed", slog.String("mount", m.path), slog.String("see", "--publish, --subscribe"))
+		}
+	}
+	return handlers, nil
+}
+
+// mountHandler returns what serves a mount.
+func (g *gateway) mountHandler(m mount, b broker.Broker) http.Handler {
+	format, _ := m.format() // parseMount has seen to it
+	publishing := g.publishing(m.options.Get("namespace"))
+	switch m.handler {
+	case "event":
+		return handler.Event(b, &handler.EventOptions{Publish: publishing, Protobuf: format.protobuf})
+	case "cloudevents":
+		rate, _ := m.webhookRate() // parseMount has seen to it
+		return handler.CloudEvents(b, &handler.CloudEventsOptions{
+			Publish: publishing, Mode: format.mode,
+			WebhookOrigins: m.options["webhook_origin"], WebhookRate: rate,
+		})
+	}
+	return handler.Broker(b, &handler.BrokerOptions{
+		Publish: g.cfg.publish, Subscribe: g.cfg.subscribe, Groups: m.options["group"],
+		TrustedProxies: g.proxies, Origins: g.cfg.origins, Done: g.stopping,
+	})
+}
+
+// adminBroker returns the broker as operators have it: everything is theirs.
+func (g *gateway) adminBroker(b broker.Broker) http.Handler {
+	if b == nil {
+		return nil
+	}
+	all := []string{"**", deadLetters}
+	return handler.Broker(b, &handler.BrokerOptions{Publish: all, Subscribe: all, Groups: []string{"**"}, Done: g.drained})
+}
+
+// newPusher returns what pushes messages to services, nil without a broker.
+func (g *gateway) newPusher(b broker.Broker, n *nodes) *push.Pusher {
+	if b == nil {
+		return nil
+	}
+	return push.New(b, g.live, g.pools, &push.Options{
+		Topics: g.cfg.push, TLS: n.opts.TLS, DialContext: n.opts.DialContext, DeadLetters: deadLetters, Logger: g.log,
+	})
+}
+
+// deadLetters serves what could not be pushed, to operators.
+func (g *gateway) deadLetters() http.Handler {
+	if g.pusher == nil {
+		return nil
+	}
+	return g.pusher.Handler()
+}

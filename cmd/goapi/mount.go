@@ -1,0 +1,137 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goapi-dev/goapi/handler"
+)
+
+// A mount gives a path of the public listener to a handler.
+type mount struct {
+	path    string // begins with a slash and does not end with one
+	handler string // event, cloudevents or broker
+	options url.Values
+}
+
+// mountOptions are what may follow the handler of a mount, by handler.
+func mountOptions() map[string][]string {
+	return map[string][]string{
+		"event":       {"namespace", "format"},
+		"cloudevents": {"namespace", "format", "webhook_origin", "webhook_rate"},
+		"broker":      {"group"},
+	}
+}
+
+// parseMount reads PATH=HANDLER[?OPTION=VALUE&…].
+func parseMount(s string) (mount, error) {
+	path, rest, ok := strings.Cut(s, "=")
+	name, query, _ := strings.Cut(rest, "?")
+	if !ok || !strings.HasPrefix(path, "/") || strings.Trim(path, "/") == "" || path != "/"+strings.Trim(path, "/") || strings.Contains(path, "//") {
+		return mount{}, errors.New("want PATH=HANDLER, such as /events=event")
+	}
+	known, ok := mountOptions()[name]
+	if !ok {
+		return mount{}, fmt.Errorf("no handler %q; want event, cloudevents or broker", name)
+	}
+	options, err := url.ParseQuery(query)
+	if err != nil {
+		return mount{}, fmt.Errorf("malformed options: %w", err)
+	}
+	for option := range options {
+		if !slices.Contains(known, option) {
+			return mount{}, fmt.Errorf("%s has no option %q; it has %s", name, option, strings.Join(known, ", "))
+		}
+	}
+	m := mount{path, name, options}
+	if _, err := m.format(); err != nil {
+		return mount{}, err
+	}
+	_, err = m.webhookRate()
+	return m, err
+}
+
+// A format is how events lie in messages.
+type format struct {
+	protobuf bool
+	mode     handler.CloudEventsMode
+}
+
+// format reads the option of that name.
+func (m *mount) format() (format, error) {
+	formats := map[string]format{"": {}, "json": {}, "protobuf": {protobuf: true}}
+	known := "json or protobuf"
+	if m.handler == "cloudevents" {
+		formats = map[string]format{"": {}, "json": {}, "structured": {mode: handler.CloudEventsStructured}, "binary": {mode: handler.CloudEventsBinary}}
+		known = "json, structured or binary"
+	}
+	f, ok := formats[m.options.Get("format")]
+	if !ok {
+		return f, fmt.Errorf("format %q: want %s", m.options.Get("format"), known)
+	}
+	return f, nil
+}
+
+// webhookRate reads the option webhook_rate.
+func (m *mount) webhookRate() (int, error) {
+	s := m.options.Get("webhook_rate")
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n <= 0 {
+		return 0, fmt.Errorf("webhook_rate %q: want a number of requests a minute", s)
+	}
+	return n, nil
+}
+
+// parseMounts reads --mount.
+func parseMounts(list []string) ([]mount, error) {
+	var mounts []mount
+	for _, s := range list {
+		m, err := parseMount(s)
+		if err != nil {
+			return nil, fmt.Errorf("--mount %q: %w", s, err)
+		}
+		if slices.ContainsFunc(mounts, func(other mount) bool { return other.path == m.path }) {
+			return nil, fmt.Errorf("--mount %s is given twice", m.path)
+		}
+		mounts = append(mounts, m)
+	}
+	return mounts, nil
+}
+
+// A mounted is a handler below a path.
+type mounted struct {
+	path    string
+	handler http.Handler
+}
+
+// withMounts gives requests below a path to its handler, with that path taken
+// away, and all others to next. The longest path goes first. Paths are compared
+// as they were received, so that each means one thing only.
+func withMounts(mounts []mounted, next http.Handler) http.Handler {
+	if len(mounts) == 0 {
+		return next
+	}
+	mounts = slices.Clone(mounts)
+	slices.SortFunc(mounts, func(a, b mounted) int { return len(b.path) - len(a.path) })
+	for i, m := range mounts {
+		mounts[i].handler = http.StripPrefix(m.path, m.handler)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path := r.URL.EscapedPath()
+		for _, m := range mounts {
+			if below, ok := strings.CutPrefix(path, m.path); ok && (below == "" || below[0] == '/') {
+				m.handler.ServeHTTP(w, r)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
