@@ -1,12 +1,42 @@
 package push
 
-import "time"
+import (
+	"context"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goapi-dev/goapi/broker"
+)
+
+// The header of a dead letter, beside that of the message that it keeps.
+const (
+	headerLetter    = "Goapi-Dead-Letter" // what it is; all others begin with it
+	headerService   = headerLetter + "-Service"
+	headerEndpoint  = headerLetter + "-Endpoint"
+	headerTopic     = headerLetter + "-Topic"
+	headerID        = headerLetter + "-Id"
+	headerPublished = headerLetter + "-Published"
+	headerReason    = headerLetter + "-Reason"
+	headerAttempts  = headerLetter + "-Attempts"
+	headerTime      = headerLetter + "-Time"
+	headerOf        = headerLetter + "-Of" // of what was replayed
+)
+
+// What a message on the topic of dead letters is. A broker takes nothing back, so
+// that a letter is dealt with when a later message says so.
+const (
+	letterGivenUp  = "given-up"
+	letterReplayed = "replayed"
+	letterMark     = "mark" // where somebody who read the topic began
+)
 
 // A DeadLetter is a message that was given up. It is kept as a message on a
 // topic of its own, with body and header of the original, and with header fields
 // that begin with Goapi-Dead-Letter.
 type DeadLetter struct {
-	// ID is the dead letter's own.
+	// ID is the dead letter's own: that of the message for this service.
 	ID string `json:"id"`
 	// Service is who the message was for, and Endpoint where it was to go.
 	Service  string `json:"service"`
@@ -28,10 +58,75 @@ type DeadLetter struct {
 	Body   []byte            `json:"body,omitempty"`
 }
 
-// DeadLetterList is a list of dead letters.
-type DeadLetterList struct {
-	// DeadLetters are those that nobody has replayed, the oldest first.
-	DeadLetters []*DeadLetter `json:"dead_letters"`
-	// More is how many older ones there are, beyond the newest 1,000.
-	More int `json:"more"`
+// maxText bounds a text in a dead letter, in bytes: what others have put on the
+// topic is listed, too.
+const maxText = 512
+
+// A failed is a message that is given up.
+type failed struct {
+	to       *subscriber
+	message  *broker.Message
+	reason   string
+	attempts int
+}
+
+// bury publishes a message that is given up as a dead letter.
+func (p *Pusher) bury(ctx context.Context, f *failed) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	defer cancel()
+	return p.broker.Publish(ctx, p.opts.DeadLetters, f.letter(time.Now()))
+}
+
+// letter returns the dead letter. The same message for the same service has the
+// same ID, so that it is there once.
+func (f *failed) letter(now time.Time) *broker.Message {
+	m := f.message
+	header := messageHeader(m.Header)
+	header[headerLetter] = letterGivenUp
+	header[headerService] = f.to.service
+	header[headerEndpoint] = cut(f.to.endpoint, maxDetail)
+	header[headerTopic] = m.Topic
+	header[headerID] = m.ID
+	header[headerPublished] = m.Time.UTC().Format(time.RFC3339Nano)
+	header[headerReason] = cut(f.reason, 2*maxDetail)
+	header[headerAttempts] = strconv.Itoa(f.attempts)
+	header[headerTime] = now.UTC().Format(time.RFC3339Nano)
+	return &broker.Message{ID: hashOf("dead-letter", f.to.service, m.Topic, m.ID), Header: header, Body: m.Body, Time: now}
+}
+
+// messageHeader returns a header less what is a dead letter's.
+func messageHeader(header map[string]string) map[string]string {
+	h := maps.Clone(header)
+	if h == nil {
+		h = make(map[string]string)
+	}
+	maps.DeleteFunc(h, func(name, _ string) bool {
+		return len(name) >= len(headerLetter) && strings.EqualFold(name[:len(headerLetter)], headerLetter)
+	})
+	return h
+}
+
+// letterOf returns the dead letter that a message is, without header and body.
+func letterOf(m *broker.Message) *DeadLetter {
+	text := func(name string) string { return strings.ToValidUTF8(m.Header[name][:min(len(m.Header[name]), maxText)], "") }
+	attempts, _ := strconv.Atoi(m.Header[headerAttempts]) // 0 for what is none
+	return &DeadLetter{
+		ID: m.ID, Service: text(headerService), Endpoint: text(headerEndpoint),
+		Topic: text(headerTopic), MessageID: text(headerID), Published: timeOf(m.Header[headerPublished]),
+		Reason: text(headerReason), Attempts: attempts, Time: timeOf(m.Header[headerTime]), Size: len(m.Body),
+	}
+}
+
+// message returns the message that a dead letter keeps, which is whole.
+func (l *DeadLetter) message() *broker.Message {
+	return &broker.Message{ID: l.MessageID, Topic: l.Topic, Header: l.Header, Body: l.Body, Time: l.Published}
+}
+
+// timeOf reads a time; what is none is zero.
+func timeOf(text string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
 }

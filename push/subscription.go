@@ -1,6 +1,231 @@
 package push
 
-// A key names a subscription.
-type key struct{ service, topic string }
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
 
-type subscription struct{}
+	"golang.org/x/sync/errgroup"
+
+	"github.com/goapi-dev/goapi/broker"
+)
+
+const (
+	// grace is how long what is on its way has to arrive when a subscription
+	// ends.
+	grace = 5 * time.Second
+	// callTimeout bounds a call of the broker, and spare is what such calls may
+	// take beside an attempt: afterwards the delivery is overdue.
+	callTimeout = 10 * time.Second
+	spare       = 30 * time.Second
+	// tolerated is how many messages may fail in a row before the service is sent
+	// fewer, and slowest bounds how long it is then sent none.
+	tolerated = 8
+	slowest   = 5 * time.Second
+	// maxExcused bounds the messages that wait for nodes.
+	maxExcused = 1 << 16
+	// quiet is how long the log is silent about further messages given up.
+	quiet = time.Minute
+)
+
+// A subscription pushes the messages of one topic to one service.
+type subscription struct {
+	*Pusher
+	key
+
+	to   atomic.Pointer[subscriber]
+	stop context.CancelFunc
+
+	failures atomic.Int64 // in a row
+
+	mu       sync.Mutex
+	excused  map[string]int // attempts that do not count, by message
+	givenUp  int            // that the log does not know of
+	logAgain time.Time      // when it may be told
+}
+
+// run receives until ctx is done, and subscribes again when that fails.
+func (s *subscription) run(ctx context.Context) {
+	for wait := minWait; ; wait = min(2*wait, maxWait) {
+		sub, err := s.subscribe(ctx)
+		if err == nil {
+			s.back()
+			wait = minWait
+			err = s.receive(ctx, sub)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, broker.ErrUnavailable) {
+			s.away(err)
+		} else {
+			s.log.Warn("subscription failed and is made again", slog.String("service", s.service), slog.String("topic", s.topic), slog.Any("error", err))
+		}
+		if pause(ctx, wait) != nil {
+			return
+		}
+	}
+}
+
+// subscribe subscribes for the service.
+func (s *subscription) subscribe(ctx context.Context) (broker.Subscription, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	o := &broker.SubscribeOptions{InFlight: s.opts.InFlight, AckWait: s.opts.Timeout + spare}
+	if s.caps.Groups {
+		o.Group = s.service
+	}
+	return s.broker.Subscribe(ctx, s.topic, o)
+}
+
+// receive pushes what it receives until ctx is done or the subscription fails.
+// Then it waits for what is on its way, and closes the subscription.
+func (s *subscription) receive(ctx context.Context, sub broker.Subscription) error {
+	defer sub.Close()
+	var pushes errgroup.Group
+	pushes.SetLimit(s.opts.InFlight)
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	err := s.receiveAll(ctx, sub, func(d *broker.Delivery) {
+		pushes.Go(func() error {
+			s.deliver(life, d)
+			return nil
+		})
+	})
+	defer time.AfterFunc(grace, end).Stop()
+	_ = pushes.Wait() // none returns any
+	return err
+}
+
+// receiveAll calls push for each delivery.
+func (s *subscription) receiveAll(ctx context.Context, sub broker.Subscription, push func(*broker.Delivery)) error {
+	for wait := minWait; ; {
+		if err := s.slowDown(ctx); err != nil {
+			return err
+		}
+		d, err := sub.Next(ctx)
+		switch {
+		case err == nil:
+			s.back()
+			wait = minWait
+			push(d)
+			continue
+		case !errors.Is(err, broker.ErrUnavailable):
+			return err
+		}
+		s.away(err)
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+		wait = min(2*wait, maxWait)
+	}
+}
+
+// slowDown waits if the service fails one message after the other: a service
+// that is down is to find most of its messages where they were, and not given up.
+func (s *subscription) slowDown(ctx context.Context) error {
+	n := s.failures.Load() - tolerated
+	if n < 0 {
+		return ctx.Err()
+	}
+	return pause(ctx, min(minWait<<min(n, 10), slowest))
+}
+
+// deliver pushes a message and settles it. When ctx is done first, it leaves it
+// to be delivered again.
+func (s *subscription) deliver(ctx context.Context, d *broker.Delivery) {
+	to, m := s.to.Load(), identified(&d.Message)
+	err := s.push(ctx, to, m)
+	if ctx.Err() != nil && err != nil {
+		return
+	}
+	v := judge(err)
+	switch {
+	case v.verdict == again || v.verdict == later:
+		s.failures.Add(1)
+	default:
+		s.failures.Store(0)
+	}
+	who := m.ID + " " + d.Position
+	counted, excuses := s.count(who, d.Attempt, v.verdict == later)
+	retry := v.verdict == later || v.verdict == again && counted < s.opts.MaxAttempts
+	switch {
+	case v.verdict == taken:
+		s.settle(ctx, who, d.Ack)
+	case retry && s.caps.Redelivery:
+		delay := max(s.backoff(counted), v.after)
+		if v.verdict == later {
+			delay = min(s.backoff(excuses), slowest)
+		}
+		s.settle(ctx, "", func(ctx context.Context) error { return d.Nack(ctx, min(delay, s.opts.MaxDelay)) })
+	default:
+		s.giveUp(ctx, who, d, &failed{to: to, message: m, reason: v.reason, attempts: counted})
+	}
+}
+
+// count returns which attempt at a message this is, less those that do not
+// count, of which this may be one, and how many those are.
+func (s *subscription) count(who string, attempt int, excuse bool) (counted, excuses int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if excuse {
+		if len(s.excused) >= maxExcused {
+			clear(s.excused) // what is forgotten counts
+		}
+		s.excused[who]++
+	}
+	excuses = s.excused[who]
+	return max(attempt-excuses, 1), excuses
+}
+
+// giveUp makes a message a dead letter. If that fails it is pushed again.
+func (s *subscription) giveUp(ctx context.Context, who string, d *broker.Delivery, f *failed) {
+	err := s.bury(ctx, f)
+	if err == nil {
+		s.logGivenUp(f)
+		s.settle(ctx, who, func(ctx context.Context) error { return d.Term(ctx, f.reason) })
+		return
+	}
+	s.log.Error("message could not be made a dead letter, and is pushed again where the broker allows that",
+		slog.String("service", s.service), slog.String("topic", s.topic), slog.String("id", f.message.ID), slog.Any("error", err))
+	s.settle(ctx, "", func(ctx context.Context) error { return d.Nack(ctx, max(s.backoff(d.Attempt), slowest)) })
+}
+
+// settle settles a delivery. A broker that is away is asked again for a while;
+// then the message comes again. Who, if not empty, is excused no more.
+func (s *subscription) settle(ctx context.Context, who string, how func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	defer cancel()
+	if who != "" {
+		s.mu.Lock()
+		delete(s.excused, who)
+		s.mu.Unlock()
+	}
+	for wait := minWait; ; wait *= 2 {
+		err := how(ctx)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, broker.ErrUnavailable) || pause(ctx, wait) != nil {
+			s.log.Debug("message could not be settled and comes again", slog.String("service", s.service), slog.String("topic", s.topic), slog.Any("error", err))
+			return
+		}
+	}
+}
+
+// logGivenUp logs that a message was given up, at most once a minute.
+func (s *subscription) logGivenUp(f *failed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.givenUp++
+	now := time.Now()
+	if now.Before(s.logAgain) {
+		return
+	}
+	s.log.Warn("message given up; it is a dead letter", slog.String("service", s.service), slog.String("topic", s.topic),
+		slog.String("id", f.message.ID), slog.String("reason", f.reason), slog.Int("attempts", f.attempts), slog.Int("more", s.givenUp-1))
+	s.givenUp, s.logAgain = 0, now.Add(quiet)
+}
