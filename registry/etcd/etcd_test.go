@@ -1,0 +1,269 @@
+package etcd_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/etcd"
+	"github.com/goapi-dev/goapi/registry/registrytest"
+)
+
+// deadline bounds every wait for something that must happen.
+const deadline = 10 * time.Second
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestRegistry(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, start(t, nil).addr)
+	sever := func(tb testing.TB, _ registry.Registry) (restore func()) {
+		tb.Helper()
+		p.cut()
+		return p.mend
+	}
+	var n atomic.Int32
+	open := func(t *testing.T) registry.Registry {
+		return open(t, fmt.Sprintf("etcd://%s?prefix=/test/%d", p.addr, n.Add(1)))
+	}
+	registrytest.Run(t, open, &registrytest.Options{MinTTL: time.Second, MaxRecord: 1 << 20, Sever: sever})
+}
+
+// server is an etcd server within the test.
+type server struct {
+	t    testing.TB
+	etcd *embed.Etcd
+	dir  string
+	addr string
+}
+
+// start starts a server that ends with the test, with settings that adjust
+// may change.
+func start(t testing.TB, adjust func(*embed.Config)) *server {
+	t.Helper()
+	s := &server{t: t, dir: t.TempDir(), addr: "127.0.0.1:0"}
+	s.start(adjust)
+	t.Cleanup(s.stop)
+	return s
+}
+
+// start starts the server where it was before, with what it had.
+func (s *server) start(adjust func(*embed.Config)) {
+	s.t.Helper()
+	cfg := embed.NewConfig()
+	cfg.Dir = s.dir
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
+	cfg.TickMs, cfg.ElectionMs = 10, 100 // leases live for a second at least
+	cfg.UnsafeNoFsync = true
+	client, peer := url.URL{Scheme: "http", Host: s.addr}, url.URL{Scheme: "http", Host: "127.0.0.1:0"}
+	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
+	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
+	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
+	if adjust != nil {
+		adjust(cfg)
+	}
+	e, err := embed.StartEtcd(cfg)
+	if err != nil {
+		s.t.Fatalf("StartEtcd() error = %v", err)
+	}
+	s.etcd = e
+	s.addr = e.Clients[0].Addr().String()
+	select {
+	case <-e.Server.ReadyNotify():
+	case <-time.After(deadline):
+		s.t.Fatal("the server is not ready in time")
+	}
+}
+
+// stop stops the server, if it runs.
+func (s *server) stop() {
+	if s.etcd != nil {
+		s.etcd.Close()
+		s.etcd = nil
+	}
+}
+
+// put writes a key behind the back of registries.
+func (s *server) put(key string, value []byte) {
+	s.t.Helper()
+	if _, err := s.etcd.Server.Put(s.t.Context(), &pb.PutRequest{Key: []byte(key), Value: value}); err != nil {
+		s.t.Fatalf("Put(%q) error = %v", key, err)
+	}
+}
+
+// leases returns how many there are.
+func (s *server) leases() int {
+	s.t.Helper()
+	answer, err := s.etcd.Server.LeaseLeases(s.t.Context(), &pb.LeaseLeasesRequest{})
+	if err != nil {
+		s.t.Fatalf("LeaseLeases() error = %v", err)
+	}
+	return len(answer.GetLeases())
+}
+
+// compact makes the server forget all but the latest revision.
+func (s *server) compact() {
+	s.t.Helper()
+	revision := s.etcd.Server.KV().Rev()
+	if _, err := s.etcd.Server.Compact(s.t.Context(), &pb.CompactionRequest{Revision: revision, Physical: true}); err != nil {
+		s.t.Fatalf("Compact(%d) error = %v", revision, err)
+	}
+}
+
+// client returns a client that is closed when the test ends.
+func client(t testing.TB, cfg clientv3.Config) *clientv3.Client {
+	t.Helper()
+	cfg.Logger = zap.NewNop()
+	c, err := clientv3.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// open opens a registry that is closed when the test ends.
+func open(t testing.TB, address string) *etcd.Registry {
+	t.Helper()
+	r, err := tryOpen(t.Context(), address, nil)
+	if err != nil {
+		t.Fatalf("Open(%q) error = %v", address, err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Errorf("Registry.Close() error = %v", err)
+		}
+	})
+	return r
+}
+
+func tryOpen(ctx context.Context, address string, log *slog.Logger) (*etcd.Registry, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, err
+	}
+	return etcd.Open(ctx, u, &etcd.Options{Logger: log})
+}
+
+// A watching is a watcher whose test ends when something does not happen.
+type watching struct {
+	registry.Watcher
+
+	t testing.TB
+}
+
+func watch(t testing.TB, r registry.Reader) *watching {
+	t.Helper()
+	w, err := r.Watch(t.Context())
+	if err != nil {
+		t.Fatalf("Watch() error = %v", err)
+	}
+	t.Cleanup(func() { w.Close() })
+	return &watching{Watcher: w, t: t}
+}
+
+// await reads states until one is as wanted. It bears the loss of contact.
+func (w *watching) await(what string, wanted func([]*registry.Service) bool) []*registry.Service {
+	w.t.Helper()
+	ctx := bound(w.t, deadline)
+	for {
+		got, err := w.Next(ctx)
+		switch {
+		case errors.Is(err, registry.ErrUnavailable):
+		case err != nil:
+			w.t.Fatalf("Next() error = %v, want %s", err, what)
+		case wanted(got):
+			return got
+		}
+	}
+}
+
+// awaitLoss reads states until there is no contact.
+func (w *watching) awaitLoss() {
+	w.t.Helper()
+	ctx := bound(w.t, deadline)
+	for {
+		_, err := w.Next(ctx)
+		if errors.Is(err, registry.ErrUnavailable) {
+			return
+		}
+		if err != nil {
+			w.t.Fatalf("Next() error = %v, want ErrUnavailable", err)
+		}
+	}
+}
+
+// wantNothing fails if there is a state, or a loss, within some time.
+func (w *watching) wantNothing(within time.Duration) {
+	w.t.Helper()
+	if got, err := w.Next(bound(w.t, within)); !errors.Is(err, context.DeadlineExceeded) {
+		w.t.Errorf("Next() = %v, %v, want %v", got, err, context.DeadlineExceeded)
+	}
+}
+
+// hasNodes wants a state with exactly these nodes.
+func hasNodes(ids ...string) func([]*registry.Service) bool {
+	return func(services []*registry.Service) bool {
+		var got []string
+		for _, s := range services {
+			for _, n := range s.Nodes {
+				got = append(got, n.ID)
+			}
+		}
+		slices.Sort(got)
+		return slices.Equal(got, ids)
+	}
+}
+
+// greeter returns a service with nodes of these ids.
+func greeter(ids ...string) *registry.Service {
+	s := &registry.Service{Name: "greeter", Version: "latest"}
+	for _, id := range ids {
+		s.Nodes = append(s.Nodes, &registry.Node{ID: id, Address: "127.0.0.1:9090"})
+	}
+	return s
+}
+
+func register(t testing.TB, r registry.Writer, s *registry.Service, ttl time.Duration) {
+	t.Helper()
+	if err := r.Register(bound(t, deadline), s, ttl); err != nil {
+		t.Fatalf("Register(%s) error = %v", s.Name, err)
+	}
+}
+
+func deregister(t testing.TB, r registry.Writer, s *registry.Service) {
+	t.Helper()
+	if err := r.Deregister(bound(t, deadline), s); err != nil {
+		t.Fatalf("Deregister(%s) error = %v", s.Name, err)
+	}
+}
+
+// bound returns a context that ends after some time, or with the test.
+func bound(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func receive[T any](t testing.TB, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-bound(t, deadline).Done():
+		t.Fatal("nothing happened in time")
+	}
+	return v
+}
