@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -194,7 +195,12 @@ func (p *publishing) check(m *broker.Message) error {
 
 // publish publishes a message. An error is one that answers a request.
 func (p *publishing) publish(ctx context.Context, topic string, m *broker.Message) error {
-	return brokerError(p.broker.Publish(ctx, topic, m))
+	err := p.broker.Publish(ctx, topic, m)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return goapi.NewError(http.StatusGatewayTimeout,
+			"the broker did not answer in time; the message may have been published: send it again with the same Idempotency-Key, or id", err)
+	}
+	return brokerError(err)
 }
 
 // keyedID returns the message ID of a request: that of its Idempotency-Key, for

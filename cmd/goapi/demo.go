@@ -55,6 +55,8 @@ func demo(ctx context.Context, c config, w world) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(c.data)) }()
 	c.registries, c.resolver, c.handler, c.drain = []string{"embedded:"}, "micro", "auto", time.Second
+	c.mounts = []string{"/events=event", "/broker=broker"}
+	c.publish, c.subscribe, c.push = []string{"orders", "signups"}, []string{"orders", "signups"}, []string{"orders"}
 	log := slog.New(slog.NewTextHandler(w.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	g, err := newGateway(ctx, c, log)
 	if err != nil {
@@ -72,7 +74,7 @@ func demo(ctx context.Context, c config, w world) (err error) {
 		withdraw()
 		return errors.Join(err, group.Wait())
 	}
-	if err := g.awaitRoutes(running, "greeter", "clock", "calc"); err == nil {
+	if err := g.awaitRoutes(running, "greeter", "clock", "calc", "mailer"); err == nil {
 		clock := g.pools.Pool("clock").All().Nodes()[0].Node.Address
 		printDemo(w.out, "http://"+g.public.Addr().String(), "http://"+g.admin.Addr().String(), clock)
 	}
@@ -102,6 +104,10 @@ func startSamples(ctx context.Context, g *gateway, group *errgroup.Group, log *s
 	clock := service.New("clock", opts)
 	clock.HandleHTTP(clockHandler(), clockEndpoints()...)
 	group.Go(func() error { return clock.Run(ctx) })
+
+	mailer := service.New("mailer", opts)
+	mailer.HandleHTTP(mailerHandler(), mailerEndpoints()...)
+	group.Go(func() error { return mailer.Run(ctx) })
 
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -141,7 +147,7 @@ func (g *gateway) awaitRoutes(ctx context.Context, services ...string) error {
 // that start with curl.
 func printDemo(out io.Writer, gateway, admin, clock string) {
 	fmt.Fprintf(out, `The gateway is at %[1]s, its admin API at %[2]s.
-Three services run: greeter speaks RPC, clock plain HTTP, calc gRPC.
+Four services run: greeter speaks RPC, clock plain HTTP, calc gRPC, and mailer gets events.
 Paste a line into another terminal. Ctrl-C ends the demo.
 
 An announced route, GET /hello/{name}. Expect {"message":"hello john"}
@@ -167,6 +173,21 @@ curl -N -H 'Accept: application/x-ndjson' '%[1]s/count?to=3'
 
 The same stream as server-sent events; as a WebSocket it is at the same address
 curl -N -H 'Accept: text/event-stream' '%[1]s/count?to=3'
+
+An event, published on the topic orders. Expect its id, once the broker has stored it
+curl -d '{"item":"tea"}' %[1]s/events/orders/placed
+
+The mailer subscribes to orders, and the gateway pushes them to it. Expect what it got
+curl %[1]s/mailer/orders
+
+The same topic from its beginning, as server-sent events; curl ends by its own limit
+curl -N --max-time 2 -H 'Accept: text/event-stream' '%[1]s/broker?topic=orders&from=earliest'
+
+An announced route whose requests are published. Expect an id
+curl -d '{"name":"jane"}' %[1]s/signup
+
+A topic that the gateway does not list. Expect 403
+curl -d 'x' %[1]s/events/secrets # 403
 
 A mistake of the client's. Expect 400 that names the field
 curl '%[1]s/add?a=two' # 400

@@ -74,6 +74,43 @@ func clockEndpoints() []*goapi.Endpoint {
 	}
 }
 
+// mailerHandler is a service that gets events, and tells what it got.
+func mailerHandler() http.Handler {
+	orders := make(chan string, 100) // not yet told; further ones are dropped
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /on-order", func(w http.ResponseWriter, r *http.Request) {
+		var event struct{ Data string } // what the handler event publishes
+		if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&event); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		select {
+		case orders <- event.Data:
+		default:
+		}
+	})
+	mux.HandleFunc("GET /mailer/orders", func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case order := <-orders:
+			fmt.Fprintf(w, "mailed: %s\n", order)
+		case <-time.After(5 * time.Second):
+			fmt.Fprintln(w, "no order in the last seconds: publish one, and ask again")
+		case <-r.Context().Done():
+		}
+	})
+	return mux
+}
+
+// mailerEndpoints is what the mailer announces: what it gets pushed, what it
+// serves, and a route whose requests are published.
+func mailerEndpoints() []*goapi.Endpoint {
+	return []*goapi.Endpoint{
+		{Name: "OnOrder", Topic: "orders", Path: []string{"/on-order"}, Metadata: map[string]string{"subscriber": "true", "push": "true"}},
+		{Name: "Orders", Method: []string{"GET"}, Path: []string{"/mailer/orders"}},
+		{Name: "Signup", Handler: "event", Topic: "signups", Method: []string{"POST"}, Path: []string{"/signup"}},
+	}
+}
+
 // addRequest and addReply are the messages of Calc.Add.
 type addRequest struct {
 	A int64 `json:"a"`

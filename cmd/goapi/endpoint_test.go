@@ -14,7 +14,10 @@ func TestParseEndpoint(t *testing.T) {
 	}{
 		{"Hello;method=GET;path=/hello", "http", map[string]string{"endpoint": "Hello", "handler": "http", "method": "GET", "path": "/hello"}},
 		{"Greeter.Count;path=/count;stream=true", "grpc", map[string]string{"handler": "rpc", "stream": "true"}},
+		{"OnOrder;subscriber=true;push=true;topic=orders;path=/on-order", "http", map[string]string{"subscriber": "true", "push": "true", "topic": "orders", "path": "/on-order", "handler": ""}},
+		{"Signup;path=/signup;handler=event;topic=signups", "http", map[string]string{"handler": "event", "topic": "signups"}},
 		{"Hello;path=/hello;stream=maybe", "http", nil},
+		{"Hello;path=/hello;push=maybe", "http", nil},
 		{"Hello;pth=/hello", "http", nil},
 		{";path=/hello", "http", nil},
 	}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+func TestParseMounts(t *testing.T) {
+	tests := []struct {
+		mounts string // split at spaces
+		want   string // in the error; "" for none
+	}{
+		{"/events=event /cloudevents=cloudevents /broker=broker", ""},
+		{"/a/b=event?namespace=go.micro.evt&format=protobuf", ""},
+		{"/ce=cloudevents?format=binary&webhook_origin=a.example&webhook_origin=b.example&webhook_rate=60", ""},
+		{"/broker=broker?group=web.*", ""},
+		{"events=event", "PATH=HANDLER"},
+		{"/=event", "PATH=HANDLER"},
+		{"/events/=event", "PATH=HANDLER"},
+		{"/a//b=event", "PATH=HANDLER"},
+		{"/events", "PATH=HANDLER"},
+		{"/events=rpc", `no handler "rpc"; want event, cloudevents or broker`},
+		{"/events=event?namespce=x", "namespace, format"},
+		{"/events=event?format=xml", "json or protobuf"},
+		{"/ce=cloudevents?format=protobuf", "json, structured or binary"},
+		{"/ce=cloudevents?webhook_rate=0", "webhook_rate"},
+		{"/events=event?%zz", "malformed options"},
+		{"/events=event /events=broker", "twice"},
+	}
+	for _, tt := range tests {
+		_, err := parseMounts(strings.Fields(tt.mounts))
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("parseMounts(%q) error = %v, want %q", tt.mounts, err, tt.want)
+		}
+	}
+}
+
+func TestWithMounts(t *testing.T) {
+	says := func(name string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, name, " ", r.URL.EscapedPath()) })
+	}
+	h := withMounts([]mounted{{"/a", says("short")}, {"/a/b", says("long")}}, says("routes"))
+	for path, want := range map[string]string{
+		"/a":        "short ",
+		"/a/":       "short /",
+		"/a/x%2Fy":  "short /x%2Fy",
+		"/a/b":      "long ",
+		"/a/b/c":    "long /c",
+		"/a/bc":     "short /bc",
+		"/ab":       "routes /ab",
+		"/":         "routes /",
+		"/%61/b":    "routes /%61/b", // a path is what was received
+		"/x/../a/b": "routes /x/../a/b",
+	} {
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if got := w.Body.String(); got != want {
+			t.Errorf("%s is served by %q, want %q", path, got, want)
+		}
+	}
+}
+
+func TestBrokerURL(t *testing.T) {
+	tests := []struct {
+		broker     string
+		registries []string
+		want       string
+		embedded   bool
+	}{
+		{"", []string{"embedded:"}, "embedded:", true},
+		{"", []string{"nats://10.0.0.1:4222"}, "", false},
+		{"", []string{"nats://10.0.0.1:4222", "embedded:?bucket=b"}, "embedded:", true},
+		{"off", []string{"embedded:"}, "", true},
+		{"embedded:", []string{"memory:"}, "embedded:", true},
+		{"embedded+micro:", []string{"memory:"}, "embedded+micro:", true},
+		{"nats://10.0.0.1:4222", []string{"memory:"}, "nats://10.0.0.1:4222", false},
+	}
+	for _, tt := range tests {
+		c := config{broker: tt.broker, registries: tt.registries}
+		if got := c.brokerURL(); got != tt.want || c.embedded() != tt.embedded {
+			t.Errorf("--broker %q --registry %v = %q, embedded %v; want %q, %v", tt.broker, tt.registries, got, c.embedded(), tt.want, tt.embedded)
+		}
+	}
+}
