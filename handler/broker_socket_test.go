@@ -102,7 +102,7 @@ func TestBrokerSocketEnds(t *testing.T) {
 		frame   string
 		want    string
 	}{
-		{"not allowed", nil, nil, websocket.MessageText, "x", `1008 publishing on "orders" is not allowed here`},
+		{"not allowed", nil, nil, websocket.MessageText, "x", `1008 publishing on "orders" is not allowed here: the operator has not listed it`},
 		{"too large", []string{"orders"}, nil, websocket.MessageText, strings.Repeat("x", 101), "1009 "},
 		{"not UTF-8", []string{"orders"}, nil, websocket.MessageText, "\xff", "1007 the text is not UTF-8"},
 		{"the broker is away", []string{"orders"}, broker.ErrUnavailable, websocket.MessageText, "x", "1013 a message was not published: the broker cannot be reached"},

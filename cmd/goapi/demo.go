@@ -181,7 +181,7 @@ The mailer subscribes to orders, and the gateway pushes them to it. Expect what 
 curl %[1]s/mailer/orders
 
 The same topic from its beginning, as server-sent events; curl ends by its own limit
-curl -N --max-time 2 -H 'Accept: text/event-stream' '%[1]s/broker?topic=orders&from=earliest'
+curl -N --max-time 2 -H 'Accept: text/event-stream' '%[1]s/broker?topic=orders&from=earliest&format=raw'
 
 An announced route whose requests are published. Expect an id
 curl -d '{"name":"jane"}' %[1]s/signup
