@@ -108,7 +108,9 @@ func messageHeader(header map[string]string) map[string]string {
 
 // letterOf returns the dead letter that a message is, without header and body.
 func letterOf(m *broker.Message) *DeadLetter {
-	text := func(name string) string { return strings.ToValidUTF8(m.Header[name][:min(len(m.Header[name]), maxText)], "") }
+	text := func(name string) string {
+		return strings.ToValidUTF8(m.Header[name][:min(len(m.Header[name]), maxText)], "")
+	}
 	attempts, _ := strconv.Atoi(m.Header[headerAttempts]) // 0 for what is none
 	return &DeadLetter{
 		ID: m.ID, Service: text(headerService), Endpoint: text(headerEndpoint),

@@ -1,0 +1,143 @@
+package push_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/goapi-dev/goapi/broker"
+	"github.com/goapi-dev/goapi/push"
+)
+
+// forgetful is a broker that does not hear some settlements.
+type forgetful struct {
+	broker.Broker
+
+	left chan struct{} // a value for each
+}
+
+func (b *forgetful) Subscribe(ctx context.Context, topic string, o *broker.SubscribeOptions) (broker.Subscription, error) {
+	s, err := b.Broker.Subscribe(ctx, topic, o)
+	return &forgetfulSubscription{s, b}, err
+}
+
+type forgetfulSubscription struct {
+	broker.Subscription
+
+	broker *forgetful
+}
+
+func (s *forgetfulSubscription) Next(ctx context.Context) (*broker.Delivery, error) {
+	d, err := s.Subscription.Next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return broker.NewDelivery(d.Message, d.Position, d.Attempt, &forgetfulSettler{d, s.broker}), nil
+}
+
+type forgetfulSettler struct {
+	*broker.Delivery
+
+	broker *forgetful
+}
+
+func (t *forgetfulSettler) Ack(ctx context.Context) error {
+	select {
+	case <-t.broker.left:
+		return fmt.Errorf("%w: it did not hear", broker.ErrUnavailable)
+	default:
+		return t.Delivery.Ack(ctx)
+	}
+}
+
+// TestBrokerIsLost: a loss is logged once, and what is published meanwhile is
+// pushed when the broker is back.
+func TestBrokerIsLost(t *testing.T) {
+	g := start(t, new(broker.Memory), push.Options{})
+	n := serve(t, nil)
+	g.announce(t, "mailer", n, "orders")
+	g.subscribed(t, "orders")
+	g.fail(&g.next, fmt.Errorf("%w: no contact", broker.ErrUnavailable))
+	g.publish(t, "orders", "0", "x") // the call that was under way returns it
+	n.ids(t, 1)
+	g.log.wait(t, "WARN broker lost")
+	g.publish(t, "orders", "1", "x")
+	g.fail(&g.next, nil)
+	n.ids(t, 1)
+	g.log.wait(t, "INFO broker found")
+	if got := g.log.count("broker lost"); got != 1 {
+		t.Errorf("the loss was logged %d times, want once", got)
+	}
+}
+
+// TestSubscribesAgain: a subscription that ends, or cannot be made, is made
+// again.
+func TestSubscribesAgain(t *testing.T) {
+	b := newTap(new(broker.Memory))
+	b.fail(&b.subscribe, fmt.Errorf("%w: not there yet", broker.ErrUnavailable))
+	g := start(t, b, push.Options{})
+	n := serve(t, nil)
+	g.announce(t, "mailer", n, "orders")
+	g.log.wait(t, "broker lost", "not there yet")
+	g.fail(&g.subscribe, nil)
+	g.subscribed(t, "orders")
+	g.log.wait(t, "broker found")
+
+	g.fail(&g.next, broker.ErrClosed)
+	g.publish(t, "orders", "0", "x")
+	n.ids(t, 1)
+	receive(t, g.closed)
+	g.fail(&g.next, nil)
+	g.log.wait(t, "subscription failed and is made again", "mailer", "orders")
+	g.publish(t, "orders", "1", "x")
+	n.ids(t, 1)
+}
+
+// TestStop: what is on its way when a gateway stops arrives, and is known to have
+// arrived.
+func TestStop(t *testing.T) {
+	memory := new(broker.Memory)
+	g := start(t, memory, push.Options{})
+	leave := make(chan struct{})
+	n := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		<-leave
+		w.WriteHeader(http.StatusNoContent)
+	})
+	g.announce(t, "mailer", n, "orders")
+	g.subscribed(t, "orders")
+	g.publish(t, "orders", "1", "x")
+	n.ids(t, 1)
+	go func() {
+		time.Sleep(50 * time.Millisecond) // Run waits, which nothing can be seen of
+		close(leave)
+	}()
+	g.stop()
+
+	g = join(t, g.registry, memory, push.Options{})
+	g.publish(t, "orders", "2", "x")
+	if got := n.ids(t, 1)[0]; got != "2" {
+		t.Errorf("the next gateway pushed %q, want 2: 1 was taken", got)
+	}
+}
+
+// TestSlowService: a service that takes its time holds up no other, nor another
+// of its own topics.
+func TestSlowService(t *testing.T) {
+	g := start(t, new(broker.Memory), push.Options{InFlight: 2})
+	leave := make(chan struct{})
+	slow := serve(t, func(http.ResponseWriter, *http.Request) { <-leave })
+	defer close(leave)
+	quick := serve(t, nil)
+	g.announce(t, "slow", slow, "orders")
+	g.subscribed(t, "orders")
+	g.announce(t, "quick", quick, "orders")
+	g.subscribed(t, "orders")
+	for i := range 100 {
+		g.publish(t, "orders", fmt.Sprint(i), "x")
+	}
+	quick.ids(t, 100)
+	slow.ids(t, 2)
+	wantNone(t, slow)
+}
