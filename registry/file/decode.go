@@ -24,6 +24,7 @@ const (
 // An entry is a service of the file, and where it stands.
 type entry struct {
 	service *registry.Service
+	line    int // how many lines are before the part that it was read from
 	at      place
 	nodes   []place
 }
@@ -32,14 +33,11 @@ type entry struct {
 // differ.
 func (e *entry) key() string { return e.service.Name + "\x00" + e.service.Nodes[0].ID }
 
-// after returns the entry with some more lines before it.
-func (e *entry) after(lines int) *entry {
-	moved := &entry{service: e.service, at: e.at, nodes: slices.Clone(e.nodes)}
-	moved.at.line += lines
-	for i := range moved.nodes {
-		moved.nodes[i].line += lines
-	}
-	return moved
+// place returns where a node stands.
+func (e *entry) place(node int) place {
+	p := e.nodes[node]
+	p.line += e.line
+	return p
 }
 
 // A decoder reads the tree of a text. Its methods return the first mistake.
@@ -51,11 +49,11 @@ type decoder struct {
 type reading func(*yaml.Node) *mistake
 
 // document reads a whole text.
-func (d *decoder) document(n *yaml.Node) ([]*entry, *mistake) {
+func (d *decoder) document(n *yaml.Node) ([]entry, *mistake) {
 	if n.Kind == yaml.SequenceNode {
 		return d.services(n)
 	}
-	entries := []*entry(nil)
+	var entries []entry
 	found := false
 	err := d.mapping(n, "the file", map[string]reading{
 		keyServices: func(n *yaml.Node) (err *mistake) {
@@ -70,8 +68,8 @@ func (d *decoder) document(n *yaml.Node) ([]*entry, *mistake) {
 	return entries, err
 }
 
-func (d *decoder) services(n *yaml.Node) ([]*entry, *mistake) {
-	entries := []*entry{} // not nil, which is no list
+func (d *decoder) services(n *yaml.Node) ([]entry, *mistake) {
+	var entries []entry
 	if n.Kind != yaml.SequenceNode && n.Kind != yaml.AliasNode {
 		return nil, placeOf(n).mistake("want a list of services; write services: [] for none")
 	}
@@ -83,13 +81,13 @@ func (d *decoder) services(n *yaml.Node) ([]*entry, *mistake) {
 	return entries, err
 }
 
-func (d *decoder) service(n *yaml.Node) (*entry, *mistake) {
+func (d *decoder) service(n *yaml.Node) (entry, *mistake) {
 	s := new(registry.Service)
-	e := &entry{service: s, at: placeOf(n)}
+	e := entry{service: s, at: placeOf(n)}
 	err := d.mapping(n, "a service", map[string]reading{
 		"name":     d.text(&s.Name),
 		"version":  d.text(&s.Version),
-		"metadata": d.texts(&s.Metadata),
+		"metadata": d.texts(func(m map[string]string) { s.Metadata = m }),
 		"endpoints": func(n *yaml.Node) *mistake {
 			return d.list(n, func(n *yaml.Node) *mistake {
 				endpoint, err := d.endpoint(n)
@@ -107,7 +105,7 @@ func (d *decoder) service(n *yaml.Node) (*entry, *mistake) {
 		},
 	})
 	if err != nil {
-		return nil, err
+		return entry{}, err
 	}
 	for _, node := range s.Nodes {
 		if node.ID == "" && node.Address != "" {
@@ -115,7 +113,7 @@ func (d *decoder) service(n *yaml.Node) (*entry, *mistake) {
 		}
 	}
 	if err := s.Validate(); err != nil {
-		return nil, e.invalid(n, err)
+		return entry{}, e.invalid(n, err)
 	}
 	return e, nil
 }
@@ -157,7 +155,7 @@ func (d *decoder) node(n *yaml.Node) (*registry.Node, *mistake) {
 	return node, d.mapping(n, "a node", map[string]reading{
 		"id":       d.text(&node.ID),
 		"address":  d.text(&node.Address),
-		"metadata": d.texts(&node.Metadata),
+		"metadata": d.texts(func(m map[string]string) { node.Metadata = m }),
 	})
 }
 
@@ -176,7 +174,7 @@ func (d *decoder) endpoint(n *yaml.Node) (*registry.Endpoint, *mistake) {
 	}
 	err := d.mapping(n, "an endpoint", map[string]reading{
 		"name":        d.text(&e.Name),
-		"metadata":    d.texts(&e.Metadata),
+		"metadata":    d.texts(func(m map[string]string) { e.Metadata = m }),
 		"request":     d.value(&e.Request, 1),
 		"response":    d.value(&e.Response, 1),
 		"description": set("description", d.text),
@@ -311,7 +309,7 @@ func (d *decoder) text(to *string) reading {
 }
 
 // texts reads a mapping of texts.
-func (d *decoder) texts(to *map[string]string) reading {
+func (d *decoder) texts(set func(map[string]string)) reading {
 	return func(n *yaml.Node) *mistake {
 		if isNull(n) {
 			return nil
@@ -321,7 +319,7 @@ func (d *decoder) texts(to *map[string]string) reading {
 			return placeOf(n).mistake("want key: value")
 		}
 		m := make(map[string]string, len(n.Content)/2)
-		*to = m
+		set(m)
 		return d.pairs(n, func(key, value *yaml.Node) *mistake {
 			var s string
 			err := d.text(&s)(value)

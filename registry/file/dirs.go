@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -88,14 +89,7 @@ func (d *dirs) events() (<-chan fsnotify.Event, <-chan error) {
 }
 
 // concerns says whether an event is about the file itself.
-func (d *dirs) concerns(e fsnotify.Event) bool {
-	for _, file := range d.files() {
-		if e.Name == file {
-			return true
-		}
-	}
-	return false
-}
+func (d *dirs) concerns(e fsnotify.Event) bool { return slices.Contains(d.files(), e.Name) }
 
 // follow looks at the file when something happens to it.
 func (r *Registry) follow(d *dirs) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -36,7 +37,7 @@ func TestRegistry(t *testing.T) {
 // as Kubernetes has it.
 func TestRegistryOfLinks(t *testing.T) {
 	t.Parallel()
-	registrytest.Run(t, func(t *testing.T) registry.Registry { return newEdited(t, swapLinks(t)) }, &registrytest.Options{
+	registrytest.Run(t, func(t *testing.T) registry.Registry { return newEdited(t, swapLinks()) }, &registrytest.Options{
 		MinTTL: 300 * time.Millisecond,
 	})
 }
@@ -118,15 +119,14 @@ func (e *edited) edit() {
 
 // swapLinks returns a function like os.WriteFile: it writes a directory of its
 // own each time, changes the link "data" to that, and makes name a link into it.
-func swapLinks(t *testing.T) func(string, []byte, os.FileMode) error {
-	var last string
+func swapLinks() func(string, []byte, os.FileMode) error {
+	last, versions := "", 0
 	return func(name string, data []byte, perm os.FileMode) error {
-		dir, err := os.MkdirTemp(filepath.Dir(name), "version")
-		if err != nil {
-			return err
-		}
+		versions++
+		dir := filepath.Join(filepath.Dir(name), fmt.Sprint("version-", versions))
 		link := filepath.Join(filepath.Dir(name), "data")
 		if err := errors.Join(
+			os.Mkdir(dir, 0o700),
 			os.WriteFile(filepath.Join(dir, "services.yaml"), data, perm),
 			os.Symlink(dir, link+".new"),
 			os.Rename(link+".new", link),

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -52,7 +53,7 @@ func (r *Registry) look(ctx context.Context, anyway bool) error {
 	}
 	first := r.seen.info == nil && r.seen.problem == nil
 	info, err := stat(r.path)
-	if err == nil && same(info, r.seen.info) && !anyway && !first {
+	if err == nil && same(info, r.seen.info) && !first && (!anyway || r.unchanged(info)) {
 		return nil
 	}
 	if !first || info != nil && time.Since(info.ModTime()) < quiet {
@@ -63,6 +64,15 @@ func (r *Registry) look(ctx context.Context, anyway bool) error {
 	}
 	r.read(info, err)
 	return nil
+}
+
+// unchanged says whether the file holds what it did.
+func (r *Registry) unchanged(info fs.FileInfo) bool {
+	if info == nil || !r.seen.read {
+		return info == nil
+	}
+	text, err := readAll(r.path, info)
+	return err == nil && text == r.seen.text
 }
 
 // stat returns what the path leads to; nil when that is nothing.
@@ -76,17 +86,24 @@ func stat(path string) (fs.FileInfo, error) {
 
 // settle waits until the file stays the same.
 func (r *Registry) settle(ctx context.Context, info fs.FileInfo) (fs.FileInfo, error) {
-	for begun := time.Now(); ; {
+	begun := time.Now()
+	changed := begun
+	ticker := time.NewTicker(quiet / 5)
+	defer ticker.Stop()
+	for {
 		select {
-		case <-time.After(quiet):
+		case <-ticker.C:
 		case <-ctx.Done():
 		case <-r.life.Done():
 		}
 		next, err := stat(r.path)
-		if err != nil || same(next, info) || time.Since(begun) > patience || r.usable(ctx) != nil {
-			return next, err
+		now := time.Now()
+		if !same(next, info) {
+			info, changed = next, now
 		}
-		info = next
+		if err != nil || now.Sub(changed) >= quiet || now.Sub(begun) > patience || r.usable(ctx) != nil {
+			return info, err
+		}
 	}
 }
 
@@ -150,14 +167,16 @@ func readAll(path string, info fs.FileInfo) (string, error) {
 		return "", reason(err)
 	}
 	defer f.Close() // only read
-	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	var text strings.Builder
+	text.Grow(int(min(info.Size(), maxSize)) + 1)
+	n, err := io.Copy(&text, io.LimitReader(f, maxSize+1))
 	if err != nil {
 		return "", reason(err)
 	}
-	if len(data) > maxSize {
+	if n > maxSize {
 		return "", fmt.Errorf("it has more than %d bytes", maxSize)
 	}
-	return string(data), nil
+	return text.String(), nil
 }
 
 // reason returns what the system says of a file, less the path, which the place

@@ -100,7 +100,7 @@ func unreadable(reason, text string) int {
 // unknownKey returns what to say of a key that nobody knows.
 func unknownKey(key string, known []string) string {
 	slices.Sort(known)
-	nearest, best := "", 1+max(len(key), 3)/3
+	nearest, best := "", min(len(key), 3) // two letters that changed places are two changes
 	for _, k := range known {
 		if d := distance(strings.ToLower(key), k); d < best {
 			nearest, best = k, d

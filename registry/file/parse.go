@@ -2,6 +2,8 @@ package file
 
 import (
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -10,7 +12,7 @@ import (
 // changed since the last good text: a thousand services take a parser of YAML
 // 0.1 s. The zero value is ready for use.
 type parser struct {
-	parts map[string][]*entry // of the last good text
+	parts map[string][]entry // of the last good text
 }
 
 // A part is one service of a list in block style, or more text than that.
@@ -20,7 +22,7 @@ type part struct {
 }
 
 // parse returns the services of a text, or the first mistake in it.
-func (p *parser) parse(text string) ([]*entry, *mistake) {
+func (p *parser) parse(text string) ([]entry, *mistake) {
 	parts := split(text)
 	entries, known, wrong := p.read(parts)
 	if wrong != nil || len(parts) == 0 {
@@ -44,9 +46,9 @@ func (p *parser) parse(text string) ([]*entry, *mistake) {
 }
 
 // read reads parts, each as a list of its own.
-func (p *parser) read(parts []part) ([]*entry, map[string][]*entry, *mistake) {
-	entries := make([]*entry, 0, len(parts))
-	known := make(map[string][]*entry, len(parts))
+func (p *parser) read(parts []part) ([]entry, map[string][]entry, *mistake) {
+	entries := make([]entry, 0, len(parts))
+	known := make(map[string][]entry, len(parts))
 	for _, part := range parts {
 		read, ok := p.parts[part.text]
 		if !ok {
@@ -57,7 +59,8 @@ func (p *parser) read(parts []part) ([]*entry, map[string][]*entry, *mistake) {
 		}
 		known[part.text] = read
 		for _, e := range read {
-			entries = append(entries, e.after(part.line))
+			e.line += part.line
+			entries = append(entries, e)
 		}
 	}
 	return entries, known, nil
@@ -67,6 +70,9 @@ func (p *parser) read(parts []part) ([]*entry, map[string][]*entry, *mistake) {
 // line "services:"; none for any other text. A part that is wrong because it was
 // cut in the wrong place cannot be read: quotes and brackets do not close.
 func split(text string) []part {
+	if !hasPlainLines(text) {
+		return nil
+	}
 	var parts []part
 	begun, indent, start := false, -1, 0
 	line := 0
@@ -103,6 +109,20 @@ func split(text string) []part {
 	return parts
 }
 
+// hasPlainLines says whether YAML sees the lines in a text that "\n" makes, and
+// can read what stands outside of parts.
+func hasPlainLines(text string) bool {
+	if strings.Count(text, "\r") != strings.Count(text, "\r\n") {
+		return false
+	}
+	for _, r := range text {
+		if r == utf8.RuneError || !unicode.IsPrint(r) && r != '\n' && r != '\r' && r != '\t' {
+			return false
+		}
+	}
+	return true
+}
+
 // isHead says whether a line begins the list of services.
 func isHead(line string) bool {
 	rest, ok := strings.CutPrefix(line, keyServices+":")
@@ -114,7 +134,7 @@ func isHead(line string) bool {
 }
 
 // readPart reads a list in YAML whose lines are counted from its start.
-func readPart(p part) ([]*entry, *mistake) {
+func readPart(p part) ([]entry, *mistake) {
 	doc, err := load(p)
 	if err != nil {
 		return nil, err
@@ -129,7 +149,7 @@ func readPart(p part) ([]*entry, *mistake) {
 }
 
 // readWhole reads a text that is a list, or has one below "services".
-func readWhole(p part) ([]*entry, *mistake) {
+func readWhole(p part) ([]entry, *mistake) {
 	doc, err := load(p)
 	if err != nil {
 		return nil, err
@@ -154,16 +174,16 @@ func load(p part) (*yaml.Node, *mistake) {
 }
 
 // checkIDs finds nodes of one service that have the same id.
-func checkIDs(entries []*entry) *mistake {
+func checkIDs(entries []entry) *mistake {
 	type node struct{ service, id string }
-	found := make(map[node]*entry)
+	found := make(map[node]struct{}, len(entries))
 	for _, e := range entries {
 		for i, n := range e.service.Nodes {
 			key := node{e.service.Name, n.ID}
-			if found[key] != nil {
-				return e.nodes[i].mistake("service %q has another node with the id %q", e.service.Name, n.ID)
+			if _, ok := found[key]; ok {
+				return e.place(i).mistake("service %q has another node with the id %q", e.service.Name, n.ID)
 			}
-			found[key] = e
+			found[key] = struct{}{}
 		}
 	}
 	return nil

@@ -10,22 +10,23 @@ type state struct {
 	held    map[string]*registry.Service // by the keys of records
 }
 
-// set makes the entries of an edit the state.
-func (s *state) set(entries []*entry) {
+// set makes the entries of an edit the state. No two have the same key.
+func (s *state) set(entries []entry) {
 	if s.held == nil {
-		s.held = make(map[string]*registry.Service)
+		s.held = make(map[string]*registry.Service, len(entries))
 	}
-	keys := make(map[string]bool, len(entries))
 	for _, e := range entries {
-		key := e.key()
-		keys[key] = true
-		if s.held[key] != e.service { // what was not read again is there
+		if key := e.key(); s.held[key] != e.service { // what was not read again is there
 			s.records.Set(key, e.service)
 			s.held[key] = e.service
 		}
 	}
-	if len(keys) == len(s.held) {
+	if len(s.held) == len(entries) {
 		return
+	}
+	keys := make(map[string]bool, len(entries))
+	for _, e := range entries {
+		keys[e.key()] = true
 	}
 	for key := range s.held {
 		if !keys[key] {
@@ -36,7 +37,7 @@ func (s *state) set(entries []*entry) {
 }
 
 // take makes the entries of an edit the state, and wakes the watchers.
-func (r *Registry) take(entries []*entry) {
+func (r *Registry) take(entries []entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.leftOut = nil
