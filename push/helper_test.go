@@ -3,7 +3,6 @@ package push_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -351,7 +350,7 @@ func (l *logs) WithGroup(string) slog.Handler            { return l }
 func (l *logs) Handle(_ context.Context, r slog.Record) error {
 	line := r.Level.String() + " " + r.Message
 	r.Attrs(func(a slog.Attr) bool {
-		line += fmt.Sprintf(" %s=%q", a.Key, a.Value.String())
+		line += " " + a.Key + "=" + a.Value.String()
 		return true
 	})
 	l.mu.Lock()

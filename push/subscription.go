@@ -191,7 +191,8 @@ func (s *subscription) giveUp(ctx context.Context, who string, d *broker.Deliver
 	}
 	s.log.Error("message could not be made a dead letter, and is pushed again where the broker allows that",
 		slog.String("service", s.service), slog.String("topic", s.topic), slog.String("id", f.message.ID), slog.Any("error", err))
-	s.settle(ctx, "", func(ctx context.Context) error { return d.Nack(ctx, max(s.backoff(d.Attempt), slowest)) })
+	delay := min(max(s.backoff(d.Attempt), slowest), s.opts.MaxDelay)
+	s.settle(ctx, "", func(ctx context.Context) error { return d.Nack(ctx, delay) })
 }
 
 // settle settles a delivery. A broker that is away is asked again for a while;
