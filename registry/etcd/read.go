@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 
 	"github.com/goapi-dev/goapi/registry"
 )
@@ -38,50 +39,99 @@ func (r *Registry) read(ctx context.Context, m *mirror, prefix string) error {
 }
 
 // readPages puts all records below a prefix, and returns the revision that they
-// are of. It asks for so few at a time that the answers are not too long.
+// are of. While it puts those of a page, the next one is asked for.
 func (r *Registry) readPages(ctx context.Context, m *mirror, prefix string) (revision int64, err error) {
-	ask := &pb.RangeRequest{Key: []byte(prefix), RangeEnd: rangeEnd(prefix), Limit: pageSize}
-	for {
-		page, err := r.readPage(ctx, ask)
-		if tooLong(err) && !ask.GetKeysOnly() {
-			ask.KeysOnly = ask.GetLimit() == 1 // that record is too large: its key must do
-			ask.Limit = max(ask.GetLimit()/4, 1)
-			continue
-		}
-		if err != nil {
-			return 0, err
-		}
-		records := page.GetKvs()
-		for _, kv := range records {
-			if ask.GetKeysOnly() {
-				m.omit(kv, "it is too large to be read")
-				continue
+	ctx, cancel := context.WithCancel(ctx)
+	pages := make(chan page)
+	p := &pager{registry: r, ask: &pb.RangeRequest{Key: []byte(prefix), RangeEnd: rangeEnd(prefix), Limit: pageSize}}
+	go func() { // ends with the pages, or with ctx
+		defer close(pages)
+		for more := true; more; {
+			next := p.next(ctx)
+			more = next.more
+			select {
+			case pages <- next:
+			case <-ctx.Done():
+				return
 			}
-			m.put(kv)
 		}
-		ask.Revision = page.GetHeader().GetRevision() // an answer about a revision names the latest
-		if revision == 0 {
-			revision = ask.GetRevision()
+	}()
+	defer func() {
+		cancel()
+		for range pages { // until nothing is asked for any more
 		}
-		ask.Revision = revision
-		if len(records) == 0 || !page.GetMore() {
-			return revision, nil
+	}()
+	for page := range pages {
+		if page.err != nil {
+			return 0, page.err
 		}
-		last := records[len(records)-1].GetKey()
-		if bytes.Compare(last, ask.GetKey()) < 0 {
-			return 0, fmt.Errorf("%w: %s: its answer is out of order", registry.ErrUnavailable, r.name)
+		for _, kv := range page.records {
+			if page.keysOnly {
+				m.omit(kv, "it is too large to be read")
+			} else {
+				m.put(kv)
+			}
 		}
-		ask.Key = append(bytes.Clone(last), 0)
-		ask.KeysOnly, ask.Limit = false, min(ask.GetLimit()*2, pageSize)
+		revision = page.revision
+	}
+	return revision, r.usable(ctx) // pages may have ended with ctx
+}
+
+// page is some of the records.
+type page struct {
+	records  []*mvccpb.KeyValue
+	keysOnly bool // since what they hold is too large
+	more     bool // others follow
+	revision int64
+	err      error
+}
+
+// A pager asks for one page after the other, all as of one revision. It asks
+// for so few records at a time that the answers are not too long.
+type pager struct {
+	registry *Registry
+	ask      *pb.RangeRequest
+}
+
+func (p *pager) next(ctx context.Context) page {
+	for {
+		var answer *pb.RangeResponse
+		err := p.registry.call(ctx, func(ctx context.Context) (err error) {
+			answer, err = p.registry.kv.Range(ctx, p.ask)
+			return err
+		})
+		switch {
+		case err == nil:
+			return p.take(answer)
+		case !tooLong(err) || p.ask.GetKeysOnly():
+			return page{err: err}
+		}
+		p.ask.KeysOnly = p.ask.GetLimit() == 1 // that record is too large: its key must do
+		p.ask.Limit = max(p.ask.GetLimit()/4, 1)
 	}
 }
 
-func (r *Registry) readPage(ctx context.Context, ask *pb.RangeRequest) (page *pb.RangeResponse, err error) {
-	err = r.call(ctx, func(ctx context.Context) error {
-		page, err = r.kv.Range(ctx, ask)
-		return err
-	})
-	return page, err
+// take returns a page, and prepares to ask for the one after it.
+func (p *pager) take(answer *pb.RangeResponse) page {
+	if p.ask.GetRevision() == 0 {
+		p.ask.Revision = answer.GetHeader().GetRevision()
+	}
+	got := page{
+		records:  answer.GetKvs(),
+		keysOnly: p.ask.GetKeysOnly(),
+		more:     answer.GetMore() && len(answer.GetKvs()) > 0,
+		revision: p.ask.GetRevision(),
+	}
+	if !got.more {
+		return got
+	}
+	last := got.records[len(got.records)-1].GetKey()
+	if bytes.Compare(last, p.ask.GetKey()) < 0 {
+		return page{err: fmt.Errorf("%w: %s: its answer is out of order", registry.ErrUnavailable, p.registry.name)}
+	}
+	p.ask.Key = append(bytes.Clone(last), 0)
+	p.ask.KeysOnly, p.ask.Limit = false, min(p.ask.GetLimit()*2, pageSize)
+	return got
 }
 
 // continues says whether etcd has the history that m is of: whether what
