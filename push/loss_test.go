@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/goapi-dev/goapi/broker"
@@ -98,28 +99,23 @@ func TestSubscribesAgain(t *testing.T) {
 // TestStop: what is on its way when a gateway stops arrives, and is known to have
 // arrived.
 func TestStop(t *testing.T) {
-	memory := new(broker.Memory)
-	g := start(t, memory, push.Options{})
-	leave := make(chan struct{})
-	n := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		<-leave
-		w.WriteHeader(http.StatusNoContent)
-	})
-	g.announce(t, "mailer", n, "orders")
-	g.subscribed(t, "orders")
-	g.publish(t, "orders", "1", "x")
-	n.ids(t, 1)
-	go func() {
-		time.Sleep(50 * time.Millisecond) // Run waits, which nothing can be seen of
-		close(leave)
-	}()
-	g.stop()
+	synctest.Test(t, func(t *testing.T) {
+		w := newNetwork()
+		n, _ := w.serve(t, "10.0.0.1:80", func(http.ResponseWriter, *http.Request) { time.Sleep(4 * time.Second) })
+		memory := new(broker.Memory)
+		g := start(t, memory, push.Options{DialContext: w.DialContext})
+		g.announce(t, "mailer", n, "orders")
+		g.subscribed(t, "orders")
+		g.publish(t, "orders", "1", "x")
+		n.ids(t, 1)
+		g.stop()
 
-	g = join(t, g.registry, memory, push.Options{})
-	g.publish(t, "orders", "2", "x")
-	if got := n.ids(t, 1)[0]; got != "2" {
-		t.Errorf("the next gateway pushed %q, want 2: 1 was taken", got)
-	}
+		g = join(t, g.registry, memory, push.Options{DialContext: w.DialContext})
+		g.publish(t, "orders", "2", "x")
+		if got := n.ids(t, 1)[0]; got != "2" {
+			t.Errorf("the next gateway pushed %q, want 2: 1 was taken", got)
+		}
+	})
 }
 
 // TestSlowService: a service that takes its time holds up no other, nor another
