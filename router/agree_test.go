@@ -64,6 +64,7 @@ func TestGrownEqualsBuiltAtOnce(t *testing.T) {
 func checkRequest(t *rapid.T, table *router.Table, m *model, r *http.Request) {
 	t.Helper()
 	rt, err := table.Route(r)
+	checkExplanation(t, table.Explain(r), rt)
 	want, methods := m.find(r)
 	desc := fmt.Sprintf("Route(%s %s%s)", r.Method, r.Host, r.URL.EscapedPath())
 	var e *goapi.Error
@@ -96,6 +97,25 @@ func checkRequest(t *rapid.T, table *router.Table, m *model, r *http.Request) {
 		}
 	case e.Code != http.StatusMethodNotAllowed || e.Header.Get("Allow") != strings.Join(methods, ", "):
 		t.Fatalf("%s error = %v, Allow %q, want 405, %v", desc, err, e.Header.Get("Allow"), methods)
+	}
+}
+
+// checkExplanation holds an explanation to the route that it is of.
+func checkExplanation(t *rapid.T, e *router.Explanation, rt *goapi.Route) {
+	t.Helper()
+	if e.Route != rt && (rt == nil || rt.Pattern != "") {
+		t.Fatalf("Explain has the route %v, want %v", e.Route, rt)
+	}
+	for i, c := range e.Candidates {
+		if won := rt != nil && i == 0; c.Won != won || c.Reason == "" {
+			t.Fatalf("candidate %d of %d = %+v, with the route %v", i, len(e.Candidates), c, rt)
+		}
+		if c.Won && (c.Service != rt.Service || c.Path != rt.Pattern) {
+			t.Fatalf("Explain lets %+v win, want %v", c, rt)
+		}
+	}
+	if rt != nil && rt.Pattern != "" && len(e.Candidates) == 0 {
+		t.Fatalf("Explain has no candidate, with the route %v", rt)
 	}
 }
 

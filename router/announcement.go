@@ -28,6 +28,7 @@ type announcement struct {
 	claims  []*claim // in the order of the endpoints; no key twice; their routes have no upstream yet
 	methods []*goapi.Endpoint
 	keys    map[string]struct{} // of the claims and methods
+	hides   bool                // an endpoint that is not to be exposed
 	reports []Report
 }
 
@@ -92,12 +93,19 @@ func (l *lineage) reader(before []*claim) *reader {
 // read returns what s says. Reports have no service yet.
 func (r *reader) read(s *registry.Service) *announcement {
 	a := &announcement{keys: make(map[string]struct{}, len(s.Endpoints))}
+	if isHidden(s) {
+		return a
+	}
 	for i, e := range s.Endpoints {
 		if i == maxEndpoints {
 			a.leaveOut(nil, fmt.Sprintf("%d endpoints beyond the first %d", len(s.Endpoints)-i, i))
 			break
 		}
 		if e == nil || e.Metadata["subscriber"] == "true" {
+			continue
+		}
+		if unexposed(e.Metadata) {
+			a.hides = true
 			continue
 		}
 		if size := metadataSize(e.Metadata); size > maxMetadata {
@@ -149,6 +157,15 @@ func (a *announcement) leaveOut(e *goapi.Endpoint, reason string) {
 		r.Pattern = printable(strings.Join(e.Path, ","), 200)
 	}
 	a.reports = append(a.reports, r)
+}
+
+// unexposed says that metadata keeps what it is of from the public.
+func unexposed(md map[string]string) bool { return md["expose"] == "false" }
+
+// isHidden says that a service is not to be exposed. Services of go-micro can
+// only say so in the metadata of their nodes, which are all alike.
+func isHidden(s *registry.Service) bool {
+	return unexposed(s.Metadata) || slices.ContainsFunc(s.Nodes, func(n *registry.Node) bool { return n != nil && unexposed(n.Metadata) })
 }
 
 // metadataSize returns the bytes of metadata.
@@ -253,6 +270,9 @@ func newClaim(e *goapi.Endpoint, p *pattern, host, method string) *claim {
 	}
 	return c
 }
+
+// exposedKey is the key of the nodes that are not hidden, where some are.
+const exposedKey = "\x00\x00exposed"
 
 // methodKey is the key of the nodes that have a method.
 func methodKey(name string) string { return "\x00" + name }

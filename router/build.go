@@ -34,11 +34,11 @@ func (l *lineage) build(name string, announced []*registry.Service, old *service
 	b.findMembers(announced)
 	b.read()
 	b.pool = l.pools.Update(name, b.members)
+	s.absent = b.pool == nil
 	if b.pool != nil {
 		s.claims = b.claims()
 		b.addResolved(s)
 	}
-	s.absent = b.pool == nil
 	s.reports = bounded(name, b.reports)
 	l.announcements = nil
 	if old != nil && s.equal(old) {
@@ -164,10 +164,12 @@ func (b *builder) granted(c, before *claim) *claim {
 
 // addResolved adds the routes for requests that a resolver reads.
 func (b *builder) addResolved(s *service) {
-	if b.opts.Resolver == nil {
+	exposed := slices.DeleteFunc(slices.Clone(b.members), isHidden)
+	s.absent = len(exposed) == 0
+	if b.opts.Resolver == nil || s.absent {
 		return
 	}
-	called := slices.ContainsFunc(b.members, func(s *registry.Service) bool { return slices.ContainsFunc(s.Nodes, isCalled) })
+	called := slices.ContainsFunc(exposed, func(s *registry.Service) bool { return slices.ContainsFunc(s.Nodes, isCalled) })
 	h := b.opts.Handler
 	switch {
 	case h == handlerAuto && called:
@@ -188,12 +190,17 @@ func (b *builder) addResolved(s *service) {
 	}
 }
 
-// route returns a route to all nodes: old, which may be nil, if it is one.
+// route returns a route to all nodes that are exposed: old, which may be nil, if
+// it is one.
 func (b *builder) route(old *goapi.Route, e *goapi.Endpoint) *goapi.Route {
-	if old != nil && old.Upstream == b.pool.All() && sameEndpoint(old.Endpoint, e) {
+	set := b.pool.All()
+	if slices.ContainsFunc(b.members, isHidden) {
+		set = b.pool.Set(exposedKey, func(s *registry.Service) bool { return !isHidden(s) })
+	}
+	if old != nil && old.Upstream == set && sameEndpoint(old.Endpoint, e) {
 		return old
 	}
-	return &goapi.Route{Service: b.name, Endpoint: e, Upstream: b.pool.All(), Policy: b.policy(e)}
+	return &goapi.Route{Service: b.name, Endpoint: e, Upstream: set, Policy: b.policy(e)}
 }
 
 // calls returns the routes of the methods for a handler. It shares what it can
@@ -206,6 +213,7 @@ func (b *builder) calls(old *calls, claims []*claim, handler string) *calls {
 	return &calls{
 		methods: b.methods(old, claims, handler),
 		other:   b.route(other, &goapi.Endpoint{Handler: handler}),
+		closed:  slices.ContainsFunc(b.members, func(s *registry.Service) bool { return b.announcements[s].hides }),
 	}
 }
 

@@ -66,7 +66,7 @@ func (s *service) resolve(target resolver.Target, handler string) (*goapi.Route,
 	if rt := calls.method(target.Method); rt != nil {
 		return rt, nil
 	}
-	if known && len(calls.methods) > 0 {
+	if calls.closed || known && len(calls.methods) > 0 {
 		return nil, goapi.NewError(http.StatusNotFound,
 			fmt.Sprintf("service %s has no method %s", printable(s.name, maxName), printable(target.Method, 100)), goapi.ErrNoRoute)
 	}

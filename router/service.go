@@ -16,7 +16,7 @@ const maxReports = 100
 type service struct {
 	name     string
 	versions int  // how many registry.Services it is made of
-	absent   bool // nothing of it can be used
+	absent   bool // nothing of it can be used, or is to be exposed
 
 	claims []*claim // one for each slot
 
@@ -32,6 +32,7 @@ type service struct {
 // calls are the routes of a service's methods. They do not change.
 type calls struct {
 	methods []*goapi.Route // those announced, by name
+	closed  bool           // a method is hidden: no other is to be called
 	other   *goapi.Route   // for all others; its endpoint has no name
 }
 
@@ -54,7 +55,7 @@ func (c *calls) equal(o *calls) bool {
 	if c == nil || o == nil || c == o {
 		return c == o
 	}
-	return c.other == o.other && slices.Equal(c.methods, o.methods)
+	return c.other == o.other && c.closed == o.closed && slices.Equal(c.methods, o.methods)
 }
 
 // equal says whether two services are the same to a table.
