@@ -149,7 +149,7 @@ func TestEventOnTheWire(t *testing.T) {
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Errorf("event (-captured +got)\n%s", diff)
 	}
-	delete(gotEnv.Header, "Goapi-Time")
+	delete(gotEnv.Header, "Goapi-Mark")
 	gotEnv.Header["Micro-Id"] = wantEnv.Header["Micro-Id"]
 	if diff := cmp.Diff(wantEnv.Header, gotEnv.Header); diff != "" {
 		t.Errorf("header (-captured +got)\n%s", diff)

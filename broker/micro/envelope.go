@@ -16,12 +16,12 @@ import (
 	"github.com/goapi-dev/goapi/broker"
 )
 
-// The names in the header of an envelope that are not the message's own. Those
-// that read it do not agree on the last letter of the second.
+// The names in the header of an envelope that are not the message's own. Since
+// v4.10, go-micro spells the second Micro-ID.
 const (
 	headerTopic   = "Micro-Topic"
 	headerID      = "Micro-Id"
-	headerTime    = "Goapi-Time"
+	headerMark    = "Goapi-Mark"
 	headerV1Topic = ":topic" // of versions before 2, over HTTP
 
 	// escape is before a name of the message's that is one of those above, or
@@ -37,8 +37,31 @@ type envelope struct {
 
 // reserved says whether a name in the header is not the message's own.
 func reserved(name string) bool {
-	return strings.EqualFold(name, headerTopic) || strings.EqualFold(name, headerID) || strings.EqualFold(name, headerTime) ||
+	return strings.EqualFold(name, headerTopic) || strings.EqualFold(name, headerID) || strings.EqualFold(name, headerMark) ||
 		name == headerV1Topic
+}
+
+// A mark tells which message we wrote a header for. Services of go-micro that
+// publish while they handle a message pass its header on, with a topic of their
+// own, but not always an ID: what they inherited is not the new message's.
+type mark struct {
+	time      time.Time
+	topic, id string
+}
+
+func (m mark) String() string {
+	return m.time.UTC().Format(time.RFC3339Nano) + " " + m.topic + " " + m.id // a topic has no space
+}
+
+// readMark returns the zero mark for what is none.
+func readMark(text string) mark {
+	at, rest, _ := strings.Cut(text, " ")
+	topic, id, _ := strings.Cut(rest, " ")
+	made, err := time.Parse(time.RFC3339Nano, at)
+	if err != nil {
+		return mark{}
+	}
+	return mark{made, topic, id}
 }
 
 // Marshal returns a message as go-micro has it. Its subscribers find the topic,
@@ -57,7 +80,7 @@ func marshal(topic string, m *broker.Message, v1 bool) ([]byte, error) {
 	}
 	e.Header[headerTopic] = topic
 	e.Header[headerID] = m.ID
-	e.Header[headerTime] = m.Time.UTC().Format(time.RFC3339Nano)
+	e.Header[headerMark] = mark{m.Time, topic, m.ID}.String()
 	if v1 {
 		e.Header[headerV1Topic] = topic
 	}
@@ -86,22 +109,32 @@ func open(data []byte) (*envelope, error) {
 // message returns the message in an envelope.
 func (e *envelope) message(topic string, received time.Time) broker.Message {
 	m := broker.Message{Topic: topic, Body: e.Body, Time: received}
+	var (
+		id, newID string // as it was spelt, and is since v4.10
+		ours      mark
+	)
 	for name, value := range e.Header {
 		switch {
+		case name == headerID:
+			id = value
 		case strings.EqualFold(name, headerID):
-			if m.ID == "" || name == headerID {
-				m.ID = value
-			}
-		case strings.EqualFold(name, headerTime):
-			if made, err := time.Parse(time.RFC3339Nano, value); err == nil {
-				m.Time = made
-			}
+			newID = value
+		case strings.EqualFold(name, headerMark):
+			ours = readMark(value)
 		case !reserved(name):
 			if m.Header == nil {
 				m.Header = make(map[string]string, len(e.Header))
 			}
 			m.Header[strings.TrimPrefix(name, escape)] = value
 		}
+	}
+	switch {
+	case ours.topic == topic && ours.id == id && newID == "":
+		m.ID, m.Time = id, ours.time
+	case id != ours.id:
+		m.ID = id
+	case newID != ours.id:
+		m.ID = newID
 	}
 	m.Clean()
 	return m

@@ -77,7 +77,7 @@ func payload(t testing.TB, file string) []byte {
 // TestMarshal writes what a subscriber of go-micro looks for.
 func TestMarshal(t *testing.T) {
 	m := &broker.Message{
-		ID: "1", Header: map[string]string{"Content-Type": "application/json", "Micro-Topic": "other", "!x": "y"},
+		ID: "1", Header: map[string]string{"Content-Type": "application/json", "Micro-Topic": "other", "Goapi-Mark": "never", "!x": "y"},
 		Body: []byte(`{"name":"john"}`), Time: time.Unix(1, 5e6),
 	}
 	data, err := micro.Marshal("greeter.hello", m)
@@ -92,11 +92,58 @@ func TestMarshal(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]string{
-		"Content-Type": "application/json", "Micro-Topic": "greeter.hello", "Micro-Id": "1", "Goapi-Time": "1970-01-01T00:00:01.005Z",
-		"!Micro-Topic": "other", "!!x": "y",
+		"Content-Type": "application/json", "Micro-Topic": "greeter.hello", "Micro-Id": "1", "Goapi-Mark": "1970-01-01T00:00:01.005Z greeter.hello 1",
+		"!Micro-Topic": "other", "!Goapi-Mark": "never", "!!x": "y",
 	}
 	if !maps.Equal(got.Header, want) || got.Body != "eyJuYW1lIjoiam9obiJ9" || !bytes.HasPrefix(data, []byte(`{"Header":{`)) {
 		t.Errorf("Marshal() = %s, want header %q", data, want)
+	}
+}
+
+// TestUnmarshalPassedOn reads what services of go-micro publish while they handle
+// a message of ours, or of others: its header, with what they replace.
+func TestUnmarshalPassedOn(t *testing.T) {
+	made, received := time.Unix(1, 0), time.Unix(9, 0)
+	data, err := micro.Marshal("orders", &broker.Message{ID: "ours", Time: made})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name, topic string
+		header      map[string]string // of the one that passes it on
+		want        string
+		time        time.Time
+	}{
+		{"not at all", "orders", nil, "ours", made},
+		{"mucp before v4.10", "paid", map[string]string{"Micro-Id": "theirs"}, "theirs", received},
+		{"mucp before v4.10, same topic", "orders", map[string]string{"Micro-Id": "theirs"}, "theirs", received},
+		{"mucp since v4.10", "paid", map[string]string{"Micro-ID": "theirs"}, "theirs", received},
+		{"mucp since v4.10, same topic", "orders", map[string]string{"Micro-ID": "theirs"}, "theirs", received},
+		{"mucp since v4.10, then before", "paid", map[string]string{"Micro-ID": "other", "Micro-Id": "theirs"}, "theirs", received},
+		{"gRPC", "paid", nil, "", received},
+		{"mucp since v4.10, never ours", "paid", map[string]string{"Micro-ID": "theirs", "Micro-Id": "", "Goapi-Mark": ""}, "theirs", received},
+		{"mucp since v4.10, then before, never ours", "paid", map[string]string{"Micro-ID": "other", "Micro-Id": "theirs", "Goapi-Mark": "x"}, "theirs", received},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var e struct {
+				Header map[string]string
+				Body   []byte
+			}
+			if err := json.Unmarshal(data, &e); err != nil {
+				t.Fatal(err)
+			}
+			maps.Copy(e.Header, tt.header)
+			e.Header["Micro-Topic"] = tt.topic
+			passed, err := json.Marshal(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := micro.Unmarshal(tt.topic, passed, received)
+			if err != nil || got.ID != tt.want || !got.Time.Equal(tt.time) || len(got.Header) > 0 {
+				t.Errorf("Unmarshal(%s) = %+v, %v, want ID %q at %v", passed, got, err, tt.want, tt.time)
+			}
+		})
 	}
 }
 
@@ -119,6 +166,7 @@ func FuzzUnmarshal(f *testing.F) {
 	for _, file := range []string{"nats-v6-publish-json.txt", "nats-handmade-event.json", "http-v6-publish.txt"} {
 		f.Add(payload(f, file))
 	}
+	f.Add([]byte(`{"Header":{"Micro-Id":"1","Goapi-Mark":"2006-01-02T15:04:05.5+01:00 orders 1"}}`))
 	f.Add([]byte(`{"Header":{"!Micro-Topic":"x","Micro-ID":"y","a b":"\n"},"Body":"AP8="}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := micro.Unmarshal("orders", data, time.Unix(1, 0))

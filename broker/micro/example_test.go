@@ -19,7 +19,7 @@ func ExampleMarshal() {
 		Time:   time.Unix(0, 0),
 	})
 	fmt.Println(string(data), err)
-	// Output: {"Header":{"Content-Type":"application/json","Goapi-Time":"1970-01-01T00:00:00Z","Micro-Id":"1","Micro-Topic":"greeter.hello"},"Body":"eyJuYW1lIjoiam9obiJ9"} <nil>
+	// Output: {"Header":{"Content-Type":"application/json","Goapi-Mark":"1970-01-01T00:00:00Z greeter.hello 1","Micro-Id":"1","Micro-Topic":"greeter.hello"},"Body":"eyJuYW1lIjoiam9obiJ9"} <nil>
 }
 
 func ExampleHTTP() {

@@ -111,7 +111,7 @@ func TestHTTPPublishToEveryVersion(t *testing.T) {
 	if err := b.Publish(bound(t), "greeter.hello", m); err != nil {
 		t.Fatal(err)
 	}
-	const body = `{"Header":{":topic":"greeter.hello","Content-Type":"application/json","Goapi-Time":"1970-01-01T00:00:01Z","Micro-Id":"1",` +
+	const body = `{"Header":{":topic":"greeter.hello","Content-Type":"application/json","Goapi-Mark":"1970-01-01T00:00:01Z greeter.hello 1","Micro-Id":"1",` +
 		`"Micro-Topic":"greeter.hello"},"Body":"eyJhIjoxfQ=="}`
 	for _, tt := range []struct {
 		s    *subscriber

@@ -195,7 +195,7 @@ func TestMicroOnTheWire(t *testing.T) {
 	if err := b.Publish(bound(t), "greeter.hello", m); err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"Header":{"Content-Type":"application/json","Goapi-Time":"1970-01-01T00:00:01Z","Micro-Id":"1","Micro-Topic":"greeter.hello"},"Body":"eyJhIjoxfQ=="}`
+	const want = `{"Header":{"Content-Type":"application/json","Goapi-Mark":"1970-01-01T00:00:01Z greeter.hello 1","Micro-Id":"1","Micro-Topic":"greeter.hello"},"Body":"eyJhIjoxfQ=="}`
 	got, err := theirs.NextMsgWithContext(bound(t))
 	if err != nil || string(got.Data) != want || len(got.Header) > 0 {
 		t.Errorf("on the wire is %s, %v, want %s", got.Data, err, want)
