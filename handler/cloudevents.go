@@ -232,8 +232,12 @@ func (h *cloudEvents) messages(r *http.Request, events []*ce.Event) ([]*broker.M
 	if err != nil {
 		return nil, err
 	}
+	inJSON := contentModeOf(r.Header) > modeBinary
 	list := make([]*broker.Message, len(events))
 	for i, e := range events {
+		if inJSON && h.mode == CloudEventsBinary && e.DataContentType() == "" && isJSON(e.Data()) {
+			e.SetDataContentType(ce.ApplicationJSON) // which goes without saying in JSON only
+		}
 		m, err := h.message(e, header)
 		if err == nil {
 			err = h.check(m)

@@ -170,7 +170,7 @@ func setText(c *ce.EventContextV1, name, text string) (not string) {
 		}
 		c.Time = &types.Timestamp{Time: t}
 	case "datacontenttype":
-		if _, _, err := mime.ParseMediaType(text); err != nil {
+		if _, _, err := mime.ParseMediaType(text); err != nil || strings.TrimSpace(text) != text {
 			return "media type"
 		}
 		c.DataContentType = &text

@@ -146,6 +146,7 @@ func TestCloudEventsInvalid(t *testing.T) {
 		{"datacontenttype", inHeader("Content-Type", ";")},
 		{"datacontenttype", inHeader("Content-Type", "text/plain", "Content-Type", "text/html")},
 		{"datacontenttype", inJSON(`"datacontenttype":""`)},
+		{"datacontenttype", inJSON(`"datacontenttype":"text/plain "`)},
 		{"datacontentencoding", inHeader("ce-specversion", "0.3", "ce-datacontentencoding", "gzip")},
 		{"datacontentencoding", inHeader("ce-specversion", "0.3", "ce-datacontentencoding", "base64")},
 		{"datacontentencoding", []string{`{"specversion":"0.3","id":"1","source":"/s","type":"t","datacontentencoding":"x","data":""}`, "Content-Type", structuredType}},
@@ -433,6 +434,10 @@ func TestCloudEventsModes(t *testing.T) {
 	}
 	if bare := publish(handler.CloudEventsBinary, "", inHeaders()); len(bare.Body) > 0 || bare.Header["Content-Type"] != "" {
 		t.Errorf("binary without data = %q as %q, want nothing", bare.Body, bare.Header["Content-Type"])
+	}
+	implied := publish(handler.CloudEventsBinary, `{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{"a":1}}`, []string{"Content-Type", structuredType})
+	if implied.Header["Content-Type"] != "application/json" || implied.Header["ce-datacontenttype"] != "application/json" || string(implied.Body) != `{"a":1}` {
+		t.Errorf("binary of JSON that does not say so = %s with %v, want application/json", implied.Body, implied.Header)
 	}
 	within := `{"specversion":"1.0","id":"1","source":"/s","type":"t","datacontenttype":"application/cloudevents+json","data":{}}`
 	if d := publish(handler.CloudEventsBinary, within, []string{"Content-Type", structuredType}); string(d.Body) != within || d.Header["Content-Type"] != structuredType {
