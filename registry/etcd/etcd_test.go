@@ -267,3 +267,10 @@ func receive[T any](t testing.TB, c <-chan T) (v T) {
 	}
 	return v
 }
+
+// cancelled returns a context that is over.
+func cancelled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}

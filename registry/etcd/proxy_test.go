@@ -16,7 +16,6 @@ type proxy struct {
 	listener net.Listener // nil while contact is cut
 	pairs    map[net.Conn]net.Conn
 	mute     chan struct{} // closed when what is sent gets through again; nil while it does
-	accepted int
 	wg       sync.WaitGroup
 }
 
@@ -78,11 +77,11 @@ func (p *proxy) speak() {
 	}
 }
 
-// connections returns how many were made.
-func (p *proxy) connections() int {
+// redirect leads connections to another server from now on.
+func (p *proxy) redirect(to string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.accepted
+	p.to = to
 }
 
 func (p *proxy) accept(l net.Listener) {
@@ -91,13 +90,15 @@ func (p *proxy) accept(l net.Listener) {
 		if err != nil {
 			return
 		}
-		to, err := net.Dial("tcp", p.to)
+		p.mu.Lock()
+		address := p.to
+		p.mu.Unlock()
+		to, err := net.Dial("tcp", address)
 		if err != nil {
 			from.Close()
 			continue
 		}
 		p.mu.Lock()
-		p.accepted++
 		p.pairs[from] = to
 		cut := p.listener != l
 		p.mu.Unlock()

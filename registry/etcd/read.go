@@ -44,16 +44,12 @@ func (r *Registry) readPages(ctx context.Context, m *mirror, prefix string) (rev
 	ctx, cancel := context.WithCancel(ctx)
 	pages := make(chan page)
 	p := &pager{registry: r, ask: &pb.RangeRequest{Key: []byte(prefix), RangeEnd: rangeEnd(prefix), Limit: pageSize}}
-	go func() { // ends with the pages, or with ctx
+	go func() { // ends with the last page, or soon after ctx
 		defer close(pages)
 		for more := true; more; {
 			next := p.next(ctx)
 			more = next.more
-			select {
-			case pages <- next:
-			case <-ctx.Done():
-				return
-			}
+			pages <- next
 		}
 	}()
 	defer func() {
@@ -74,7 +70,7 @@ func (r *Registry) readPages(ctx context.Context, m *mirror, prefix string) (rev
 		}
 		revision = page.revision
 	}
-	return revision, r.usable(ctx) // pages may have ended with ctx
+	return revision, nil
 }
 
 // page is some of the records.

@@ -96,7 +96,7 @@ func (r *Registry) announce(ctx context.Context, key string, value []byte, ttl i
 			return err
 		}
 	}
-	if now.modified, err = r.put(ctx, key, value, now.lease); err != nil {
+	if err := r.put(ctx, key, value, now.lease); err != nil {
 		if now.lease != old.lease {
 			r.revoke(ctx, now.lease)
 		}
@@ -128,28 +128,27 @@ func (r *Registry) withdraw(ctx context.Context, key string) error {
 	return nil
 }
 
-// put writes a record, and returns the revision that did.
-func (r *Registry) put(ctx context.Context, key string, value []byte, lease int64) (revision int64, err error) {
-	err = r.call(ctx, func(ctx context.Context) error {
-		answer, err := r.kv.Put(ctx, &pb.PutRequest{Key: []byte(key), Value: value, Lease: lease})
-		revision = answer.GetHeader().GetRevision()
+// put writes a record.
+func (r *Registry) put(ctx context.Context, key string, value []byte, lease int64) error {
+	err := r.call(ctx, func(ctx context.Context) error {
+		_, err := r.kv.Put(ctx, &pb.PutRequest{Key: []byte(key), Value: value, Lease: lease})
 		return err
 	})
 	switch {
 	case tooLong(err), errors.Is(err, registry.ErrTooLarge):
-		return 0, fmt.Errorf("%w: %q: %d bytes, more than %s takes", registry.ErrTooLarge, key, len(value), r.name)
+		return fmt.Errorf("%w: %q: %d bytes, more than %s takes", registry.ErrTooLarge, key, len(value), r.name)
 	case errors.Is(err, errNoLease):
-		return 0, fmt.Errorf("%w: %s: it has forgotten a lease", registry.ErrUnavailable, r.name)
+		return fmt.Errorf("%w: %s: it has forgotten a lease", registry.ErrUnavailable, r.name)
 	}
-	return revision, err
+	return err
 }
 
 // holds says whether a key has the record that was put.
 func (r *Registry) holds(ctx context.Context, key string, put record) (ok bool, err error) {
 	err = r.call(ctx, func(ctx context.Context) error {
-		answer, err := r.kv.Range(ctx, &pb.RangeRequest{Key: []byte(key), KeysOnly: true})
+		answer, err := r.kv.Range(ctx, &pb.RangeRequest{Key: []byte(key)})
 		for _, kv := range answer.GetKvs() {
-			ok = kv.GetModRevision() == put.modified && kv.GetLease() == put.lease
+			ok = sha256.Sum256(kv.GetValue()) == put.sum && kv.GetLease() == put.lease
 		}
 		return err
 	})
@@ -215,10 +214,9 @@ type announced struct {
 
 // record is what was put for a key.
 type record struct {
-	sum      [sha256.Size]byte
-	ttl      int64
-	lease    int64
-	modified int64 // the revision that did
+	sum   [sha256.Size]byte // of the value
+	ttl   int64
+	lease int64
 }
 
 // take keeps others from a key until release is called: the lease that one put
