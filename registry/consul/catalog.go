@@ -1,0 +1,306 @@
+package consul
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/goapi-dev/goapi/registry"
+)
+
+// critical is the status of a check whose node is not to be used.
+const critical = "critical"
+
+// An entry is an instance of a service as /v1/health/service tells of it: what
+// is registered, on which of Consul's nodes, and the checks of both.
+type entry struct {
+	Node struct {
+		Node    string
+		Address string
+	}
+	Service struct {
+		Kind    string // of a proxy or a gateway; "" for services
+		ID      string
+		Service string
+		Tags    []string
+		Meta    map[string]string
+		Address string
+		Port    int
+	}
+	Checks []struct {
+		Status string
+	}
+}
+
+// A catalog is what Consul tells of services, one by one, and what becomes of
+// that. The zero value is empty and ready for use.
+type catalog struct {
+	records registry.Records
+	tags    tags
+	known   map[string]*known            // by name in Consul
+	bad     map[string]registry.Omission // by key
+	leftOut []registry.Omission          // all, unless stale
+	stale   bool
+}
+
+// known is what was last told of a name.
+type known struct {
+	sum   digest              // of the answer
+	nodes []string            // of Consul, that have an instance
+	held  map[string][]digest // by key: the tags of its record
+}
+
+// set takes what the agent tells of a name. It says whether that is news.
+func (c *catalog) set(name string, data []byte) (bool, error) {
+	sum := digest(sha256.Sum256(data))
+	old := c.known[name]
+	if old != nil && old.sum == sum {
+		return false, nil
+	}
+	var entries []*entry
+	if err := json.Unmarshal(data, &entries); err != nil {
+		return false, fmt.Errorf("%w: what Consul tells of service %.80q is not understood: %w", registry.ErrUnavailable, name, err)
+	}
+	now := &known{sum: sum, held: make(map[string][]digest)}
+	for _, e := range entries {
+		if e != nil && e.Service.Service == name { // Consul takes names that differ in their case for one
+			c.add(now, e)
+		}
+	}
+	c.admit(url.PathEscape(name))
+	c.replace(name, old, now)
+	return true, nil
+}
+
+// reject takes that a name cannot be asked about. It says whether that is news.
+func (c *catalog) reject(name string, why error) bool {
+	old := c.known[name]
+	if old != nil {
+		c.replace(name, old, new(known))
+	}
+	c.omit(url.PathEscape(name), name, why)
+	return old != nil
+}
+
+// forget forgets that a name cannot be asked about: it is gone.
+func (c *catalog) forget(name string) { c.admit(url.PathEscape(name)) }
+
+// replace makes now what is known of a name.
+func (c *catalog) replace(name string, old, now *known) {
+	if old != nil {
+		for key, tags := range old.held {
+			c.tags.release(tags)
+			if _, ok := now.held[key]; !ok {
+				c.records.Delete(key)
+				c.admit(key)
+			}
+		}
+	}
+	if c.known == nil {
+		c.known = make(map[string]*known)
+	}
+	c.known[name] = now
+	if len(now.held) == 0 && len(now.nodes) == 0 {
+		delete(c.known, name)
+	}
+}
+
+// add takes one instance.
+func (c *catalog) add(now *known, e *entry) {
+	if !slices.Contains(now.nodes, e.Node.Node) {
+		now.nodes = append(now.nodes, e.Node.Node)
+	}
+	if e.Service.Kind != "" || e.isCritical() {
+		return
+	}
+	key := e.key()
+	now.held[key] = append(now.held[key], c.hold(e)...)
+	s, err := c.decode(e, now.held[key])
+	if err != nil {
+		c.records.Delete(key)
+		c.omit(key, e.Service.Service, err)
+		return
+	}
+	c.admit(key)
+	c.records.Set(key, s)
+}
+
+// hold reads the tags of an instance.
+func (c *catalog) hold(e *entry) []digest {
+	count := min(len(e.Service.Tags), maxTags+1)
+	held := make([]digest, count)
+	for i, s := range e.Service.Tags[:count] {
+		held[i], _ = c.tags.hold(s)
+	}
+	return held
+}
+
+// decode returns the service that an instance announces.
+func (c *catalog) decode(e *entry, held []digest) (*registry.Service, error) {
+	if len(held) > maxTags {
+		return nil, &registry.FieldError{Field: "tags", Reason: fmt.Sprintf("there are more than %d", maxTags)}
+	}
+	said, err := c.read(held)
+	if err != nil {
+		return nil, err
+	}
+	id := e.Service.ID
+	if !said.micro {
+		id += "@" + e.Node.Node // ids of others need be unique on one node of Consul only
+	}
+	if said.metadata == nil {
+		said.metadata = plainMetadata(e.Service.Meta)
+	}
+	version := e.Service.Meta[metaVersion]
+	if said.version != nil {
+		version = *said.version
+	}
+	endpoints, err := parseEndpoints(e.Service.Meta)
+	if err != nil {
+		return nil, err
+	}
+	s := &registry.Service{Version: version, Endpoints: append(said.endpoints, endpoints...)}
+	if said.more != nil {
+		s.Metadata = said.more.Metadata
+	}
+	n := &registry.Node{Metadata: said.metadata}
+	if s.Name, n.ID, err = said.more.trueNames(e.Service.Service, id); err != nil {
+		return nil, err
+	}
+	if n.Address, err = e.address(); err != nil {
+		return nil, err
+	}
+	s.Nodes = []*registry.Node{n}
+	return s, nil
+}
+
+// said is what the tags of an instance say.
+type said struct {
+	micro     bool // go-micro or we wrote them
+	version   *string
+	metadata  map[string]string
+	endpoints []*registry.Endpoint
+	more      *more
+}
+
+// read puts together what tags say.
+func (c *catalog) read(held []digest) (said, error) {
+	var s said
+	size := 0
+	for i, key := range held {
+		t := c.tags.held[key].tag
+		if t.err != nil {
+			return said{}, &registry.FieldError{Field: fmt.Sprintf("tags[%d]", i), Reason: reason(t.err)}
+		}
+		if size += t.size; size > maxTexts {
+			return said{}, &registry.FieldError{Field: "tags", Reason: fmt.Sprintf("they hold more than %d bytes", maxTexts)}
+		}
+		s.micro = s.micro || t.kind != 0 && !t.weak
+		switch t.kind {
+		case tagVersion:
+			s.version = &t.version
+		case tagMetadata:
+			if s.metadata == nil {
+				s.metadata = make(map[string]string)
+			}
+			maps.Copy(s.metadata, t.metadata)
+		case tagEndpoint:
+			if t.endpoint != nil {
+				s.endpoints = append(s.endpoints, t.endpoint)
+			}
+		case tagMore:
+			s.more = t.more
+		}
+	}
+	return s, nil
+}
+
+// plainMetadata returns Consul's metadata less what says something else.
+func plainMetadata(meta map[string]string) map[string]string {
+	metadata := make(map[string]string, len(meta))
+	for key, value := range meta {
+		if !isEndpoint(key) {
+			metadata[key] = value
+		}
+	}
+	return metadata
+}
+
+// isCritical says whether a check of the instance, or of its node, is critical.
+// Nodes with a warning are used.
+func (e *entry) isCritical() bool {
+	for _, check := range e.Checks {
+		if check.Status == critical {
+			return true
+		}
+	}
+	return false
+}
+
+// key returns where Consul holds the instance.
+func (e *entry) key() string {
+	return url.PathEscape(e.Service.Service) + "/" + url.PathEscape(e.Node.Node) + "/" + e.Service.ID
+}
+
+// address returns where the instance listens: on its node, if it does not say.
+func (e *entry) address() (string, error) {
+	if e.Service.Port <= 0 || e.Service.Port > 65535 {
+		return "", &registry.FieldError{Field: "nodes[0].address", Reason: fmt.Sprintf("its port is %d, not from 1 to 65535", e.Service.Port)}
+	}
+	host := cmp.Or(e.Service.Address, e.Node.Address)
+	if host == "" {
+		return "", &registry.FieldError{Field: "nodes[0].address", Reason: "neither the service nor its node has one"}
+	}
+	return net.JoinHostPort(host, strconv.Itoa(e.Service.Port)), nil
+}
+
+// omit notes why the record of a key is left out.
+func (c *catalog) omit(key, service string, err error) {
+	o := registry.Omission{Key: key, Service: service, Reason: reason(err)}
+	if c.bad[key] == o {
+		return
+	}
+	if c.bad == nil {
+		c.bad = make(map[string]registry.Omission)
+	}
+	c.bad[key], c.stale = o, true
+}
+
+// admit forgets that the record of a key was left out.
+func (c *catalog) admit(key string) {
+	if _, ok := c.bad[key]; ok {
+		delete(c.bad, key)
+		c.stale = true
+	}
+}
+
+// omissions returns what the state lacks. The caller leaves it as it is.
+func (c *catalog) omissions() []registry.Omission {
+	shared := c.records.LeftOut() // nodes that share an id
+	if !c.stale && len(shared) == 0 {
+		return c.leftOut
+	}
+	list := slices.AppendSeq(slices.Clone(shared), maps.Values(c.bad))
+	slices.SortFunc(list, func(a, b registry.Omission) int {
+		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Node, b.Node))
+	})
+	if len(shared) == 0 {
+		c.leftOut, c.stale = list, false
+	}
+	return list
+}
+
+// reason returns what an error about a record says.
+func reason(err error) string {
+	if field, ok := errors.AsType[*registry.FieldError](err); ok {
+		return field.Field + ": " + field.Reason
+	}
+	return err.Error()
+}

@@ -1,0 +1,255 @@
+package consul
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/goapi-dev/goapi/registry"
+)
+
+const (
+	// lingering is how much longer than its TTL a node that is not renewed stays
+	// in Consul's catalog, where nobody uses it, and leastLinger the least time
+	// that it does.
+	lingering   = 5 * time.Second
+	leastLinger = time.Minute + lingering
+
+	// What Consul takes as metadata.
+	maxMeta      = 64
+	maxMetaKey   = 128
+	maxMetaValue = 512
+)
+
+// Register implements [registry.Writer]. The agent of the URL holds the nodes,
+// in its own datacenter, and they go with it.
+func (r *Registry) Register(ctx context.Context, s *registry.Service, ttl time.Duration) error {
+	if err := s.Validate(); err != nil {
+		return err
+	}
+	if ttl < 0 {
+		return &registry.FieldError{Field: "ttl", Reason: "it is negative"}
+	}
+	all := make([]*announcement, len(s.Nodes))
+	for i, n := range s.Nodes {
+		a, err := r.prepare(s, n, ttl)
+		if err != nil {
+			return fmt.Errorf("registry: service %q, node %q: %w", s.Name, n.ID, err)
+		}
+		all[i] = a
+	}
+	for _, a := range all {
+		if err := r.announce(ctx, a); err != nil {
+			return err
+		}
+	}
+	return r.usable(ctx)
+}
+
+// Deregister implements [registry.Writer]. It removes what the agent of the URL
+// holds, whoever registered it.
+func (r *Registry) Deregister(ctx context.Context, s *registry.Service) error {
+	for _, n := range s.Nodes {
+		if n == nil || s.Name == "" || n.ID == "" {
+			continue // nobody can have registered it
+		}
+		if err := r.withdraw(ctx, serviceName(s.Name), serviceID(s.Name, n.ID)); err != nil {
+			return err
+		}
+	}
+	return r.usable(ctx)
+}
+
+// An announcement is a node as the agent is to hold it.
+type announcement struct {
+	service *registry.Service
+	node    *registry.Node
+	sum     digest // of both, and of the TTL
+	reg     *api.AgentServiceRegistration
+}
+
+// prepare returns what announces a node. It does the most of the work, that of
+// the tags, unless the agent has them already.
+func (r *Registry) prepare(s *registry.Service, n *registry.Node, ttl time.Duration) (*announcement, error) {
+	one := *s
+	one.Nodes = []*registry.Node{n}
+	data, err := json.Marshal(&one)
+	if err != nil {
+		return nil, err
+	}
+	a := &announcement{
+		service: s, node: n,
+		sum: sha256.Sum256(strconv.AppendInt(data, int64(ttl), 10)),
+		reg: &api.AgentServiceRegistration{ID: serviceID(s.Name, n.ID), Name: serviceName(s.Name), Meta: meta(n.Metadata)},
+	}
+	if ttl > 0 {
+		a.reg.Check = &api.AgentServiceCheck{
+			TTL:                            ttl.String(),
+			DeregisterCriticalServiceAfter: max(ttl+lingering, leastLinger).String(),
+			// A node with a warning is used, and it passes a moment later. Those
+			// who watch are told by name of checks that do not pass.
+			Status: api.HealthWarning,
+		}
+	}
+	host, port, err := net.SplitHostPort(n.Address)
+	if err != nil {
+		return nil, err
+	}
+	a.reg.Address = host
+	if a.reg.Port, err = strconv.Atoi(port); err != nil {
+		return nil, err
+	}
+	if ttl > 0 && r.written.has(a.reg.ID, a.sum) {
+		return a, nil
+	}
+	return a, a.tag()
+}
+
+// tag adds the tags, if they are not there.
+func (a *announcement) tag() (err error) {
+	if a.reg.Tags != nil {
+		return nil
+	}
+	m := more{Metadata: a.service.Metadata}
+	if a.reg.Name != a.service.Name {
+		m.Name = a.service.Name
+	}
+	if a.reg.ID != a.node.ID {
+		m.ID = a.node.ID
+	}
+	a.reg.Tags, err = encodeTags(a.service, a.node, m)
+	return err
+}
+
+// announce writes one node. To renew it is to pass its check; it is registered
+// again when the agent knows no such check, as it came back empty.
+func (r *Registry) announce(ctx context.Context, a *announcement) error {
+	if err := r.usable(ctx); err != nil {
+		return err
+	}
+	if a.reg.Tags == nil {
+		err := r.pass(ctx, a.reg.ID)
+		if answer, ok := errors.AsType[*answerError](err); err == nil || !ok || answer.code == http.StatusForbidden {
+			return r.closed(err)
+		}
+	}
+	r.written.remove(a.reg.ID)
+	if err := a.tag(); err != nil {
+		return err
+	}
+	err := r.agent.tell(ctx, func(ctx context.Context) error {
+		opts := api.ServiceRegisterOpts{ReplaceExistingChecks: true} // those of a TTL that is none any more
+		return r.agent.client.Agent().ServiceRegisterOpts(a.reg, opts.WithContext(ctx))
+	})
+	if err != nil {
+		return r.refused(a, err)
+	}
+	defer r.touch(a.reg.Name)
+	if a.reg.Check == nil {
+		return nil
+	}
+	if err := r.pass(ctx, a.reg.ID); err != nil {
+		return r.closed(err)
+	}
+	r.written.add(a.reg.ID, a.sum)
+	return nil
+}
+
+// pass renews a node.
+func (r *Registry) pass(ctx context.Context, id string) error {
+	return r.agent.tell(ctx, func(ctx context.Context) error {
+		var q api.QueryOptions
+		return r.agent.client.Agent().UpdateTTLOpts("service:"+id, "", api.HealthPassing, q.WithContext(ctx))
+	})
+}
+
+// refused returns what an error of registering means.
+func (r *Registry) refused(a *announcement, err error) error {
+	answer, ok := errors.AsType[*answerError](err)
+	switch {
+	case ok && answer.code == http.StatusRequestEntityTooLarge:
+		return fmt.Errorf("%w: service %q, node %q: %s answers %s", registry.ErrTooLarge, a.service.Name, a.node.ID, r.agent.name, answer.text)
+	case ok && answer.code == http.StatusBadRequest:
+		return &registry.FieldError{Field: "nodes", Reason: "Consul does not take " + strconv.Quote(a.node.ID) + ": " + answer.text}
+	}
+	return r.closed(err)
+}
+
+// withdraw removes one node. What the agent does not know is gone.
+func (r *Registry) withdraw(ctx context.Context, name, id string) error {
+	if err := r.usable(ctx); err != nil {
+		return err
+	}
+	r.written.remove(id)
+	err := r.agent.tell(ctx, func(ctx context.Context) error {
+		var q api.QueryOptions
+		return r.agent.client.Agent().ServiceDeregisterOpts(id, q.WithContext(ctx))
+	})
+	answer, ok := errors.AsType[*answerError](err)
+	if ok && (answer.code == http.StatusNotFound || strings.Contains(answer.text, "Unknown service")) {
+		return nil
+	}
+	if err != nil {
+		return r.closed(err)
+	}
+	r.touch(name)
+	return nil
+}
+
+// meta returns what Consul takes of a node's metadata, for those who read it
+// there. Readers of go-micro's tags have all of it.
+func meta(metadata map[string]string) map[string]string {
+	m := make(map[string]string, len(metadata))
+	for _, key := range slices.Sorted(maps.Keys(metadata)) {
+		if len(m) < maxMeta && isMetaKey(key) && len(metadata[key]) <= maxMetaValue {
+			m[key] = metadata[key]
+		}
+	}
+	return m
+}
+
+func isMetaKey(s string) bool {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+	return s != "" && len(s) <= maxMetaKey && strings.Trim(s, letters) == "" && !strings.HasPrefix(s, "consul-")
+}
+
+// writes are the nodes that the agent got from us and that are to be renewed.
+// The zero value is empty and ready for use.
+type writes struct {
+	mu   sync.Mutex
+	sums map[string]digest // by id
+}
+
+func (w *writes) has(id string, sum digest) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	old, ok := w.sums[id]
+	return ok && old == sum
+}
+
+func (w *writes) add(id string, sum digest) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sums == nil {
+		w.sums = make(map[string]digest)
+	}
+	w.sums[id] = sum
+}
+
+func (w *writes) remove(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.sums, id)
+}

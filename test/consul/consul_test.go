@@ -1,0 +1,161 @@
+package consul_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/consul"
+	"github.com/goapi-dev/goapi/registry/registrytest"
+)
+
+// deadline bounds every wait for something that must happen.
+const deadline = 15 * time.Second
+
+func TestRegistry(t *testing.T) {
+	p := start(t, "", "").ready()
+	link := newLink(t, p.address)
+	registrytest.Run(t, func(t *testing.T) registry.Registry {
+		p.empty()
+		return open(t, "consul://"+link.address())
+	}, &registrytest.Options{MinTTL: time.Second, Sever: func(testing.TB, registry.Registry) func() { return link.cut() }})
+}
+
+// empty removes all that is registered.
+func (p *process) empty() {
+	p.t.Helper()
+	_, body, err := p.get("/v1/agent/services")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var services map[string]any
+	if err := json.Unmarshal([]byte(body), &services); err != nil {
+		p.t.Fatal(err)
+	}
+	for id := range services {
+		p.put("/v1/agent/service/deregister/"+url.PathEscape(id), "")
+	}
+}
+
+// open opens a registry that is closed when the test ends.
+func open(t testing.TB, address string) *consul.Registry {
+	t.Helper()
+	r, err := tryOpen(t.Context(), address)
+	if err != nil {
+		t.Fatalf("Open(%q) error = %v", address, err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Errorf("Registry.Close() error = %v", err)
+		}
+	})
+	return r
+}
+
+func tryOpen(ctx context.Context, address string) (*consul.Registry, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, err
+	}
+	return consul.Open(ctx, u, nil)
+}
+
+// A watching is a watcher whose test ends when something does not happen.
+type watching struct {
+	registry.Watcher
+
+	t testing.TB
+}
+
+func watch(t testing.TB, r registry.Reader) *watching {
+	t.Helper()
+	w, err := r.Watch(t.Context())
+	if err != nil {
+		t.Fatalf("Watch() error = %v", err)
+	}
+	t.Cleanup(func() { w.Close() })
+	return &watching{Watcher: w, t: t}
+}
+
+// await reads states until one is as wanted. It bears the loss of contact.
+func (w *watching) await(what string, wanted func([]*registry.Service) bool) []*registry.Service {
+	w.t.Helper()
+	ctx := bound(w.t)
+	for {
+		got, err := w.Next(ctx)
+		switch {
+		case errors.Is(err, registry.ErrUnavailable):
+		case err != nil:
+			w.t.Fatalf("Next() error = %v, want %s", err, what)
+		case wanted(got):
+			return got
+		}
+	}
+}
+
+// awaitLoss reads states until there is no contact.
+func (w *watching) awaitLoss() {
+	w.t.Helper()
+	ctx := bound(w.t)
+	for {
+		_, err := w.Next(ctx)
+		if errors.Is(err, registry.ErrUnavailable) {
+			return
+		}
+		if err != nil {
+			w.t.Fatalf("Next() error = %v, want ErrUnavailable", err)
+		}
+	}
+}
+
+// hasNodes wants a state with exactly these nodes.
+func hasNodes(ids ...string) func([]*registry.Service) bool {
+	return func(services []*registry.Service) bool {
+		var got []string
+		for _, s := range services {
+			for _, n := range s.Nodes {
+				got = append(got, n.ID)
+			}
+		}
+		slices.Sort(got)
+		return slices.Equal(got, ids)
+	}
+}
+
+// greeter returns a service with nodes of these ids.
+func greeter(ids ...string) *registry.Service {
+	s := &registry.Service{Name: "greeter", Version: "latest"}
+	for _, id := range ids {
+		s.Nodes = append(s.Nodes, &registry.Node{ID: id, Address: "127.0.0.1:9090"})
+	}
+	return s
+}
+
+func register(t testing.TB, r registry.Writer, s *registry.Service, ttl time.Duration) {
+	t.Helper()
+	if err := r.Register(bound(t), s, ttl); err != nil {
+		t.Fatalf("Register(%s) error = %v", s.Name, err)
+	}
+}
+
+// bound returns a context that ends after some time, or with the test.
+func bound(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func receive[T any](t testing.TB, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-bound(t).Done():
+		t.Fatal("nothing happened in time")
+	}
+	return v
+}
