@@ -2,13 +2,14 @@
 // what they can do with it. New returns its handler, and [Client] talks to it.
 //
 // The paths are /healthz (the process lives), /readyz (it should get requests),
-// /services, /routes, /registry, /rpc, /broker and /dead-letters. All but the
-// first two need the token, where there is one. It is not for the public: a
-// listener of its own, loopback by default, serves it, and every request must be
-// the operator's own; see [Options].
+// /services, /routes, /explain, /exposed, /registry, /rpc, /broker and
+// /dead-letters. All but the first two need the token, where there is one. It is
+// not for the public: a listener of its own, loopback by default, serves it, and
+// every request must be the operator's own; see [Options].
 package admin
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -49,6 +50,11 @@ type Options struct {
 	Broker http.Handler
 	// DeadLetters serves /dead-letters and what is below. Default: not found.
 	DeadLetters http.Handler
+	// Mounts are the paths that are not routed. Default: none.
+	Mounts []Mount
+	// Resolver is the name of what finds services for requests without a route.
+	// Default: none.
+	Resolver string
 	// Logger gets what clients are not told. Default: none.
 	Logger *slog.Logger
 }
@@ -62,7 +68,7 @@ func New(live *router.Live, pools *upstream.Pools, opts *Options) http.Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &api{live: live, pools: pools, ready: o.Ready, log: o.Logger}
+	a := &api{live: live, pools: pools, ready: o.Ready, log: o.Logger, mounts: o.Mounts, resolver: cmp.Or(o.Resolver, "none")}
 	a.reporter, _ = o.Source.(registry.Reporter)
 	a.joined, _ = o.Source.(joined)
 	if a.ready == nil {
@@ -74,6 +80,8 @@ func New(live *router.Live, pools *upstream.Pools, opts *Options) http.Handler {
 	mux.Handle("/readyz", get(a.readiness))
 	mux.Handle("/services", g.lock(get(a.services)))
 	mux.Handle("/routes", g.lock(get(a.routes)))
+	mux.Handle("/explain", g.lock(get(a.explain)))
+	mux.Handle("/exposed", g.lock(get(a.exposed)))
 	for path, h := range map[string]http.Handler{
 		"/registry": o.Registry, "/rpc": o.Call, "/broker": o.Broker, "/dead-letters": o.DeadLetters, "/dead-letters/": o.DeadLetters,
 	} {
@@ -97,6 +105,9 @@ type api struct {
 	pools *upstream.Pools
 	ready func() error
 	log   *slog.Logger
+
+	mounts   []Mount
+	resolver string
 
 	reporter registry.Reporter // nil if the registry is none
 	joined   joined            // nil if the registry is one alone
@@ -133,7 +144,7 @@ func get(f goapi.HandlerFunc) http.Handler {
 
 func notFound(_ http.ResponseWriter, r *http.Request) error {
 	return goapi.NewError(http.StatusNotFound,
-		fmt.Sprintf("the admin API has no %q: it has /healthz, /readyz, /services, /routes, /registry, /rpc, /broker and /dead-letters", clip(r.URL.Path)), nil)
+		fmt.Sprintf("the admin API has no %q: it has /healthz, /readyz, /services, /routes, /explain, /exposed, /registry, /rpc, /broker and /dead-letters", clip(r.URL.Path)), nil)
 }
 
 func (a *api) hasTable() error {
@@ -205,18 +216,28 @@ func (a *api) service(s *registry.Service) Service {
 		seen.Endpoints = append(seen.Endpoints, e.Name)
 	}
 	for _, n := range s.Nodes {
-		node := Node{ID: n.ID, Address: n.Address, Protocol: n.Metadata["protocol"], State: StateUnused}
 		if st, ok := states[n.ID+" "+n.Address]; ok {
-			node.State, node.InFlight = StateUp, st.InFlight
-			node.LatencyMS = float64(st.Latency) / float64(time.Millisecond)
-			node.Weight, node.Ignored = st.Weight*st.Share, st.Ignored
-			if st.Ejected != "" {
-				node.State, node.Reason = StateEjected, string(st.Ejected)
-			}
+			seen.Nodes = append(seen.Nodes, nodeOf(n, &st))
+		} else {
+			seen.Nodes = append(seen.Nodes, nodeOf(n, nil))
 		}
-		seen.Nodes = append(seen.Nodes, node)
 	}
 	return seen
+}
+
+// nodeOf adds to what a node announces what is known of it; nil is nothing.
+func nodeOf(n *registry.Node, st *upstream.NodeState) Node {
+	node := Node{ID: n.ID, Address: n.Address, Protocol: n.Metadata["protocol"], State: StateUnused}
+	if st == nil {
+		return node
+	}
+	node.State, node.InFlight = StateUp, st.InFlight
+	node.LatencyMS = float64(st.Latency) / float64(time.Millisecond)
+	node.Weight, node.Ignored = st.Weight*st.Share, st.Ignored
+	if st.Ejected != "" {
+		node.State, node.Reason = StateEjected, string(st.Ejected)
+	}
+	return node
 }
 
 // writeJSON answers with v.

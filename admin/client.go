@@ -67,6 +67,21 @@ func (c *Client) Routes(ctx context.Context) (*Routes, error) {
 	return routes, err
 }
 
+// Explain returns how a request would be routed. Headers are "NAME: VALUE".
+func (c *Client) Explain(ctx context.Context, method, rawURL string, headers []string) (*Explanation, error) {
+	query := url.Values{"method": {method}, "url": {rawURL}, "header": headers}
+	e := new(Explanation)
+	err := c.do(ctx, http.MethodGet, "/explain?"+query.Encode(), nil, e)
+	return e, err
+}
+
+// Exposed returns what the public can reach.
+func (c *Client) Exposed(ctx context.Context) (*Exposed, error) {
+	e := new(Exposed)
+	err := c.do(ctx, http.MethodGet, "/exposed", nil, e)
+	return e, err
+}
+
 // Call calls a method of a service with a JSON request, and returns the JSON
 // of its reply: nil for one that is empty.
 func (c *Client) Call(ctx context.Context, service, endpoint string, request json.RawMessage) (json.RawMessage, error) {

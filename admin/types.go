@@ -72,3 +72,59 @@ type Member struct {
 	// Since is when Ready last changed.
 	Since time.Time `json:"since"`
 }
+
+// A Mount is a path that a handler serves by configuration.
+type Mount struct {
+	Path    string `json:"path"`
+	Handler string `json:"handler"`
+}
+
+// An Explanation says how a request would be routed, and why.
+type Explanation struct {
+	// Status is 200 if the request is routed, or what it would be answered with,
+	// for the reason in Error.
+	Status int    `json:"status"`
+	Error  string `json:"error,omitempty"`
+	// Mount is where the request goes, if it is below a mount: no route is
+	// looked for.
+	Mount *Mount `json:"mount,omitempty"`
+	// Service, Endpoint, Handler and Path are the route's. The path is empty for
+	// one that the resolver found.
+	Service  string `json:"service,omitempty"`
+	Endpoint string `json:"endpoint,omitempty"`
+	Handler  string `json:"handler,omitempty"`
+	Path     string `json:"path,omitempty"`
+	// Variables are what the path holds.
+	Variables map[string]string `json:"variables,omitempty"`
+	// Policy is what holds for the route.
+	Policy *Policy `json:"policy,omitempty"`
+	// Nodes are those that can serve the request.
+	Nodes []Node `json:"nodes,omitempty"`
+	// Candidates are the announced routes for the path, the first first, and More
+	// how many there are besides.
+	Candidates []router.Candidate `json:"candidates"`
+	More       int                `json:"more,omitempty"`
+	// Targets are the readings of the resolver, where no route has the path.
+	Targets []router.TargetOutcome `json:"targets,omitempty"`
+}
+
+// A Policy is what holds for a route.
+type Policy struct {
+	// Timeout is a time such as "30s".
+	Timeout string `json:"timeout"`
+	// MaxBody bounds a body that is held, in bytes.
+	MaxBody int64 `json:"max_body"`
+}
+
+// Exposed is what the public can reach.
+type Exposed struct {
+	// Mounts are there by configuration.
+	Mounts []Mount `json:"mounts"`
+	// Routes are announced.
+	Routes []router.Listing `json:"routes"`
+	// Resolver names the services of requests without a route: "none" is that
+	// only routes are reached.
+	Resolver string `json:"resolver"`
+	// Resolved is what it reaches.
+	Resolved []router.Resolvable `json:"resolved"`
+}

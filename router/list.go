@@ -48,6 +48,40 @@ func (t *Table) Routes() []Listing {
 	return merged
 }
 
+// A Resolvable is what a resolver reaches of a service.
+type Resolvable struct {
+	Service string `json:"service"`
+	// Methods are those that can be called, by name.
+	Methods []string `json:"methods,omitempty"`
+	// Any says that other methods can be called, too: none is announced.
+	Any bool `json:"any_method,omitempty"`
+	// Proxied says that requests reach it as they are.
+	Proxied bool `json:"proxied,omitempty"`
+}
+
+// Resolvable returns what requests without a route can reach, by service.
+func (t *Table) Resolvable() []Resolvable {
+	list := []Resolvable{}
+	for _, s := range t.services.all() {
+		r := Resolvable{Service: s.name, Proxied: s.proxy != nil}
+		for _, c := range []*calls{s.calls, s.relays} {
+			if c == nil {
+				continue
+			}
+			for _, m := range c.methods {
+				r.Methods = append(r.Methods, m.Endpoint.Name)
+			}
+			r.Any = r.Any || !c.closed && (len(c.methods) == 0 || !isKnown(t.opts.Handler))
+		}
+		if slices.Sort(r.Methods); r.Proxied || r.Any || len(r.Methods) > 0 {
+			r.Methods = slices.Compact(r.Methods)
+			list = append(list, r)
+		}
+	}
+	slices.SortFunc(list, func(a, b Resolvable) int { return strings.Compare(a.Service, b.Service) })
+	return list
+}
+
 // Services returns what the latest table was made of: every version of every
 // service, in the order of the registry. It is shared: read-only.
 func (t *Table) Services() []*registry.Service { return *t.latest.Load() }

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 
+	"github.com/goapi-dev/goapi/admin"
 	"github.com/goapi-dev/goapi/broker"
 	"github.com/goapi-dev/goapi/handler"
 	"github.com/goapi-dev/goapi/push"
@@ -100,6 +102,17 @@ func (g *gateway) mounts(b broker.Broker) ([]mounted, error) {
 		}
 	}
 	return handlers, nil
+}
+
+// listMounts returns --mount as operators see it, the longest path first.
+func listMounts(flags []string) []admin.Mount {
+	mounts, _ := parseMounts(flags) // checkEvents has seen to it
+	slices.SortFunc(mounts, func(a, b mount) int { return len(b.path) - len(a.path) })
+	var list []admin.Mount
+	for _, m := range mounts {
+		list = append(list, admin.Mount{Path: m.path, Handler: m.handler})
+	}
+	return list
 }
 
 // mountHandler returns what serves a mount.

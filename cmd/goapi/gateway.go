@@ -129,6 +129,8 @@ func (g *gateway) open(ctx context.Context) error {
 		Source:   reg,
 		Registry: handler.Registry(reg, &handler.RegistryOptions{Done: g.drained}),
 		Call:     handler.Call(nodesOf(g.pools), nodes.caller(), nil),
+		Mounts:   listMounts(g.cfg.mounts),
+		Resolver: g.cfg.resolver,
 		Broker:   g.adminBroker(bus), DeadLetters: g.deadLetters(),
 		Logger: g.log,
 	}))

@@ -62,7 +62,7 @@ Try it:  goapi demo`,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd, w.env) },
 	}
-	root.AddCommand(runCommand(w), demoCommand(w), servicesCommand(w), routesCommand(w),
+	root.AddCommand(runCommand(w), demoCommand(w), servicesCommand(w), routesCommand(w), explainCommand(w), exposedCommand(w),
 		callCommand(w), registerCommand(w), publishCommand(w), subscribeCommand(w),
 		dlqCommand(w), versionCommand(w))
 	root.SetArgs(args)

@@ -84,6 +84,7 @@ func modules() map[string][]string {
 		"registry/mdns":         {"golang.org/x/net/dns/dnsmessage", "golang.org/x/net/ipv4", "golang.org/x/net/ipv6", "golang.org/x/sys"},
 		"registry/micro":        {"github.com/nats-io/nats.go"},
 		"registry/nats":         {"github.com/nats-io/nats.go"},
+		"admin":                 {"golang.org/x/net/http/httpguts"},
 		"broker/micro":          {"golang.org/x/sync/errgroup"},
 		"broker/nats":           {"github.com/nats-io/nats.go"},
 		"nats":                  {"github.com/nats-io/nats.go", "github.com/nats-io/nats-server/v2"},

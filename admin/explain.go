@@ -1,0 +1,92 @@
+package admin
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/router"
+)
+
+// explain answers how a request would be routed.
+func (a *api) explain(w http.ResponseWriter, r *http.Request) error {
+	asked, err := askedRequest(r)
+	if err != nil {
+		return goapi.NewError(http.StatusBadRequest, err.Error(), err)
+	}
+	for _, m := range a.mounts {
+		if below, ok := strings.CutPrefix(asked.URL.EscapedPath(), m.Path); ok && (below == "" || below[0] == '/') {
+			return writeJSON(w, Explanation{Status: http.StatusOK, Mount: &m, Candidates: []router.Candidate{}})
+		}
+	}
+	e := a.live.Table().Explain(asked)
+	answer := Explanation{Status: http.StatusOK, Candidates: e.Candidates, More: e.More, Targets: e.Targets, Variables: e.Variables}
+	if answer.Candidates == nil {
+		answer.Candidates = []router.Candidate{}
+	}
+	if e.Err != nil {
+		answer.Status, answer.Error = goapi.Status(e.Err), e.Err.Error()
+		if known, ok := errors.AsType[*goapi.Error](e.Err); ok {
+			answer.Error = known.Detail
+		}
+	}
+	if rt := e.Route; rt != nil {
+		policy := rt.Policy.OrDefault()
+		answer.Service, answer.Endpoint, answer.Handler, answer.Path = rt.Service, rt.Endpoint.Name, rt.Endpoint.Handler, rt.Pattern
+		answer.Policy = &Policy{Timeout: policy.Timeout.String(), MaxBody: policy.MaxBody}
+		for _, st := range rt.Upstream.Nodes() {
+			answer.Nodes = append(answer.Nodes, nodeOf(st.Node, &st))
+		}
+	}
+	return writeJSON(w, answer)
+}
+
+// askedRequest returns the request that ?method=, ?url= and ?header= describe.
+func askedRequest(r *http.Request) (*http.Request, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, fmt.Errorf("malformed query: %w", err)
+	}
+	u, err := url.Parse(query.Get("url"))
+	if err != nil || !strings.HasPrefix(u.EscapedPath(), "/") && u.Host == "" {
+		return nil, fmt.Errorf("url %q: want a URL such as https://api.example.com/x, or a path", clip(query.Get("url")))
+	}
+	method := cmp.Or(query.Get("method"), http.MethodGet)
+	if !httpguts.ValidHeaderFieldName(method) {
+		return nil, fmt.Errorf("method %q: want a method such as GET", clip(method))
+	}
+	asked := &http.Request{Method: method, Host: cmp.Or(u.Host, "localhost"), Header: http.Header{}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	asked.URL = &url.URL{Path: cmp.Or(u.Path, "/"), RawPath: u.RawPath, RawQuery: u.RawQuery}
+	for _, h := range query["header"] {
+		name, value, ok := strings.Cut(h, ":")
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		switch {
+		case !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value):
+			return nil, fmt.Errorf("header %q: want NAME: VALUE", clip(h))
+		case strings.EqualFold(name, "Host"):
+			asked.Host = value
+		default:
+			asked.Header.Add(name, value)
+		}
+	}
+	return asked.WithContext(r.Context()), nil
+}
+
+// exposed answers what the public can reach.
+func (a *api) exposed(w http.ResponseWriter, _ *http.Request) error {
+	list := Exposed{Mounts: slices.Clone(a.mounts), Resolved: []router.Resolvable{}, Resolver: a.resolver}
+	table := a.live.Table()
+	list.Routes = table.Routes()
+	if list.Mounts == nil {
+		list.Mounts = []Mount{}
+	}
+	list.Resolved = append(list.Resolved, table.Resolvable()...)
+	return writeJSON(w, list)
+}

@@ -1,0 +1,96 @@
+package admin_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/goapi-dev/goapi/admin"
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/resolver"
+	"github.com/goapi-dev/goapi/router"
+	"github.com/goapi-dev/goapi/upstream"
+)
+
+func TestExplainAndExposed(t *testing.T) {
+	reg, pools := new(registry.Memory), upstream.NewPools(nil)
+	live := router.NewLive(reg, pools, &router.Options{Resolver: resolver.Micro})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = live.Run(ctx) // ends with ctx
+	}()
+	defer func() { stop(); <-done }()
+	err := reg.Register(ctx, &registry.Service{
+		Name: "greeter", Version: "1",
+		Nodes: []*registry.Node{{ID: "greeter-1", Address: "127.0.0.1:9", Metadata: map[string]string{"protocol": "mucp"}}},
+		Endpoints: []*registry.Endpoint{
+			{Name: "Greeter.Hello", Metadata: map[string]string{"handler": "rpc", "path": "/hello/{name}", "method": "GET", "host": "api.example.com"}},
+			{Name: "Greeter.Bye"},
+		},
+	}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := live.Watch(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	for {
+		services, err := w.Next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(services) > 0 {
+			break
+		}
+	}
+	srv := httptest.NewServer(admin.New(live, pools, &admin.Options{Mounts: []admin.Mount{{Path: "/events", Handler: "event"}}, Resolver: "micro"}))
+	defer srv.Close()
+	c := admin.NewClient(srv.URL, "")
+	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+
+	tests := []struct {
+		method, url string
+		headers     []string
+		want        func(e *admin.Explanation) bool
+	}{
+		{"GET", "https://api.example.com/hello/j%20d", nil, func(e *admin.Explanation) bool {
+			return e.Status == 200 && e.Endpoint == "Greeter.Hello" && e.Variables["name"] == "j d" && len(e.Nodes) == 1 && e.Nodes[0].State == "up" &&
+				e.Policy.Timeout == "30s" && len(e.Candidates) == 1 && e.Candidates[0].Won
+		}},
+		{"GET", "/hello/john", []string{"Host: api.example.com"}, func(e *admin.Explanation) bool { return e.Status == 200 && e.Path == "/hello/{name}" }},
+		{"GET", "/hello/john", nil, func(e *admin.Explanation) bool {
+			return e.Status == 404 && len(e.Candidates) == 1 && strings.Contains(e.Candidates[0].Reason, "api.example.com")
+		}},
+		{"PUT", "https://api.example.com/hello/john", nil, func(e *admin.Explanation) bool { return e.Status == 405 && len(e.Candidates) == 1 }},
+		{"POST", "/greeter/bye", nil, func(e *admin.Explanation) bool {
+			return e.Status == 200 && e.Endpoint == "Greeter.Bye" && e.Path == "" && len(e.Targets) > 0 && e.Targets[0].Won
+		}},
+		{"GET", "/events/a/b", nil, func(e *admin.Explanation) bool { return e.Mount != nil && e.Mount.Handler == "event" }},
+		{"GET", "/eventsx", nil, func(e *admin.Explanation) bool { return e.Mount == nil && e.Status == 404 }},
+		{"GET", "/a/../b", nil, func(e *admin.Explanation) bool { return e.Status == 400 && e.Error != "" }},
+	}
+	for _, tt := range tests {
+		if e, err := c.Explain(ctx, tt.method, tt.url, tt.headers); err != nil || !tt.want(e) {
+			t.Errorf("Explain(%s %s %v) = %+v, %v", tt.method, tt.url, tt.headers, e, err)
+		}
+	}
+	for _, bad := range []struct {
+		method, url, header string
+	}{{"G T", "/a", "A: b"}, {"GET", "a b", "A: b"}, {"GET", "", "A: b"}, {"GET", "/a", "nonsense"}, {"GET", "/a", "a b: c"}} {
+		if e, err := c.Explain(ctx, bad.method, bad.url, []string{bad.header}); err == nil || !strings.Contains(err.Error(), "want") {
+			t.Errorf("Explain(%v) = %+v, %v; want an error that says what is wanted", bad, e, err)
+		}
+	}
+
+	e, err := c.Exposed(ctx)
+	if err != nil || len(e.Mounts) != 1 || len(e.Routes) != 1 || e.Resolver != "micro" || len(e.Resolved) != 1 ||
+		strings.Join(e.Resolved[0].Methods, " ") != "Greeter.Bye Greeter.Hello" || e.Resolved[0].Any {
+		t.Errorf("Exposed = %+v, %v; want the mount, the route and two methods", e, err)
+	}
+}
