@@ -2,6 +2,7 @@ package push_test
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -37,9 +38,7 @@ func TestNotPushed(t *testing.T) {
 			g := start(t, new(broker.Memory), push.Options{Topics: []string{"orders", "orders.*", "_dead-letters"}})
 			n := serve(t, nil)
 			md := map[string]string{"subscriber": "true", "push": "true"}
-			for k, v := range tt.metadata {
-				md[k] = v
-			}
+			maps.Copy(md, tt.metadata)
 			for version := range 3 { // seen again with each change
 				g.register(t, &registry.Service{
 					Name: tt.service, Version: fmt.Sprint(version), Nodes: []*registry.Node{{ID: fmt.Sprint(version), Address: n.addr}},

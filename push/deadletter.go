@@ -72,7 +72,7 @@ type failed struct {
 
 // bury publishes a message that is given up as a dead letter.
 func (p *Pusher) bury(ctx context.Context, f *failed) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	return p.broker.Publish(ctx, p.opts.DeadLetters, f.letter(time.Now()))
 }

@@ -69,7 +69,7 @@ func TestReplay(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := receive(t, n.came)
-	if r.Header.Get("Ce-Id") != "m-1" || r.body != "b" || r.Header.Get("X-Request-Id") != "r-1" ||
+	if r.Header.Get("Ce-Id") != "m-1" || r.body != "b" || r.Header.Get("X-Request-ID") != "r-1" ||
 		r.Header.Get("Content-Type") != "text/plain" || !strings.HasPrefix(r.Header.Get("Ce-Time"), got.Published.Format("2006-01-02T15:04:05")) {
 		t.Errorf("replayed %v %q, want the message as it was", r.Header, r.body)
 	}

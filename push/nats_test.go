@@ -76,7 +76,7 @@ func TestGoneAndBackOnNATS(t *testing.T) {
 	reg := new(registry.Memory)
 	g := join(t, reg, first, push.Options{})
 	die := make(chan struct{})
-	n := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+	n := serve(t, func(http.ResponseWriter, *http.Request) {
 		select {
 		case <-die:
 		default:
@@ -155,7 +155,7 @@ func TestLettersOnNATS(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if r := receive(t, n.came); r.body != "b" || r.Header.Get("Ce-Id") != "m-1" || r.Header.Get("X-Request-Id") != "r-1" {
+		if r := receive(t, n.came); r.body != "b" || r.Header.Get("Ce-Id") != "m-1" || r.Header.Get("X-Request-ID") != "r-1" {
 			t.Errorf("replayed %v %q, want the message as it was", r.Header, r.body)
 		}
 	}

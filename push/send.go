@@ -39,7 +39,7 @@ func newTransport(o *Options) *http.Transport {
 		TLSHandshakeTimeout:    nodes.ConnectTimeout,
 		DisableCompression:     true,
 		MaxIdleConns:           4096,
-		MaxIdleConnsPerHost:    64,
+		MaxIdleConnsPerHost:    max(64, o.InFlight),
 		IdleConnTimeout:        time.Minute,
 		MaxResponseHeaderBytes: maxHeader,
 	}

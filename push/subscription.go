@@ -27,7 +27,7 @@ const (
 	slowest   = 5 * time.Second
 	// maxExcused bounds the messages that wait for nodes.
 	maxExcused = 1 << 16
-	// quiet is how long the log is silent about further messages given up.
+	// quiet is how long the log is silent about further messages that failed.
 	quiet = time.Minute
 )
 
@@ -41,27 +41,32 @@ type subscription struct {
 
 	failures atomic.Int64 // in a row
 
-	mu       sync.Mutex
-	excused  map[string]int // attempts that do not count, by message
-	givenUp  int            // that the log does not know of
-	logAgain time.Time      // when it may be told
+	mu      sync.Mutex
+	excused map[string]int // attempts that do not count, by message
+	buried  tally
+	stuck   tally // that could not be
 }
 
 // run receives until ctx is done, and subscribes again when that fails.
 func (s *subscription) run(ctx context.Context) {
+	known := ""
 	for wait := minWait; ; wait = min(2*wait, maxWait) {
+		began := time.Now()
 		sub, err := s.subscribe(ctx)
 		if err == nil {
 			s.back()
-			wait = minWait
 			err = s.receive(ctx, sub)
 		}
 		if ctx.Err() != nil {
 			return
 		}
+		if time.Since(began) > maxWait {
+			wait, known = minWait, ""
+		}
 		if errors.Is(err, broker.ErrUnavailable) {
 			s.away(err)
-		} else {
+		} else if text := err.Error(); text != known {
+			known = text
 			s.log.Warn("subscription failed and is made again", slog.String("service", s.service), slog.String("topic", s.topic), slog.Any("error", err))
 		}
 		if pause(ctx, wait) != nil {
@@ -143,8 +148,8 @@ func (s *subscription) deliver(ctx context.Context, d *broker.Delivery) {
 		return
 	}
 	v := judge(err)
-	switch {
-	case v.verdict == again || v.verdict == later:
+	switch v.verdict {
+	case again, later:
 		s.failures.Add(1)
 	default:
 		s.failures.Store(0)
@@ -185,12 +190,11 @@ func (s *subscription) count(who string, attempt int, excuse bool) (counted, exc
 func (s *subscription) giveUp(ctx context.Context, who string, d *broker.Delivery, f *failed) {
 	err := s.bury(ctx, f)
 	if err == nil {
-		s.logGivenUp(f)
+		s.report(&s.buried, slog.LevelWarn, "message given up; it is a dead letter", f, slog.Int("attempts", f.attempts))
 		s.settle(ctx, who, func(ctx context.Context) error { return d.Term(ctx, f.reason) })
 		return
 	}
-	s.log.Error("message could not be made a dead letter, and is pushed again where the broker allows that",
-		slog.String("service", s.service), slog.String("topic", s.topic), slog.String("id", f.message.ID), slog.Any("error", err))
+	s.report(&s.stuck, slog.LevelError, "message could not be made a dead letter, and is pushed again where the broker allows that", f, slog.Any("error", err))
 	delay := min(max(s.backoff(d.Attempt), slowest), s.opts.MaxDelay)
 	s.settle(ctx, "", func(ctx context.Context) error { return d.Nack(ctx, delay) })
 }
@@ -198,7 +202,7 @@ func (s *subscription) giveUp(ctx context.Context, who string, d *broker.Deliver
 // settle settles a delivery. A broker that is away is asked again for a while;
 // then the message comes again. Who, if not empty, is excused no more.
 func (s *subscription) settle(ctx context.Context, who string, how func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if who != "" {
 		s.mu.Lock()
@@ -217,16 +221,22 @@ func (s *subscription) settle(ctx context.Context, who string, how func(context.
 	}
 }
 
-// logGivenUp logs that a message was given up, at most once a minute.
-func (s *subscription) logGivenUp(f *failed) {
+// A tally is of what is logged once in a while.
+type tally struct {
+	more int       // that the log does not know of
+	next time.Time // when it may be told
+}
+
+// report logs what became of a message, at most once a minute.
+func (s *subscription) report(t *tally, level slog.Level, what string, f *failed, more slog.Attr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.givenUp++
 	now := time.Now()
-	if now.Before(s.logAgain) {
+	if now.Before(t.next) {
+		t.more++
 		return
 	}
-	s.log.Warn("message given up; it is a dead letter", slog.String("service", s.service), slog.String("topic", s.topic),
-		slog.String("id", f.message.ID), slog.String("reason", f.reason), slog.Int("attempts", f.attempts), slog.Int("more", s.givenUp-1))
-	s.givenUp, s.logAgain = 0, now.Add(quiet)
+	s.log.LogAttrs(context.Background(), level, what, slog.String("service", s.service), slog.String("topic", s.topic),
+		slog.String("id", f.message.ID), slog.String("reason", f.reason), more, slog.Int("more", t.more))
+	*t = tally{next: now.Add(quiet)}
 }
