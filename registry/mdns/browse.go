@@ -49,10 +49,10 @@ type browser struct {
 	omitted omissions
 
 	started time.Time // zero: nobody wants to know
-	first   time.Time // when a service was last asked for the first time
+	first   time.Time // when a fresh service was last asked for
 	listed  int       // how often the list was asked for
 	listAt  time.Time // when it is asked for next
-	unasked int       // services that were not asked for yet
+	unasked int       // fresh services
 
 	names map[string]*asked // by the DNS name of the service
 	nodes map[string]*found // by the DNS name of the node
@@ -71,6 +71,7 @@ type asked struct {
 	listed  time.Time // last
 	at      time.Time // when its nodes were last asked for
 	due     time.Time // when to do so next, or to see who answered
+	fresh   bool      // it was listed, and not asked for yet
 	waiting bool      // for answers
 }
 
@@ -147,10 +148,21 @@ func (b *browser) hearPointer(now time.Time, p pointer, from sender) {
 			continue
 		}
 		if service, ok := below(p.to, p.name); ok && len(service) <= maxPlain && isName(service) {
-			if n := b.learn(service+"."+domain, now); n != nil {
-				n.listed = now
-			}
+			b.hearListed(now, service+"."+domain)
 		}
+	}
+}
+
+// hearListed learns of a service, whose nodes are asked for at once.
+func (b *browser) hearListed(now time.Time, name string) {
+	n := b.learn(name, now)
+	if n == nil {
+		return
+	}
+	n.listed = now
+	if n.at.IsZero() && !n.fresh {
+		n.fresh, n.due = true, now
+		b.unasked++
 	}
 }
 
@@ -309,16 +321,7 @@ func (b *browser) learn(name string, due time.Time) *asked {
 	}
 	n := &asked{nodes: make(map[string]*found), due: due}
 	b.names[name] = n
-	b.unasked++
 	return n
-}
-
-// forget removes a service that has no nodes.
-func (b *browser) forget(name string) {
-	if b.names[name].at.IsZero() {
-		b.unasked--
-	}
-	delete(b.names, name)
 }
 
 // remove forgets a node, or why it was left out.
@@ -377,16 +380,16 @@ func (b *browser) ask(now time.Time, name string, n *asked) bool {
 		return false
 	}
 	if len(n.nodes) == 0 && !n.at.IsZero() && now.Sub(n.listed) > listedLife {
-		b.forget(name)
+		delete(b.names, name)
 		return false
 	}
 	if !b.asking.take(now, 1) {
 		n.due = now.Add(10 * time.Millisecond)
 		return false
 	}
-	if n.at.IsZero() {
+	if n.fresh {
+		n.fresh, b.first = false, now
 		b.unasked--
-		b.first = now
 	}
 	n.at, n.due, n.waiting = now, now.Add(patience), true
 	return true

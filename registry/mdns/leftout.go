@@ -14,6 +14,8 @@ const (
 	maxOmissions = 256
 	// omissionLife is how long one is remembered that is not heard again.
 	omissionLife = 2 * time.Minute
+	// maxLogged bounds how many are logged in a minute.
+	maxLogged = 60
 )
 
 // omissions are the records that were heard and left out. The zero value is
@@ -23,6 +25,7 @@ type omissions struct {
 	byKey   map[string]omission
 	list    []registry.Omission
 	changed bool
+	logging budget
 }
 
 type omission struct {
@@ -44,7 +47,8 @@ func (o *omissions) add(now time.Time, key, service, reason string) {
 		return
 	}
 	o.changed = true
-	if o.log != nil {
+	o.logging.rate, o.logging.burst = maxLogged/60, maxLogged
+	if o.log != nil && o.logging.take(now, 1) {
 		o.log.Warn("registry record left out", slog.String("record", key), slog.String("service", service), slog.String("reason", reason))
 	}
 }

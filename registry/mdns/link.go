@@ -25,6 +25,16 @@ type links struct {
 	own  map[netip.Addr]bool
 }
 
+// firstV4 returns an IPv4 address of the interface, or nil.
+func (l *link) firstV4() net.IP {
+	for _, p := range l.prefixes {
+		if p.Addr().Is4() {
+			return p.Addr().AsSlice()
+		}
+	}
+	return nil
+}
+
 // findLinks returns the interfaces of the given names, or all that can be used
 // if there are none.
 func findLinks(names []string) (*links, error) {

@@ -8,8 +8,8 @@
 // all services every 5 s, and for the nodes of each as often, or less often
 // where there are more than 500. A node that does not answer is asked again
 // each second, and is gone after the third time: within 9 s of being killed.
-// Registers in other processes are told of a change at once, and again after
-// a second.
+// What is registered here is announced at once, and again after a second, and
+// so is its end.
 //
 // Nobody is authenticated: whoever can send to the link can announce a service.
 // What is believed is bounded so: a datagram must come from the link; a node

@@ -77,7 +77,7 @@ func loopback(up bool) error {
 		return err
 	}
 	// The system adds this route by itself to all interfaces but this.
-	route := []byte{syscall.AF_INET6, 8, 0, 0, syscall.RT_TABLE_LOCAL, syscall.RTPROT_STATIC, syscall.RT_SCOPE_UNIVERSE, syscall.RTN_MULTICAST, 0, 0, 0, 0}
+	route := []byte{syscall.AF_INET6, 8, 0, 0, syscall.RT_TABLE_LOCAL, syscall.RTPROT_STATIC, syscall.RT_SCOPE_UNIVERSE, syscall.RTN_LOCAL, 0, 0, 0, 0}
 	route = append(route, attribute(syscall.RTA_DST, net.ParseIP("ff00::"))...)
 	route = append(route, attribute(syscall.RTA_OIF, binary.NativeEndian.AppendUint32(nil, index))...)
 	err = netlink(syscall.RTM_NEWROUTE, syscall.NLM_F_CREATE, route)

@@ -170,7 +170,7 @@ func (n *network) multicast(sockets []*socket, data []byte) bool {
 	for i := range l.list {
 		for _, s := range sockets {
 			// An interface may lack an IP version, or have gone a moment ago.
-			left = s.multicast(data, &l.list[i].Interface) == nil || left
+			left = s.multicast(data, &l.list[i]) == nil || left
 		}
 	}
 	return left

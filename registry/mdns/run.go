@@ -33,7 +33,7 @@ func (r *Registry) run() {
 		if !sent { // is there still an interface?
 			scan = earlier(scan, now.Add(scanInterval/10))
 		}
-		timer.Reset(max(time.Until(earlier(next, scan)), time.Millisecond))
+		timer.Reset(max(time.Until(earlier(next, scan)), pause))
 	}
 }
 

@@ -112,14 +112,18 @@ func (s *socket) membership(in *net.Interface, join bool) error {
 }
 
 // multicast sends data to the group on one interface.
-func (s *socket) multicast(data []byte, in *net.Interface) error {
+func (s *socket) multicast(data []byte, over *link) error {
 	to := &net.UDPAddr{IP: s.group.AsSlice(), Port: mdnsPort}
 	if s.v4 != nil {
-		_, err := s.v4.WriteTo(data, &ipv4.ControlMessage{IfIndex: in.Index}, to)
+		cm := &ipv4.ControlMessage{IfIndex: over.Index}
+		if over.Flags&net.FlagLoopback != 0 { // for which Linux chooses no source
+			cm.Src = over.firstV4()
+		}
+		_, err := s.v4.WriteTo(data, cm, to)
 		return err
 	}
-	to.Zone = strconv.Itoa(in.Index)
-	_, err := s.v6.WriteTo(data, &ipv6.ControlMessage{IfIndex: in.Index}, to)
+	to.Zone = strconv.Itoa(over.Index)
+	_, err := s.v6.WriteTo(data, &ipv6.ControlMessage{IfIndex: over.Index}, to)
 	return err
 }
 
@@ -141,7 +145,7 @@ func (s *socket) read(buf []byte) (n int, from netip.AddrPort, index int, err er
 		}
 	}
 	if udp, ok := addr.(*net.UDPAddr); ok {
-		from = udp.AddrPort()
+		from = netip.AddrPortFrom(udp.AddrPort().Addr().Unmap(), udp.AddrPort().Port())
 	}
 	return n, from, index, err
 }
