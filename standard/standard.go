@@ -7,7 +7,6 @@ package standard
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,7 +18,6 @@ import (
 
 	"github.com/goapi-dev/goapi/nats"
 	"github.com/goapi-dev/goapi/registry"
-	natsregistry "github.com/goapi-dev/goapi/registry/nats"
 )
 
 // An OpenFunc connects to what a URL names. The context bounds the call; the
@@ -52,27 +50,6 @@ func (o *Options) orDefault() Options {
 		d.Conns = &nats.Conns{Logger: d.Logger}
 	}
 	return d
-}
-
-// Registries returns the constructors of registries by the scheme of their URL.
-func Registries(opts *Options) map[string]OpenFunc[registry.Registry] {
-	o := opts.orDefault()
-	jetstream := func(ctx context.Context, u *url.URL) (registry.Registry, error) {
-		return natsregistry.Open(ctx, u, &natsregistry.Options{Conns: o.Conns, Logger: o.Logger})
-	}
-	return map[string]OpenFunc[registry.Registry]{
-		"embedded": jetstream,
-		"nats":     jetstream,
-		"tls":      jetstream,
-		"memory":   openMemory,
-	}
-}
-
-func openMemory(_ context.Context, u *url.URL) (registry.Registry, error) {
-	if !isBare(u) {
-		return nil, errors.New("a memory registry takes no address and no parameters: write memory: and no more")
-	}
-	return new(registry.Memory), nil
 }
 
 // isBare says that a URL is a scheme and nothing else.

@@ -20,7 +20,7 @@ func TestOpenMistakes(t *testing.T) {
 		url  string
 		want string
 	}{
-		{"nosuch://x", `unknown scheme "nosuch"; known schemes: embedded:, memory:, nats:, tls:`},
+		{"nosuch://x", `unknown scheme "nosuch"; known schemes: consul:, consuls:, embedded:, embedded+micro:, etcd:, etcds:, file:, mdns:, memory:, nats:, nats+micro:, tls:, tls+micro:`},
 		{"", "known schemes"},
 		{"10.0.0.1:4222", "known schemes"},
 		{"memory://x", "takes no address"},
@@ -90,5 +90,5 @@ func ExampleOpen() {
 	fmt.Println(err)
 	// Output:
 	// 0 <nil>
-	// unknown scheme "etcetera"; known schemes: embedded:, memory:, nats:, tls:
+	// unknown scheme "etcetera"; known schemes: consul:, consuls:, embedded:, embedded+micro:, etcd:, etcds:, file:, mdns:, memory:, nats:, nats+micro:, tls:, tls+micro:
 }
