@@ -1,0 +1,319 @@
+package micro_test
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	conns "github.com/goapi-dev/goapi/nats"
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/micro"
+	"github.com/goapi-dev/goapi/registry/registrytest"
+)
+
+const (
+	// deadline bounds every wait for something that must happen.
+	deadline = 10 * time.Second
+	// maxRecord is what a server with default settings refuses.
+	maxRecord = 1 << 20
+	// brief makes registries wait and ask as tests can bear.
+	brief = "?window=50ms&interval=100ms"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestEmbedded(t *testing.T) {
+	t.Parallel()
+	registrytest.Run(t, func(t *testing.T) registry.Registry {
+		return open(t, "embedded+micro:"+brief, start(t, nil))
+	}, &registrytest.Options{MinTTL: 300 * time.Millisecond, MaxRecord: maxRecord})
+}
+
+func TestTCP(t *testing.T) {
+	t.Parallel()
+	var s *conns.Server
+	sever := func(tb testing.TB, _ registry.Registry) (restore func()) {
+		tb.Helper()
+		addr := s.Addr()
+		if err := s.Close(); err != nil {
+			tb.Fatalf("Server.Close() error = %v", err)
+		}
+		return func() { s = start(tb, &conns.ServerOptions{Address: addr}) }
+	}
+	registrytest.Run(t, func(t *testing.T) registry.Registry {
+		s = start(t, &conns.ServerOptions{Address: "127.0.0.1:0"})
+		return open(t, "nats+micro://"+s.Addr()+brief, nil)
+	}, &registrytest.Options{MinTTL: 300 * time.Millisecond, MaxRecord: maxRecord, Sever: sever})
+}
+
+// TestTwo holds what a registry promises where another one registers.
+func TestTwo(t *testing.T) {
+	address := "nats+micro://" + start(t, &conns.ServerOptions{Address: "127.0.0.1:0"}).Addr() + brief
+	reading, writing := open(t, address, nil), open(t, address, nil)
+	register(t, writing, greeter("1"), 0)
+	w := watch(t, reading)
+	before := w.next()
+	if !hasNodes("1")(before) {
+		t.Fatalf("the first Next() = %q, want what was there", nodes(before))
+	}
+
+	other := &registry.Service{Name: "other", Nodes: []*registry.Node{{ID: "o", Address: "127.0.0.1:1"}}}
+	register(t, writing, other, 0)
+	after := w.await("another service", hasNodes("1", "o"))
+	if before[0] != after[0] {
+		t.Error("a service that did not change is another pointer, want the same")
+	}
+	register(t, writing, greeter("2"), 200*time.Millisecond)
+	w.await("a new node", hasNodes("1", "2", "o"))
+	w.await("a node that was not renewed to be gone", hasNodes("1", "o"))
+	if err := writing.Deregister(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	w.await("a service to be gone", hasNodes("1"))
+
+	begun := time.Now()
+	if err := writing.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.await("what ends with its registry to be gone", hasNodes())
+	if took := time.Since(begun); took > 200*time.Millisecond {
+		t.Errorf("it took %v, want that it is told", took)
+	}
+}
+
+// TestFoundWhenAskedAgain: who comes after the first state, and whose
+// announcement was not heard, is found when asked again.
+func TestFoundWhenAskedAgain(t *testing.T) {
+	address := "nats+micro://" + start(t, &conns.ServerOptions{Address: "127.0.0.1:0"}).Addr()
+	w := watch(t, open(t, address+brief, nil))
+	if got := w.next(); len(got) != 0 {
+		t.Fatalf("the first Next() = %q, want none", nodes(got))
+	}
+	provide(t, address, []byte(`{"name":"silent","version":"1","nodes":[{"id":"s","address":"127.0.0.1:1"}]}`))
+	w.await("a node that was not announced", hasNodes("s"))
+}
+
+// TestNobodyIsThere: nobody is waited for.
+func TestNobodyIsThere(t *testing.T) {
+	r := open(t, "embedded+micro:?window=5s&interval=10m", start(t, nil))
+	begun := time.Now()
+	if got, err := r.List(t.Context()); err != nil || len(got) != 0 {
+		t.Errorf("List() = %q, %v, want none", nodes(got), err)
+	}
+	if took := time.Since(begun); took > time.Second {
+		t.Errorf("List() with nobody there took %v, want no wait for answers", took)
+	}
+}
+
+func TestOpenErrors(t *testing.T) {
+	s := start(t, nil)
+	tests := []struct{ url, want string }{
+		{"nats://127.0.0.1:4222", `unknown scheme "nats"; known: embedded+micro, nats+micro, tls+micro`},
+		{"http+micro://127.0.0.1:4222", `unknown scheme "http"`},
+		{"embedded+micro:?windwo=1s", `unknown parameter "windwo"; known: interval, window`},
+		{"embedded+micro:?window=1", `window "1" is not a duration from 10ms to 5s`},
+		{"embedded+micro:?window=6s", `window "6s" is not a duration`},
+		{"embedded+micro:?interval=1ms", `interval "1ms" is not a duration from 100ms to 10m0s`},
+		{"embedded+micro:?window=1s&window=2s", "is there 2 times"},
+		{"embedded+micro://host", "has no host"},
+		{"nats+micro://user:secret@?interval=1ms", "interval"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.url, func(t *testing.T) {
+			r, err := tryOpen(t.Context(), tt.url, s)
+			if err == nil {
+				r.Close()
+				t.Fatal("Open() error = nil")
+			}
+			if got := err.Error(); !strings.Contains(got, tt.want) || strings.Contains(got, "secret") {
+				t.Errorf("Open() error = %q, want %q and no secret", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestOpenUnavailable(t *testing.T) {
+	s := start(t, &conns.ServerOptions{Address: "127.0.0.1:0"})
+	addr := s.Addr()
+	s.Close()
+	if r, err := tryOpen(t.Context(), "nats+micro://"+addr, nil); !errors.Is(err, registry.ErrUnavailable) {
+		t.Errorf("Open() = %v, %v, want ErrUnavailable", r, err)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	r := open(t, "embedded+micro:", start(t, nil))
+	w := watch(t, r)
+	w.next()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := w.Next(context.Background())
+		ended <- err
+	}()
+	for range 2 {
+		if err := r.Close(); err != nil {
+			t.Errorf("Close() error = %v", err)
+		}
+	}
+	_, get := r.Get(t.Context(), "greeter")
+	_, list := r.List(t.Context())
+	_, watching := r.Watch(t.Context())
+	for name, err := range map[string]error{
+		"Next": <-ended, "Get": get, "List": list, "Watch": watching,
+		"Register": r.Register(t.Context(), greeter("1"), 0), "Deregister": r.Deregister(t.Context(), greeter("1")),
+	} {
+		if !errors.Is(err, registry.ErrClosed) {
+			t.Errorf("%s after Close: error = %v, want ErrClosed", name, err)
+		}
+	}
+}
+
+// start starts a server that ends with the test.
+func start(t testing.TB, opts *conns.ServerOptions) *conns.Server {
+	t.Helper()
+	s, err := conns.Start(t.Context(), t.TempDir(), opts)
+	if err != nil {
+		t.Fatalf("Start() error = %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("Server.Close() error = %v", err)
+		}
+	})
+	return s
+}
+
+// open opens a registry that is closed when the test ends.
+func open(t testing.TB, address string, embedded *conns.Server) *micro.Registry {
+	t.Helper()
+	r, err := tryOpen(t.Context(), address, embedded)
+	if err != nil {
+		t.Fatalf("Open(%q) error = %v", address, err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Errorf("Registry.Close() error = %v", err)
+		}
+	})
+	return r
+}
+
+func tryOpen(ctx context.Context, address string, embedded *conns.Server) (*micro.Registry, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, err
+	}
+	return micro.Open(ctx, u, &micro.Options{Conns: &conns.Conns{Embedded: embedded}})
+}
+
+// A watching is a watcher whose test ends when something does not happen.
+type watching struct {
+	registry.Watcher
+
+	t testing.TB
+}
+
+func watch(t testing.TB, r registry.Reader) *watching {
+	t.Helper()
+	w, err := r.Watch(t.Context())
+	if err != nil {
+		t.Fatalf("Watch() error = %v", err)
+	}
+	t.Cleanup(func() { w.Close() })
+	return &watching{Watcher: w, t: t}
+}
+
+func (w *watching) next() []*registry.Service {
+	w.t.Helper()
+	got, err := w.Next(bound(w.t, deadline))
+	if err != nil {
+		w.t.Fatalf("Next() error = %v", err)
+	}
+	return got
+}
+
+// await reads states until one is as wanted.
+func (w *watching) await(what string, wanted func([]*registry.Service) bool) []*registry.Service {
+	w.t.Helper()
+	ctx := bound(w.t, deadline)
+	for {
+		got, err := w.Next(ctx)
+		if err != nil {
+			w.t.Fatalf("Next() error = %v, want %s", err, what)
+		}
+		if wanted(got) {
+			return got
+		}
+	}
+}
+
+// awaitLoss reads states until there is no contact.
+func (w *watching) awaitLoss() {
+	w.t.Helper()
+	ctx := bound(w.t, deadline)
+	for {
+		_, err := w.Next(ctx)
+		if errors.Is(err, registry.ErrUnavailable) {
+			return
+		}
+		if err != nil {
+			w.t.Fatalf("Next() error = %v, want ErrUnavailable", err)
+		}
+	}
+}
+
+// wantNothing fails if there is another state within some time.
+func (w *watching) wantNothing(within time.Duration) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), within)
+	defer cancel()
+	if got, err := w.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		w.t.Errorf("Next() = %q, %v, want nothing for %v", nodes(got), err, within)
+	}
+}
+
+// hasNodes wants a state with exactly these nodes.
+func hasNodes(ids ...string) func([]*registry.Service) bool {
+	return func(services []*registry.Service) bool { return slices.Equal(nodes(services), ids) }
+}
+
+// nodes returns the ids of all nodes, in order.
+func nodes(services []*registry.Service) []string {
+	var ids []string
+	for _, s := range services {
+		for _, n := range s.Nodes {
+			ids = append(ids, n.ID)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// greeter returns a service with nodes of these ids.
+func greeter(ids ...string) *registry.Service {
+	s := &registry.Service{Name: "greeter", Version: "latest"}
+	for _, id := range ids {
+		s.Nodes = append(s.Nodes, &registry.Node{ID: id, Address: "127.0.0.1:9090"})
+	}
+	return s
+}
+
+func register(t testing.TB, r registry.Writer, s *registry.Service, ttl time.Duration) {
+	t.Helper()
+	if err := r.Register(bound(t, deadline), s, ttl); err != nil {
+		t.Fatalf("Register(%s) error = %v", s.Name, err)
+	}
+}
+
+// bound returns a context that ends after some time, or with the test.
+func bound(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
