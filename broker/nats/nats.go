@@ -183,14 +183,15 @@ func (b *Broker) Subscribe(ctx context.Context, topic string, opts *broker.Subsc
 	return b.subscribeStream(ctx, topic, o)
 }
 
-// checkTopic keeps topics from subjects that belong to NATS, which a topic can
-// only reach without a prefix.
+// checkTopic keeps topics from subjects that belong to NATS, such as _INBOX.x,
+// which a topic can only reach without a prefix. Those that are a gateway's own
+// begin with _ too.
 func (b *Broker) checkTopic(topic string) error {
 	if err := broker.CheckTopic(topic); err != nil {
 		return err
 	}
-	if b.config.prefix == "" && topic[0] == '_' {
-		return fmt.Errorf("%w: %q begins with _, which is for NATS itself where subjects have no prefix", broker.ErrTopic, topic)
+	if b.config.prefix == "" && len(topic) > 1 && topic[0] == '_' && 'A' <= topic[1] && topic[1] <= 'Z' {
+		return fmt.Errorf("%w: %q begins with _ and a capital, which is for NATS itself where subjects have no prefix", broker.ErrTopic, topic)
 	}
 	return nil
 }

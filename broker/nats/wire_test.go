@@ -103,6 +103,20 @@ func TestMessagesOfOthers(t *testing.T) {
 	}
 }
 
+// TestOwnTopics carries what is a gateway's own, such as dead letters, without a
+// prefix too.
+func TestOwnTopics(t *testing.T) {
+	s := start(t, t.TempDir(), nil)
+	for _, url := range []string{"embedded+micro:", "embedded:?jetstream=false&prefix="} {
+		b := open(t, url, s)
+		sub := subscribe(t, b, "_dead-letters", nil)
+		if err := b.Publish(bound(t), "_dead-letters", &broker.Message{ID: "1"}); err != nil {
+			t.Fatalf("%s: Publish() error = %v", url, err)
+		}
+		take(t, sub, "1")
+	}
+}
+
 // TestSubjectsOfNATS: without a prefix, no topic reaches what is NATS's own.
 func TestSubjectsOfNATS(t *testing.T) {
 	s := start(t, t.TempDir(), nil)
