@@ -2,7 +2,10 @@ package push
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -12,7 +15,10 @@ import (
 	"github.com/cloudevents/sdk-go/v2/binding"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 
+	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/broker"
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/upstream"
 )
 
 // FuzzCloudEvent: whatever message a broker has, the library of CloudEvents reads
@@ -115,7 +121,7 @@ func FuzzLetter(f *testing.F) {
 // FuzzPath: a path that may be posted to is posted to, at the node and nowhere
 // else.
 func FuzzPath(f *testing.F) {
-	for _, path := range []string{"/", "/hook?x=1", "//evil.example/x", "/{id}", "^/x$", "/a b", "http://evil.example", "/a%2Fb", "/%", "/#x", "/@evil.example"} {
+	for _, path := range []string{"/", "/hook?x=1", "//evil.example/x", "/{id}", "^/x$", "/a b", "http://evil.example", "/a%2Fb", "/%", "/#x", "/@evil.example", "/\"x", "/x?\"", "/x?"} {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
@@ -197,5 +203,87 @@ func TestCut(t *testing.T) {
 		if got := cut(in, 10); got != want {
 			t.Errorf("cut(%q) = %q, want %q", in, got, want)
 		}
+	}
+}
+
+// TestJudge: what does not count as an attempt, what is tried again, and that no
+// reason holds a text of others.
+func TestJudge(t *testing.T) {
+	secret := errors.New("dial tcp 10.0.0.7:80: refused")
+	tests := []struct {
+		name   string
+		err    error
+		want   verdict
+		reason string
+		code   int // of a replay
+	}{
+		{"no nodes", fmt.Errorf("x: %w", upstream.ErrNoNodes), later, "no node of the service can be pushed to", 503},
+		{"overloaded", upstream.ErrOverloaded, later, "the limits of the service are reached", 503},
+		{"unreachable", &upstream.NodeError{Service: "s", Err: secret}, again, "the service could not be reached", 502},
+		{"broken off", &upstream.NodeError{Service: "s", Sent: true, Err: secret}, again, "the service broke off before it answered", 502},
+		{"late", &upstream.NodeError{Service: "s", Sent: true, Timeout: true, Err: secret}, again, "the service did not answer in time", 504},
+		{"past the deadline", context.DeadlineExceeded, again, "the service did not answer in time", 504},
+		{"an operator who left", fmt.Errorf("upstream: %w: %w", context.Canceled, secret), again, "the gateway failed; its log says why", 499},
+		{"something else", secret, again, "the gateway failed; its log says why", 502},
+		{"refused", &refusal{status: 403, reason: "no"}, never, "no", 502},
+		{"cannot be sent", (&Pusher{}).push(t.Context(), nil, &broker.Message{Header: map[string]string{"a b": ""}}), never, "the message has an ID or a header that HTTP cannot carry", 502},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := judge(tt.err); got.verdict != tt.want || got.reason != tt.reason {
+				t.Errorf("judge(%v) = %+v, want %d because %s", tt.err, got, tt.want, tt.reason)
+			}
+			var e *goapi.Error
+			if err := notTaken("mailer", tt.err); !errors.As(err, &e) || e.Code != tt.code || strings.Contains(e.Detail, "10.0.0.7") {
+				t.Errorf("notTaken(%v) = %v, want %d", tt.err, err, tt.code)
+			}
+		})
+	}
+}
+
+// TestBound: a gateway pushes so much and no more; what it pushes already goes
+// before what is new.
+func TestBound(t *testing.T) {
+	r := newReader(&Options{Topics: []string{"**"}, Logger: slog.New(slog.DiscardHandler)})
+	var services []*registry.Service
+	for i := range maxSubscriptions/50 + 2 {
+		s := &registry.Service{Name: fmt.Sprintf("s-%03d", i), Nodes: []*registry.Node{{ID: "1", Address: "10.0.0.1:80"}}}
+		for j := range 50 {
+			s.Endpoints = append(s.Endpoints, &registry.Endpoint{Name: fmt.Sprint(j), Metadata: map[string]string{
+				"subscriber": "true", "push": "true", "topic": fmt.Sprintf("t-%02d", j),
+			}})
+		}
+		services = append(services, s)
+	}
+	last := services[len(services)-1].Name
+	got := r.read(services, func(k key) bool { return k.service == last })
+	if len(got) != maxSubscriptions || got[key{last, "t-49"}] == nil || got[key{services[len(services)-2].Name, "t-49"}] != nil {
+		t.Errorf("%d subscribers, want %d with those of %s, and without the last of the others", len(got), maxSubscriptions, last)
+	}
+	if len(r.reported) != 50*len(services)-maxSubscriptions {
+		t.Errorf("%d reports, want %d", len(r.reported), 50*len(services)-maxSubscriptions)
+	}
+	for i := range maxReported + 1 {
+		r.reported[report{service: fmt.Sprint(i)}] = struct{}{}
+	}
+	if again := r.read(services, func(k key) bool { return got[k] != nil }); len(again) != len(got) || len(r.reported) > maxReported {
+		t.Errorf("the next time %d subscribers and %d reports, want %d and at most %d", len(again), len(r.reported), len(got), maxReported)
+	}
+}
+
+// TestExcused: what is remembered of attempts that do not count is bounded.
+func TestExcused(t *testing.T) {
+	s := &subscription{excused: make(map[string]int)}
+	for i := range maxExcused + 10 {
+		if counted, excuses := s.count(fmt.Sprint(i), 1, true); counted != 1 || excuses != 1 {
+			t.Fatalf("count = %d, %d; want 1, 1", counted, excuses)
+		}
+	}
+	if len(s.excused) > maxExcused {
+		t.Errorf("%d messages are excused, want at most %d", len(s.excused), maxExcused)
+	}
+	last := fmt.Sprint(maxExcused + 9)
+	if counted, excuses := s.count(last, 5, false); counted != 4 || excuses != 1 {
+		t.Errorf("count of the fifth delivery = %d, %d; want 4 attempts and 1 that was none", counted, excuses)
 	}
 }

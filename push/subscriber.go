@@ -213,11 +213,11 @@ func isGroup(name string) bool {
 	return name != "" && len(name) <= maxGroup && (&broker.Message{ID: name}).Check() == nil
 }
 
-// isPath says whether a path, which may have a query, names one place: it is no
-// template and no regular expression.
+// isPath says whether a path, which may have a query, names one place and is
+// posted to as it is: it is no template and no regular expression.
 func isPath(path string) bool {
-	_, err := url.ParseRequestURI(path)
-	return err == nil && path[0] == '/' && !strings.ContainsAny(path, "{}*^\\ #") &&
+	u, err := url.ParseRequestURI(path)
+	return err == nil && path[0] == '/' && u.RequestURI() == path && !strings.ContainsAny(path, "{}*^\\ #") &&
 		strings.IndexFunc(path, func(c rune) bool { return c <= ' ' || c >= unicode.MaxASCII }) < 0
 }
 
