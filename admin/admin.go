@@ -41,6 +41,9 @@ type Options struct {
 	// with the routes, and so are the members of a registry.Multi. Default:
 	// nothing more than live knows.
 	Source registry.Reader
+	// Steadies are those that Source is made of: whether they are followed, and
+	// what they hold back, is listed with the routes. Default: none.
+	Steadies []*registry.Steady
 	// Registry serves /registry. Default: not found.
 	Registry http.Handler
 	// Call serves /rpc. Default: not found.
@@ -70,6 +73,7 @@ func New(live *router.Live, pools *upstream.Pools, opts *Options) http.Handler {
 	}
 	a := &api{live: live, pools: pools, ready: o.Ready, log: o.Logger, mounts: o.Mounts, resolver: cmp.Or(o.Resolver, "none")}
 	a.reporter, _ = o.Source.(registry.Reporter)
+	a.steadies = o.Steadies
 	a.joined, _ = o.Source.(joined)
 	if a.ready == nil {
 		a.ready = a.hasTable
@@ -109,6 +113,7 @@ type api struct {
 	mounts   []Mount
 	resolver string
 
+	steadies []*registry.Steady
 	reporter registry.Reporter // nil if the registry is none
 	joined   joined            // nil if the registry is one alone
 }
@@ -164,7 +169,13 @@ func (a *api) readiness(w http.ResponseWriter, _ *http.Request) error {
 	if err := a.ready(); err != nil {
 		return goapi.NewError(http.StatusServiceUnavailable, err.Error(), nil)
 	}
-	return writeJSON(w, map[string]string{"status": "ready"})
+	answer := map[string]string{"status": "ready"}
+	for _, s := range a.steadies {
+		if status := s.Status(); status.Snapshot {
+			answer["registry"] = "one does not answer; what is served of it is the snapshot of " + status.Heard.UTC().Format(time.RFC3339)
+		}
+	}
+	return writeJSON(w, answer)
 }
 
 func (a *api) routes(w http.ResponseWriter, _ *http.Request) error {
@@ -183,7 +194,23 @@ func (a *api) routes(w http.ResponseWriter, _ *http.Request) error {
 			routes.Registry.Members = append(routes.Registry.Members, Member{Name: m.Name, Ready: m.Ready, Since: m.Since})
 		}
 	}
+	for _, s := range a.steadies {
+		routes.Registry.Kept = append(routes.Registry.Kept, keptOf(s))
+	}
 	return writeJSON(w, routes)
+}
+
+// keptOf says what is told of a registry that it does not say itself.
+func keptOf(s *registry.Steady) Kept {
+	status := s.Status()
+	k := Kept{Name: s.Name(), Contact: status.Contact, Snapshot: status.Snapshot, Heard: status.Heard}
+	for _, h := range status.Held {
+		k.Held = append(k.Held, Held{Service: h.Service, Nodes: h.Nodes, Until: h.Until, Reason: h.Reason})
+	}
+	if status.SaveErr != nil {
+		k.Error = "the snapshot cannot be written; the log says why"
+	}
+	return k
 }
 
 // omitted is what a registry left out, as a report.

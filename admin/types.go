@@ -62,6 +62,32 @@ type Freshness struct {
 	Error string `json:"error,omitempty"`
 	// Members are the registries that are read as one; none if there is one.
 	Members []Member `json:"members,omitempty"`
+	// Kept says of each registry what is told beyond what it says.
+	Kept []Kept `json:"kept,omitempty"`
+}
+
+// Kept is what is told of a registry whatever becomes of it.
+type Kept struct {
+	Name string `json:"name"`
+	// Contact says that the registry is followed.
+	Contact bool `json:"contact"`
+	// Snapshot says that it has said nothing yet: what is served is what it said
+	// before the gateway was started.
+	Snapshot bool `json:"snapshot"`
+	// Heard is when it last said what is served.
+	Heard time.Time `json:"heard"`
+	// Held are nodes that it has removed, and that are kept for a while.
+	Held []Held `json:"held,omitempty"`
+	// Error is why the snapshot is not kept; empty when it is.
+	Error string `json:"error,omitempty"`
+}
+
+// Held is nodes of a service that are kept although they were removed.
+type Held struct {
+	Service string    `json:"service"`
+	Nodes   []string  `json:"nodes"`
+	Until   time.Time `json:"until"`
+	Reason  string    `json:"reason"`
 }
 
 // A Member is one of several registries that are read as one.

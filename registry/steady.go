@@ -143,6 +143,9 @@ func NewSteady(source Reader, opts *SteadyOptions) *Steady {
 	return &Steady{source: source, opts: opts.orDefault(), changed: make(chan struct{}, 1)}
 }
 
+// Name returns that of the source, as the options have it.
+func (s *Steady) Name() string { return s.opts.Name }
+
 // Get implements [Reader]. It asks the source.
 func (s *Steady) Get(ctx context.Context, name string) ([]*Service, error) {
 	return s.source.Get(ctx, name)

@@ -26,7 +26,6 @@ import (
 	"github.com/goapi-dev/goapi/resolver"
 	"github.com/goapi-dev/goapi/router"
 	"github.com/goapi-dev/goapi/server"
-	"github.com/goapi-dev/goapi/standard"
 	"github.com/goapi-dev/goapi/upstream"
 )
 
@@ -46,7 +45,8 @@ type gateway struct {
 	public, admin   *server.Server
 	routed, operate http.Handler   // what they serve
 	proxies         []netip.Prefix // --trusted-proxy
-	embedded        *nats.Server   // nil when nothing uses it
+	steadies        []*registry.Steady
+	embedded        *nats.Server // nil when nothing uses it
 	conns           *nats.Conns
 	pools           *upstream.Pools
 	live            *router.Live
@@ -87,7 +87,7 @@ func (g *gateway) open(ctx context.Context) error {
 	if err := g.listen(ctx); err != nil {
 		return err
 	}
-	reg, err := g.openRegistries(ctx)
+	reg, source, err := g.openRegistries(ctx)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (g *gateway) open(ctx context.Context) error {
 		return err
 	}
 	g.pools = upstream.NewPools(&upstream.Options{Logger: g.log, Policy: policies.service, Probe: nodes.probes(policies)})
-	g.live = router.NewLive(reg, g.pools, &router.Options{
+	g.live = router.NewLive(source, g.pools, &router.Options{
 		Resolver: resolve,
 		Handler:  g.cfg.handler,
 		Handlers: slices.Sorted(maps.Keys(handlers)),
@@ -126,7 +126,8 @@ func (g *gateway) open(ctx context.Context) error {
 		Hosts:    g.cfg.adminHosts,
 		Token:    token,
 		Ready:    g.ready,
-		Source:   reg,
+		Source:   source,
+		Steadies: g.steadies,
 		Registry: handler.Registry(reg, &handler.RegistryOptions{Done: g.drained}),
 		Call:     handler.Call(nodesOf(g.pools), nodes.caller(), nil),
 		Mounts:   listMounts(g.cfg.mounts),
@@ -165,40 +166,6 @@ func (g *gateway) listen(ctx context.Context) error {
 	}
 	g.onClose(g.admin.Close)
 	return nil
-}
-
-// openRegistries starts the embedded bus if it is used, and opens what
-// --registry names. What is written goes to the first.
-func (g *gateway) openRegistries(ctx context.Context) (registry.Registry, error) {
-	g.conns = &nats.Conns{Name: "goapi", Logger: g.log}
-	if g.cfg.embedded() {
-		if err := g.startBus(ctx); err != nil {
-			return nil, err
-		}
-		g.conns.Embedded = g.embedded
-	}
-	known := standard.Registries(&standard.Options{Conns: g.conns, Logger: g.log})
-	var opened []registry.Registry
-	var members []registry.Member
-	for _, url := range g.cfg.registries {
-		reg, err := standard.Open(ctx, known, url)
-		if err != nil {
-			return nil, fmt.Errorf("--registry: %w", err)
-		}
-		g.onClose(func() error { return standard.Close(reg) })
-		opened = append(opened, reg)
-		members = append(members, registry.Member{Name: standard.Redact(url), Reader: reg})
-	}
-	if len(opened) == 1 {
-		return opened[0], nil
-	}
-	return joined{registry.NewMulti(members, &registry.MultiOptions{Logger: g.log}), opened[0]}, nil
-}
-
-// joined is several registries: all are read, the first is written.
-type joined struct {
-	*registry.Multi
-	registry.Writer
 }
 
 func (g *gateway) startBus(ctx context.Context) error {
@@ -257,6 +224,9 @@ func (g *gateway) Run(ctx context.Context) error {
 	rest, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, failed := errgroup.WithContext(rest)
+	for _, s := range g.steadies {
+		group.Go(func() error { return ignoreCancel(s.Run(failed)) })
+	}
 	group.Go(func() error { return ignoreCancel(g.live.Run(failed)) })
 	group.Go(func() error { return ignoreCancel(g.pools.Run(failed)) })
 	if g.pusher != nil {

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+
+	"github.com/goapi-dev/goapi/nats"
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/standard"
+)
+
+// openRegistries starts the embedded bus if it is used, and opens what
+// --registry names. What is written goes to the first. The source is what the
+// gateway follows: the same, less the mistakes of the moment.
+func (g *gateway) openRegistries(ctx context.Context) (reg registry.Registry, source registry.Reader, err error) {
+	g.conns = &nats.Conns{Name: "goapi", Logger: g.log}
+	if g.cfg.embedded() {
+		if err := g.startBus(ctx); err != nil {
+			return nil, nil, err
+		}
+		g.conns.Embedded = g.embedded
+	}
+	known := standard.Registries(&standard.Options{Conns: g.conns, Logger: g.log})
+	var first registry.Writer
+	var asked, followed []registry.Member
+	for _, url := range g.cfg.registries {
+		reg, err := g.openRegistry(ctx, func(ctx context.Context) (registry.Registry, error) { return standard.Open(ctx, known, url) }, url)
+		if err != nil {
+			return nil, nil, fmt.Errorf("--registry: %w", err)
+		}
+		if first == nil {
+			first = reg
+		}
+		name := standard.Redact(url)
+		asked = append(asked, registry.Member{Name: name, Reader: reg})
+		followed = append(followed, registry.Member{Name: name, Reader: g.steady(reg, url)})
+	}
+	if len(asked) == 1 {
+		return joined{asked[0].Reader, first}, followed[0].Reader, nil
+	}
+	opts := &registry.MultiOptions{Logger: g.log}
+	return joined{registry.NewMulti(asked, opts), first}, registry.NewMulti(followed, opts), nil
+}
+
+// openRegistry opens a registry, now or when it can be reached: a gateway that
+// is started again serves what it knew.
+func (g *gateway) openRegistry(ctx context.Context, open func(context.Context) (registry.Registry, error), url string) (registry.Registry, error) {
+	reg, err := open(ctx)
+	if errors.Is(err, registry.ErrUnavailable) {
+		g.log.Warn("registry cannot be reached; it is tried again", slog.String("registry", standard.Redact(url)), slog.Any("error", err))
+		reg, err = registry.NewLazy(open), nil
+	}
+	if err == nil {
+		g.onClose(func() error { return standard.Close(reg) })
+	}
+	return reg, err
+}
+
+// steady returns a registry as the gateway follows it. What is in this process,
+// or in a file, is as somebody wants it to be.
+func (g *gateway) steady(reg registry.Reader, url string) registry.Reader {
+	if strings.HasPrefix(url, "memory:") || strings.HasPrefix(url, "file:") {
+		return reg
+	}
+	name := standard.Redact(url)
+	sum := sha256.Sum256([]byte(name))
+	s := registry.NewSteady(reg, &registry.SteadyOptions{
+		Name:   name,
+		Path:   filepath.Join(g.cfg.data, "snapshots", hex.EncodeToString(sum[:8])+".json"),
+		Logger: g.log,
+	})
+	g.steadies = append(g.steadies, s)
+	return s
+}
+
+// joined is several registries: all are read, the first is written.
+type joined struct {
+	registry.Reader
+	registry.Writer
+}
