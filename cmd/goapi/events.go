@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/admin"
 	"github.com/goapi-dev/goapi/broker"
 	"github.com/goapi-dev/goapi/handler"
@@ -44,7 +45,10 @@ func (c *config) checkEvents() error {
 		return err
 	}
 	if len(mounts) > 0 && c.brokerURL() == "" {
-		return fmt.Errorf("--mount %s=%s needs a broker: give --broker URL, such as embedded:", mounts[0].path, mounts[0].handler)
+		return fmt.Errorf("--mount %s=%s needs a broker: give one with --broker URL", mounts[0].path, mounts[0].handler)
+	}
+	if len(c.push) > 0 && c.brokerURL() == "" {
+		return fmt.Errorf("--push %s needs a broker: give one with --broker URL", c.push[0])
 	}
 	for flag, patterns := range map[string][]string{"publish": c.publish, "subscribe": c.subscribe, "push": c.push} {
 		for _, p := range patterns {
@@ -138,7 +142,7 @@ func (g *gateway) mountHandler(m mount, b broker.Broker) http.Handler {
 // adminBroker returns the broker as operators have it: everything is theirs.
 func (g *gateway) adminBroker(b broker.Broker) http.Handler {
 	if b == nil {
-		return nil
+		return goapi.HandlerFunc(noBroker)
 	}
 	all := []string{"**", deadLetters}
 	return handler.Broker(b, &handler.BrokerOptions{Publish: all, Subscribe: all, Groups: []string{"**"}, Done: g.drained})
@@ -157,7 +161,12 @@ func (g *gateway) newPusher(b broker.Broker, n *nodes) *push.Pusher {
 // deadLetters serves what could not be pushed, to operators.
 func (g *gateway) deadLetters() http.Handler {
 	if g.pusher == nil {
-		return nil
+		return goapi.HandlerFunc(noBroker)
 	}
 	return g.pusher.Handler()
+}
+
+// noBroker answers operators who ask for what needs one.
+func noBroker(http.ResponseWriter, *http.Request) error {
+	return goapi.NewError(http.StatusNotFound, "this gateway has no broker: start it with --broker URL", nil)
 }

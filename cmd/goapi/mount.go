@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/goapi-dev/goapi/broker"
 	"github.com/goapi-dev/goapi/handler"
 )
 
@@ -35,6 +36,9 @@ func parseMount(s string) (mount, error) {
 	if !ok || !strings.HasPrefix(path, "/") || strings.Trim(path, "/") == "" || path != "/"+strings.Trim(path, "/") || strings.Contains(path, "//") {
 		return mount{}, errors.New("want PATH=HANDLER, such as /events=event")
 	}
+	if (&url.URL{Path: path}).EscapedPath() != path { // requests never have it as it is
+		return mount{}, fmt.Errorf("the path %q has characters that need an escape", path)
+	}
 	known, ok := mountOptions()[name]
 	if !ok {
 		return mount{}, fmt.Errorf("no handler %q; want event, cloudevents or broker", name)
@@ -43,17 +47,40 @@ func parseMount(s string) (mount, error) {
 	if err != nil {
 		return mount{}, fmt.Errorf("malformed options: %w", err)
 	}
-	for option := range options {
+	for option, values := range options {
 		if !slices.Contains(known, option) {
 			return mount{}, fmt.Errorf("%s has no option %q; it has %s", name, option, strings.Join(known, ", "))
 		}
+		if len(values) > 1 && option != "group" && option != "webhook_origin" {
+			return mount{}, fmt.Errorf("the option %q is there %d times", option, len(values))
+		}
 	}
 	m := mount{path, name, options}
-	if _, err := m.format(); err != nil {
+	if err := m.check(); err != nil {
 		return mount{}, err
 	}
-	_, err = m.webhookRate()
-	return m, err
+	return m, nil
+}
+
+// check returns what the options say that cannot be.
+func (m *mount) check() error {
+	if _, err := m.format(); err != nil {
+		return err
+	}
+	if _, err := m.webhookRate(); err != nil {
+		return err
+	}
+	if ns := strings.TrimSuffix(m.options.Get("namespace"), "."); ns != "" {
+		if err := broker.CheckTopic(ns); err != nil {
+			return fmt.Errorf("namespace: %s", strings.TrimPrefix(err.Error(), "broker: "))
+		}
+	}
+	for _, group := range m.options["group"] {
+		if err := broker.CheckPattern(group); err != nil {
+			return fmt.Errorf("group: %s", strings.TrimPrefix(err.Error(), "broker: "))
+		}
+	}
+	return nil
 }
 
 // A format is how events lie in messages.
