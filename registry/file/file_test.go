@@ -29,7 +29,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestRegistry(t *testing.T) {
 	t.Parallel()
 	registrytest.Run(t, func(t *testing.T) registry.Registry { return newEdited(t, os.WriteFile) }, &registrytest.Options{
-		MinTTL: 300 * time.Millisecond,
+		MinTTL: 500 * time.Millisecond,
 	})
 }
 
@@ -38,7 +38,7 @@ func TestRegistry(t *testing.T) {
 func TestRegistryOfLinks(t *testing.T) {
 	t.Parallel()
 	registrytest.Run(t, func(t *testing.T) registry.Registry { return newEdited(t, swapLinks()) }, &registrytest.Options{
-		MinTTL: 300 * time.Millisecond,
+		MinTTL: 500 * time.Millisecond,
 	})
 }
 

@@ -56,12 +56,10 @@ func (r *Registry) await(ctx context.Context) error {
 			return err
 		}
 		s, err := r.state()
-		switch {
-		case err != nil:
+		if err != nil || s.complete {
 			return err
-		case s.complete:
-			return nil
-		case !s.connected:
+		}
+		if !s.connected {
 			return errNoConnection()
 		}
 		select {

@@ -27,6 +27,8 @@ const (
 //
 // Time is counted in rounds, each of which begins with a question.
 type found struct {
+	leftOut
+
 	records *registry.Records
 	own     func(key string) bool // says whether a node is not theirs
 
@@ -36,7 +38,6 @@ type found struct {
 	bytes int              // what nodes were made of
 	read  map[digest]*reading
 	cache int // what those were made of
-	leftOut
 }
 
 type digest [sha256.Size]byte

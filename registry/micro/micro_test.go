@@ -23,7 +23,7 @@ const (
 	// maxRecord is what a server with default settings refuses.
 	maxRecord = 1 << 20
 	// brief makes registries wait and ask as tests can bear.
-	brief = "?window=50ms&interval=100ms"
+	brief = "?window=150ms&interval=100ms"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -32,7 +32,7 @@ func TestEmbedded(t *testing.T) {
 	t.Parallel()
 	registrytest.Run(t, func(t *testing.T) registry.Registry {
 		return open(t, "embedded+micro:"+brief, start(t, nil))
-	}, &registrytest.Options{MinTTL: 300 * time.Millisecond, MaxRecord: maxRecord})
+	}, &registrytest.Options{MinTTL: 500 * time.Millisecond, MaxRecord: maxRecord})
 }
 
 func TestTCP(t *testing.T) {
@@ -49,7 +49,7 @@ func TestTCP(t *testing.T) {
 	registrytest.Run(t, func(t *testing.T) registry.Registry {
 		s = start(t, &conns.ServerOptions{Address: "127.0.0.1:0"})
 		return open(t, "nats+micro://"+s.Addr()+brief, nil)
-	}, &registrytest.Options{MinTTL: 300 * time.Millisecond, MaxRecord: maxRecord, Sever: sever})
+	}, &registrytest.Options{MinTTL: 500 * time.Millisecond, MaxRecord: maxRecord, Sever: sever})
 }
 
 // TestTwo holds what a registry promises where another one registers.
@@ -82,7 +82,7 @@ func TestTwo(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.await("what ends with its registry to be gone", hasNodes())
-	if took := time.Since(begun); took > 200*time.Millisecond {
+	if took := time.Since(begun); took > 500*time.Millisecond {
 		t.Errorf("it took %v, want that it is told", took)
 	}
 }

@@ -55,6 +55,21 @@ func (o *own) endLease(key string) {
 	}
 }
 
+// reply returns the answers to a question: none where nothing is known.
+func (o *own) reply(h heard, limit int64) [][]byte {
+	switch h.Action {
+	case actionGet:
+		var s struct{ Name string }
+		if err := json.Unmarshal(h.Service, &s); err != nil || s.Name == "" {
+			return nil
+		}
+		return o.answer(o.records.Get(s.Name), limit)
+	case actionList:
+		return o.answer(o.records.Services(), limit)
+	}
+	return nil
+}
+
 // answer returns services as messages.
 func (o *own) answer(services []*registry.Service, limit int64) [][]byte {
 	if len(o.answers) > 2*len(o.services) {
@@ -259,28 +274,14 @@ func (r *Registry) onQuery(m *natsgo.Msg) {
 	if err != nil {
 		return // what was not understood is not for us
 	}
-	for _, data := range r.answer(h) {
+	r.mu.Lock()
+	answers := r.own.reply(h, r.limit())
+	r.mu.Unlock()
+	for _, data := range answers {
 		if err := r.conn.Publish(m.Reply, data); err != nil {
 			return // without contact nobody waits for it
 		}
 	}
-}
-
-// answer returns the answer to a question: none where nothing is known.
-func (r *Registry) answer(h heard) [][]byte {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch h.Action {
-	case actionGet:
-		var s struct{ Name string }
-		if err := json.Unmarshal(h.Service, &s); err != nil || s.Name == "" {
-			return nil
-		}
-		return r.own.answer(r.own.records.Get(s.Name), r.limit())
-	case actionList:
-		return r.own.answer(r.own.records.Services(), r.limit())
-	}
-	return nil
 }
 
 // mayAnswerTo keeps questions from making us speak where others are addressed.
