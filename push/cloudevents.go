@@ -3,8 +3,8 @@ package push
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -39,7 +39,7 @@ func hashOf(texts ...string) string {
 		_ = binary.Write(h, binary.BigEndian, uint64(len(text))) // a hash takes everything
 		h.Write([]byte(text))
 	}
-	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+	return hex.EncodeToString(h.Sum(nil)[:16]) // what a command line takes for no flag
 }
 
 // cloudEvent returns the header of a message as a CloudEvent over HTTP. The body
