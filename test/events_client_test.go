@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -114,7 +115,8 @@ func (s *eventSource) next() (message, error) {
 		if kind != "" {
 			return m, fmt.Errorf("event %q: %s", kind, data)
 		}
-		return m, m.decode([]byte(data))
+		err := m.decode([]byte(data))
+		return m, err
 	}
 	return m, errors.Join(io.ErrUnexpectedEOF, s.lines.Err())
 }
@@ -157,4 +159,37 @@ func (p *process) receive(s *eventSource) message {
 		p.t.Fatalf("no message: %v\n%s", err, p.logged())
 	}
 	return m
+}
+
+// published returns the messages that a topic has, from the earliest on. What it
+// publishes itself to know the end is not among them.
+func (p *process) published(topic string) []message {
+	p.t.Helper()
+	path := "/broker?topic=" + url.QueryEscape(topic)
+	end := p.post(p.admin, path, "end")
+	var accepted struct{ ID string }
+	if err := json.Unmarshal([]byte(end.body), &accepted); err != nil || end.status != http.StatusAccepted {
+		p.t.Fatalf("publish on %s = %v", topic, end)
+	}
+	s := p.subscribe(p.admin, path+"&from=earliest")
+	defer s.close()
+	var list []message
+	for {
+		m := p.receive(s)
+		if m.id == accepted.ID {
+			return list
+		}
+		if m.body != "end" {
+			list = append(list, m)
+		}
+	}
+}
+
+// bodies returns what the messages say.
+func bodies(list []message) []string {
+	var b []string
+	for _, m := range list {
+		b = append(b, m.body)
+	}
+	return b
 }
