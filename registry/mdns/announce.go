@@ -97,12 +97,17 @@ func (a *announcer) encode(s *registry.Service, n *registry.Node) (*local, error
 	if l.entry.text, err = a.deflater.encode(t); err != nil {
 		return nil, err
 	}
-	if l.data, err = response(&l.entry, l.name, nil, 0); err != nil {
-		return nil, err
+	size := len(l.entry.text) * (1 + maxString) // nearly
+	if size <= maxMessage {
+		l.data, err = response(&l.entry, l.name, nil, 0)
+		size = len(l.data)
 	}
-	if len(l.data) > maxMessage {
+	if size > maxMessage {
 		return nil, fmt.Errorf("%w: service %q, node %q: %d bytes; a datagram takes %d",
-			registry.ErrTooLarge, s.Name, n.ID, len(l.data), maxMessage)
+			registry.ErrTooLarge, s.Name, n.ID, size, maxMessage)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("registry: service %q, node %q: %w", s.Name, n.ID, err)
 	}
 	return l, nil
 }

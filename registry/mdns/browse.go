@@ -21,6 +21,8 @@ const (
 	listInterval = 5 * time.Second
 	askInterval  = 5 * time.Second
 	maxAsk       = 100 // a second, in the long run
+	// askPause is how long due need not be called again: it looks at all services.
+	askPause = 50 * time.Millisecond
 	// patience is how long an answer is waited for before the question is asked
 	// again, and maxMisses how many answers in a row a node may miss.
 	patience  = time.Second
@@ -368,6 +370,9 @@ func (b *browser) due(now time.Time) (names []string, next time.Time) {
 			next = n.due
 		}
 	}
+	if soonest := now.Add(askPause); next.Before(soonest) {
+		next = soonest
+	}
 	return names, next
 }
 
@@ -384,7 +389,6 @@ func (b *browser) ask(now time.Time, name string, n *asked) bool {
 		return false
 	}
 	if !b.asking.take(now, 1) {
-		n.due = now.Add(10 * time.Millisecond)
 		return false
 	}
 	if n.fresh {

@@ -102,24 +102,29 @@ func Open(ctx context.Context, u *url.URL, opts *Options) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registry: %s: %w", u.Redacted(), err)
 	}
-	n, err := openNetwork(ctx, c.interfaces)
+	n, err := openNetwork(ctx, c.interfaces, groupV4(), groupV6())
 	if err != nil {
 		return nil, err
 	}
+	return start(n, c.domains, o), nil
+}
+
+// start returns a registry on a network.
+func start(n *network, domains []string, o Options) *Registry {
 	r := &Registry{net: n, log: o.Logger, wake: make(chan struct{}, 1)}
 	r.life, r.end = context.WithCancel(context.Background())
-	r.browser = newBrowser(c.domains, &r.records)
+	r.browser = newBrowser(domains, &r.records)
 	r.browser.omitted.log = o.Logger
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
-	r.announcer = newAnnouncer(c.domains[0], id)
+	r.announcer = newAnnouncer(domains[0], id)
 	r.available, _ = n.scan()
 	if !r.available {
 		r.log.Warn("multicast DNS has no interface; it begins when there is one")
 	}
 	n.run()
 	r.done.Go(r.run)
-	return r, nil
+	return r
 }
 
 // Get implements [registry.Reader]. It asks for a service that is not known.

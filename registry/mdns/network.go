@@ -44,12 +44,13 @@ type network struct {
 	readers sync.WaitGroup
 }
 
-// openNetwork opens the sockets, of both IP versions where they are there.
-func openNetwork(ctx context.Context, names []string) (*network, error) {
+// openNetwork opens the sockets for groups of both IP versions, or of one where
+// the other is not there.
+func openNetwork(ctx context.Context, names []string, groups ...netip.Addr) (*network, error) {
 	n := &network{names: names, received: make(chan datagram, maxWaiting), closed: make(chan struct{})}
 	n.links.Store(new(links))
 	var failed []error
-	for _, group := range []netip.Addr{groupV4(), groupV6()} {
+	for _, group := range groups {
 		speaking, err := listenShared(ctx, group)
 		if err != nil {
 			failed = append(failed, err)

@@ -114,12 +114,12 @@ func (r *Registry) hear(m *message, from sender) {
 	if r.browser.started.IsZero() || slices.ContainsFunc(m.entries, ours) {
 		return
 	}
-	changes := r.browser.changes
+	changes, unasked := r.browser.changes, r.browser.unasked
 	r.browser.hear(time.Now(), m, from)
 	if r.browser.changes != changes {
 		r.notify()
 	}
-	if r.browser.unasked > 0 {
+	if unasked == 0 && r.browser.unasked > 0 {
 		r.hurry()
 	}
 }
