@@ -66,6 +66,10 @@ func (o *HTTPOptions) orDefault() HTTPOptions {
 // HTTP is go-micro's HTTP broker. Who subscribes says so in a registry, and who
 // publishes posts to each of those that are there, at most once: there is no
 // system in between. It may be used concurrently.
+//
+// Publishers of v1.13 to v1.17 look for a service with the name of the topic.
+// While there is one whose nodes are no subscribers they do not find a
+// subscription of ours.
 type HTTP struct {
 	reg       registry.Registry
 	opts      HTTPOptions

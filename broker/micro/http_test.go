@@ -242,6 +242,54 @@ func TestHTTPAnnouncement(t *testing.T) {
 	}
 }
 
+// TestHTTPNameOfService: who calls a service never gets to who subscribes to a
+// topic of its name.
+func TestHTTPNameOfService(t *testing.T) {
+	reg := new(registry.Memory)
+	announce := func(name string) {
+		t.Helper()
+		s := &registry.Service{Name: name, Version: "latest", Nodes: []*registry.Node{{
+			ID: name + "-1", Address: "127.0.0.1:9", Metadata: map[string]string{"broker": "http", "protocol": "mucp"},
+		}}}
+		if err := reg.Register(t.Context(), s, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := openHTTP(t, reg, &micro.HTTPOptions{TTL: 150 * time.Millisecond})
+	announce("before")
+	subscribe(t, b, "before", nil)
+	subscribe(t, b, "after", nil)
+	if got, err := reg.Get(t.Context(), "after"); err != nil || len(got) != 1 || got[0].Version != "ff.http.broadcast" {
+		t.Errorf("Get(after) = %v, %v, want the subscription", got, err)
+	}
+	announce("after")
+	w, err := reg.Watch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	count := func(services []*registry.Service, name string) (n int) {
+		for _, s := range services {
+			if s.Name == name {
+				n += len(s.Nodes)
+			}
+		}
+		return n
+	}
+	for {
+		services, err := w.Next(bound(t))
+		if err != nil {
+			t.Fatalf("Next() error = %v, want one node of each service", err)
+		}
+		if n := count(services, "before"); n != 1 {
+			t.Fatalf("%d nodes of the service that was there before, want 1", n)
+		}
+		if count(services, "after") == 1 && count(services, "micro.http.broker") == 2 {
+			return
+		}
+	}
+}
+
 // TestHTTPServes what publishers of each version post.
 func TestHTTPServes(t *testing.T) {
 	reg := new(registry.Memory)

@@ -163,14 +163,44 @@ func (s *httpSubscription) services() []*registry.Service {
 	return list
 }
 
-// announce announces the subscription, or renews it.
+// announce announces the subscription, or renews it: not under a name that is
+// a service's, whose clients would call the subscriber.
 func (s *httpSubscription) announce(ctx context.Context) error {
+	reg := s.broker.reg
 	for _, service := range s.services() {
-		if err := s.broker.reg.Register(ctx, service, s.broker.opts.TTL); err != nil {
+		taken, err := s.taken(ctx, service.Name)
+		switch {
+		case err != nil:
+		case taken:
+			err = reg.Deregister(ctx, service) // it may have come after us
+		default:
+			err = reg.Register(ctx, service, s.broker.opts.TTL)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// taken says whether a name that publishers look for is that of a service, too:
+// for some versions it is the topic alone.
+func (s *httpSubscription) taken(ctx context.Context, name string) (bool, error) {
+	if name != s.topic {
+		return false, nil
+	}
+	services, err := s.broker.reg.Get(ctx, name)
+	if errors.Is(err, registry.ErrNotFound) {
+		return false, nil
+	}
+	for _, service := range services {
+		for _, n := range service.Nodes {
+			if !subscribes(name, s.topic, n) {
+				return true, err
+			}
+		}
+	}
+	return false, err
 }
 
 // Close implements [broker.Subscription].
