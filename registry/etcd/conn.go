@@ -38,7 +38,7 @@ const (
 	// patience is how long the silence of a server is borne that owes an answer.
 	patience = 3 * time.Second
 	// maxMessage bounds an answer of etcd. What is longer is refused unread.
-	maxMessage = 16 << 20
+	maxMessage = 8 << 20
 )
 
 // dial returns a connection to the members of a cluster. It is made when it is
@@ -148,11 +148,6 @@ func expired(err error) bool {
 	err = rpctypes.Error(err)
 	return errors.Is(err, rpctypes.ErrInvalidAuthToken) || errors.Is(err, rpctypes.ErrAuthOldRevision) ||
 		errors.Is(err, rpctypes.ErrUserEmpty)
-}
-
-// closing says that a connection is being closed already.
-func closing(err error) bool {
-	return errors.Is(err, grpc.ErrClientConnClosing) || status.Code(err) == codes.Canceled
 }
 
 // connected waits until there is a connection.

@@ -96,10 +96,19 @@ func Open(ctx context.Context, u *url.URL, opts *Options) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registry: %s: %w", t.name, err)
 	}
+	r := newRegistry(conn, t, o.Logger)
+	if err := r.try(ctx); err != nil {
+		_ = r.Close() // the error says more
+		return nil, err
+	}
+	return r, nil
+}
+
+func newRegistry(conn *grpc.ClientConn, t target, log *slog.Logger) *Registry {
 	r := &Registry{
 		name:   t.name,
 		prefix: t.prefix,
-		log:    o.Logger,
+		log:    log,
 		conn:   conn,
 		kv:     pb.NewKVClient(conn),
 		leases: pb.NewLeaseClient(conn),
@@ -107,11 +116,7 @@ func Open(ctx context.Context, u *url.URL, opts *Options) (*Registry, error) {
 		login:  newLogin(conn, t.user, t.password),
 	}
 	r.life, r.end = context.WithCancel(context.Background())
-	if err := r.try(ctx); err != nil {
-		_ = r.Close() // the error says more
-		return nil, err
-	}
-	return r, nil
+	return r
 }
 
 // try returns what keeps the registry from being read.
@@ -188,13 +193,8 @@ func (r *Registry) Reconnected(ctx context.Context) <-chan struct{} {
 // Close ends the connection, and the watchers. What is announced stays until
 // its TTL is over. Closing twice is no error.
 func (r *Registry) Close() error {
-	if r.life.Err() != nil {
-		return nil
-	}
 	r.end()
-	if err := r.conn.Close(); err != nil && !closing(err) {
-		return fmt.Errorf("registry: %s: %w", r.name, err)
-	}
+	_ = r.conn.Close() // fails only when it is closed already
 	return nil
 }
 

@@ -18,12 +18,14 @@ import (
 func TestServerRestarts(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
-	watching, announcing := open(t, "etcd://"+s.addr), open(t, "etcd://"+s.addr)
+	p := newProxy(t, s.addr)
+	watching, announcing := open(t, "etcd://"+p.addr), open(t, "etcd://"+p.addr)
 	register(t, announcing, greeter("1", "2"), 0)
 	w := watch(t, watching)
 	before := w.await("both nodes", hasNodes("1", "2"))
 	back := announcing.Reconnected(t.Context())
 
+	p.cut() // a server that is killed ends nothing in order
 	s.stop()
 	w.awaitLoss()
 	begin := time.Now()
@@ -44,6 +46,7 @@ func TestServerRestarts(t *testing.T) {
 	w.wantNothing(10 * time.Millisecond)
 
 	s.start(nil)
+	p.mend()
 	receive(t, back)
 	deregister(t, announcing, greeter("2"))
 	after := w.await("the node that stayed, and none that was announced meanwhile", hasNodes("1"))
@@ -68,6 +71,7 @@ func TestServerComesBackEmpty(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			old, fresh := start(t, nil), start(t, nil)
 			p := newProxy(t, old.addr)
 			watching, announcing := open(t, "etcd://"+p.addr), open(t, "etcd://"+p.addr)
@@ -110,6 +114,7 @@ func TestResumes(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			s := start(t, nil)
 			p := newProxy(t, s.addr)
 			direct := open(t, "etcd://"+s.addr)
@@ -206,8 +211,8 @@ func TestSlowWatcher(t *testing.T) {
 	w := watch(t, r)
 	w.await("the empty state", hasNodes())
 	fat := greeter("1")
-	fat.Metadata = map[string]string{"fat": strings.Repeat("x", 256<<10)}
-	for i := range 200 {
+	fat.Metadata = map[string]string{"fat": strings.Repeat("x", 64<<10)}
+	for i := range 80 {
 		fat.Version = fmt.Sprint(i)
 		register(t, r, fat, 0)
 	}

@@ -31,6 +31,7 @@ type feed struct {
 	begun   time.Time
 	heard   time.Time // when the server was last heard of
 	asked   time.Time // when it was asked whether it is there; zero if it is
+	spoke   bool      // it was heard of since it began
 	partial bool      // more of what belongs together is to come
 }
 
@@ -137,7 +138,7 @@ func (f *feed) read(msg message, m *mirror) error {
 	if msg.err != nil {
 		return msg.err
 	}
-	f.heard, f.asked = time.Now(), time.Time{}
+	f.heard, f.asked, f.spoke = time.Now(), time.Time{}, true
 	answer := msg.answer
 	if answer.GetCanceled() {
 		return refusal(answer)

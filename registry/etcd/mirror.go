@@ -30,6 +30,7 @@ type mirror struct {
 	marks    map[string]mark // of all records, those that are left out too
 	revision int64           // 0 until all was read
 	size     int             // of all records
+	room     int             // for them; 0 is maxTotal
 	omitted  map[string]string
 	crowded  bool // there are more records than maxTotal allows
 
@@ -99,7 +100,7 @@ func (m *mirror) admit(key string) {
 func (m *mirror) mark(key string, kv *mvccpb.KeyValue, value int) bool {
 	old := m.marks[key].size
 	now := mark{kv.GetModRevision(), kv.GetLease(), overhead + len(key) + value}
-	if m.size-old+now.size > maxTotal {
+	if m.size-old+now.size > m.limit() {
 		m.remove(key)
 		m.crowded, m.more = true, true
 		return false
@@ -118,7 +119,9 @@ func (m *mirror) remove(key string) {
 }
 
 // roomy says that records which were left out for want of room may fit by now.
-func (m *mirror) roomy() bool { return m.crowded && m.size < maxTotal*9/10 }
+func (m *mirror) roomy() bool { return m.crowded && m.size < m.limit()*9/10 }
+
+func (m *mirror) limit() int { return cmp.Or(m.room, maxTotal) }
 
 // latest returns the record that was written last.
 func (m *mirror) latest() (key string, latest mark) {
@@ -143,7 +146,7 @@ func (m *mirror) leftOut(prefix string) []registry.Omission {
 		list = append(list, registry.Omission{Key: short(key), Reason: reason})
 	}
 	if m.crowded {
-		list = append(list, registry.Omission{Key: prefix, Reason: fmt.Sprintf("some records are left out: together they are more than %d bytes", maxTotal)})
+		list = append(list, registry.Omission{Key: prefix, Reason: fmt.Sprintf("some records are left out: together they are more than %d bytes", m.limit())})
 	}
 	slices.SortFunc(list, func(a, b registry.Omission) int {
 		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Service, b.Service), cmp.Compare(a.Node, b.Node))

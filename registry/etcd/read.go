@@ -13,8 +13,11 @@ import (
 )
 
 const (
-	// pageSize is how many records are asked for at a time.
-	pageSize = 1000
+	// firstPage and maxPage are how many records are asked for at first and at
+	// most, and pageBytes is how long those of a page are to be together.
+	firstPage = 100
+	maxPage   = 1000
+	pageBytes = maxMessage / 2
 	// maxReads is how often a read is begun again that compaction overtook.
 	maxReads = 3
 )
@@ -43,7 +46,7 @@ func (r *Registry) read(ctx context.Context, m *mirror, prefix string) error {
 func (r *Registry) readPages(ctx context.Context, m *mirror, prefix string) (revision int64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	pages := make(chan page)
-	p := &pager{registry: r, ask: &pb.RangeRequest{Key: []byte(prefix), RangeEnd: rangeEnd(prefix), Limit: pageSize}}
+	p := &pager{registry: r, ask: &pb.RangeRequest{Key: []byte(prefix), RangeEnd: rangeEnd(prefix), Limit: firstPage}}
 	go func() { // ends with the last page, or soon after ctx
 		defer close(pages)
 		for more := true; more; {
@@ -126,8 +129,17 @@ func (p *pager) take(answer *pb.RangeResponse) page {
 		return page{err: fmt.Errorf("%w: %s: its answer is out of order", registry.ErrUnavailable, p.registry.name)}
 	}
 	p.ask.Key = append(bytes.Clone(last), 0)
-	p.ask.KeysOnly, p.ask.Limit = false, min(p.ask.GetLimit()*2, pageSize)
+	p.ask.KeysOnly, p.ask.Limit = false, min(p.ask.GetLimit()*2, maxPage, roomFor(got.records))
 	return got
+}
+
+// roomFor returns how many records like these make a page.
+func roomFor(records []*mvccpb.KeyValue) int64 {
+	size := 1
+	for _, kv := range records {
+		size += len(kv.GetKey()) + len(kv.GetValue())
+	}
+	return int64(max(pageBytes/(size/len(records)+1), 1))
 }
 
 // continues says whether etcd has the history that m is of: whether what

@@ -52,6 +52,7 @@ func TestOpenErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.url, func(t *testing.T) {
+			t.Parallel()
 			r, err := tryOpen(t.Context(), tt.url, nil)
 			if err == nil {
 				r.Close()

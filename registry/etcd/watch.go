@@ -117,18 +117,26 @@ func (w *watcher) wait(ctx context.Context) error {
 	case msg := <-w.feed.messages:
 		w.take(msg)
 	case <-silence.C:
-		if w.mirror.roomy() && time.Since(w.read) > rereadWait {
-			w.mirror.revision = 0
-			w.drop()
-		} else if w.feed.dead() {
-			if w.feed.heard == w.feed.begun {
-				w.mirror.revision = 0 // it never spoke: what happened since may be too much to tell
-			}
-			w.drop()
-			return w.lose(fmt.Errorf("%w: %s: the server is silent", registry.ErrUnavailable, w.registry.name))
-		}
+		return w.beSilent()
 	}
 	return nil
+}
+
+// beSilent sees to a time in which nothing happened.
+func (w *watcher) beSilent() error {
+	if w.mirror.roomy() && time.Since(w.read) > rereadWait {
+		w.mirror.revision = 0
+		w.drop()
+		return nil
+	}
+	if !w.feed.dead() {
+		return nil
+	}
+	if !w.feed.spoke {
+		w.mirror.revision = 0 // what happened since may be too much to tell
+	}
+	w.drop()
+	return w.lose(fmt.Errorf("%w: %s: the server is silent", registry.ErrUnavailable, w.registry.name))
 }
 
 // take sees to a message, and to those that are there besides. When the feed
