@@ -2,12 +2,14 @@ package consul
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +29,7 @@ const (
 	maxAnswer = 256 << 20
 
 	headerToken = "X-Consul-Token"
+	headerIndex = "X-Consul-Index"
 )
 
 // errAnswerTooLarge is for an agent that answers more than maxAnswer.
@@ -34,39 +37,55 @@ var errAnswerTooLarge = fmt.Errorf("the agent answers more than %d MiB", maxAnsw
 
 // An agent is a Consul agent that is asked over HTTP.
 type agent struct {
-	name       string // as errors have it
-	client     *api.Client
-	transport  *http.Transport
-	datacenter string
-	readers    chan struct{} // holds a token for each read that is under way
+	name    string // as errors have it
+	base    url.URL
+	params  url.Values // of every question
+	http    *http.Client
+	writer  *api.Agent
+	readers chan struct{} // holds a token for each read that is under way
 }
 
 // newAgent connects to nobody yet.
 func newAgent(t target) (*agent, error) {
-	transport := &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
-		TLSClientConfig:     t.tls,
-		TLSHandshakeTimeout: connectTimeout,
-		MaxIdleConnsPerHost: 2 * maxReaders,
-		IdleConnTimeout:     90 * time.Second,
-		DisableCompression:  true, // the agent is near: it would take longer
+	cfg := api.DefaultConfig() // with what the environment says
+	if t.token == "" && t.tokenFile == "" {
+		t.token, t.tokenFile = cfg.Token, cfg.TokenFile
 	}
-	scheme := "http"
+	cfg.Token, cfg.TokenFile, cfg.HttpAuth = "", "", nil
+	cfg.Address, cfg.Scheme = t.address, "http"
 	if t.tls != nil {
-		scheme = "https"
+		cfg.Scheme = "https"
 	}
-	client, err := api.NewClient(&api.Config{
-		Address:    t.address,
-		Scheme:     scheme,
-		HttpClient: &http.Client{Transport: &bounds{base: transport, token: t.token, tokenFile: t.tokenFile}},
-	})
+	cfg.HttpClient = newHTTPClient(t)
+	client, err := api.NewClient(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("registry: %s: %w", t.name, err)
 	}
-	return &agent{
-		name: t.name, client: client, transport: transport, datacenter: t.datacenter,
-		readers: make(chan struct{}, maxReaders),
-	}, nil
+	a := &agent{
+		name: t.name, base: url.URL{Scheme: cfg.Scheme, Host: t.address}, params: make(url.Values),
+		http: cfg.HttpClient, writer: client.Agent(), readers: make(chan struct{}, maxReaders),
+	}
+	for key, value := range map[string]string{"dc": t.datacenter, "ns": cfg.Namespace, "partition": cfg.Partition} {
+		if value != "" {
+			a.params.Set(key, value)
+		}
+	}
+	return a, nil
+}
+
+// newHTTPClient returns what speaks to the agent of t, and to nobody else.
+func newHTTPClient(t target) *http.Client {
+	return &http.Client{
+		Transport: &bounds{token: t.token, tokenFile: t.tokenFile, base: &http.Transport{
+			DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
+			TLSClientConfig:     t.tls,
+			TLSHandshakeTimeout: connectTimeout,
+			MaxIdleConnsPerHost: 2 * maxReaders,
+			IdleConnTimeout:     90 * time.Second,
+			DisableCompression:  true, // the agent is near: it would take longer
+		}},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 // A question is what the agent is asked to tell.
@@ -79,24 +98,47 @@ type question struct {
 }
 
 // ask returns the JSON of the agent's answer, and its index. The context bounds
-// it, and the time that the question says.
-func (a *agent) ask(ctx context.Context, q question) (data json.RawMessage, index uint64, err error) {
-	patience := callTimeout
+// it, and the time that the question says. It is not the client's library that
+// asks: that would go through what may be very large twice as often.
+func (a *agent) ask(ctx context.Context, q question) (data []byte, index uint64, err error) {
+	u, params, patience := a.base, maps.Clone(a.params), callTimeout
+	u.Path = q.path
+	if q.filter != "" {
+		params.Set("filter", q.filter)
+	}
 	if q.index > 0 {
+		params.Set("index", strconv.FormatUint(q.index, 10))
+		params.Set("wait", q.wait.String())
 		patience += q.wait + q.wait/16 // the agent adds so much, to spread those who ask
 	}
+	u.RawQuery = params.Encode()
 	bounded, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	opts := &api.QueryOptions{Datacenter: a.datacenter, Filter: q.filter, WaitIndex: q.index, WaitTime: q.wait}
-	meta, err := a.client.Raw().Query(q.path, &data, opts.WithContext(bounded))
+	req, err := http.NewRequestWithContext(bounded, http.MethodGet, u.String(), http.NoBody)
+	if err != nil {
+		return nil, 0, fmt.Errorf("registry: %s: %w", a.name, err)
+	}
+	resp, err := a.http.Do(req)
 	if err != nil {
 		return nil, 0, a.failed(ctx, err)
 	}
-	return data, meta.LastIndex, nil
+	defer resp.Body.Close()
+	data, err = io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, 0, a.failed(ctx, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, 0, &answerError{agent: a.name, code: resp.StatusCode, text: firstLine(string(data))}
+	}
+	index, err = strconv.ParseUint(resp.Header.Get(headerIndex), 10, 64)
+	if err != nil || index == 0 {
+		return nil, 0, fmt.Errorf("%w: %s answers without an index; is it an agent of Consul?", registry.ErrUnavailable, a.name)
+	}
+	return data, index, nil
 }
 
 // read is ask for one of many: no more than maxReaders are under way.
-func (a *agent) read(ctx context.Context, q question) (json.RawMessage, uint64, error) {
+func (a *agent) read(ctx context.Context, q question) ([]byte, uint64, error) {
 	select {
 	case a.readers <- struct{}{}:
 		defer func() { <-a.readers }()
@@ -124,11 +166,14 @@ func (a *agent) failed(ctx context.Context, err error) error {
 	if status, ok := errors.AsType[api.StatusError](err); ok {
 		return &answerError{agent: a.name, code: status.Code, text: firstLine(status.Body)}
 	}
+	if call, ok := errors.AsType[*url.Error](err); ok {
+		err = call.Err // the question is of no interest
+	}
 	return fmt.Errorf("%w: %s: %w", registry.ErrUnavailable, a.name, err)
 }
 
 // close closes the connections that are idle; the others end with their calls.
-func (a *agent) close() { a.transport.CloseIdleConnections() }
+func (a *agent) close() { a.http.CloseIdleConnections() }
 
 // An answerError is an answer that is no success. It counts as ErrUnavailable:
 // servers elect a leader, and tokens are given rights.
@@ -157,7 +202,7 @@ func firstLine(s string) string {
 // bounds is how the agent is spoken to: with a token, and for answers of some
 // size.
 type bounds struct {
-	base      http.RoundTripper
+	base      *http.Transport
 	token     string
 	tokenFile string
 }
@@ -183,6 +228,9 @@ func (b *bounds) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxAnswer}
 	return resp, nil
 }
+
+// CloseIdleConnections is what [http.Client] looks for.
+func (b *bounds) CloseIdleConnections() { b.base.CloseIdleConnections() }
 
 // boundedBody fails when more than so many bytes are read.
 type boundedBody struct {

@@ -16,7 +16,7 @@ const (
 	// perByte what is added to it for the size of the answer: a catalog that
 	// is large and never at rest must keep neither the agent nor us busy.
 	leastPace = 5 * time.Millisecond
-	perByte   = 100 * time.Nanosecond
+	perByte   = 200 * time.Nanosecond
 )
 
 // What a watcher asks without end.
@@ -37,7 +37,7 @@ type poll struct {
 	id int
 	question
 
-	read func(json.RawMessage) (view, error)
+	read func([]byte) (view, error)
 }
 
 // newPolls returns the questions of a watcher: as many for ten thousand
@@ -93,9 +93,6 @@ func (p poll) run(ctx context.Context, a *agent, answers chan<- answer) {
 func (p poll) once(ctx context.Context, a *agent) (answer, int) {
 	data, index, err := a.ask(ctx, p.question)
 	next := answer{poll: p.id, index: index, reset: index < p.index, err: err}
-	if err == nil && index == 0 {
-		next.err = fmt.Errorf("%w: %s answers without an index; is it an agent of Consul?", registry.ErrUnavailable, a.name)
-	}
 	if next.err == nil && index != p.index {
 		next.view, next.err = p.read(data)
 	}
@@ -141,7 +138,7 @@ func (v view) diff(old view, yield func(thing)) {
 }
 
 // readChecks returns the checks of an answer.
-func readChecks(data json.RawMessage) (view, error) {
+func readChecks(data []byte) (view, error) {
 	var checks []struct {
 		Node        string
 		CheckID     string
@@ -159,7 +156,7 @@ func readChecks(data json.RawMessage) (view, error) {
 }
 
 // readNames returns the services of an answer.
-func readNames(data json.RawMessage) (view, error) {
+func readNames(data []byte) (view, error) {
 	var names map[string]tagSum
 	if err := json.Unmarshal(data, &names); err != nil {
 		return nil, fmt.Errorf("%w: the services of Consul are not understood: %w", registry.ErrUnavailable, err)

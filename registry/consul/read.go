@@ -2,7 +2,6 @@ package consul
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"sync"
@@ -33,7 +32,7 @@ func isRefused(err error) bool {
 func (r *Registry) read(ctx context.Context, names []string, c *catalog, done func(name string, index uint64, news bool)) error {
 	type result struct {
 		name  string
-		data  json.RawMessage
+		data  []byte
 		index uint64
 		err   error
 	}

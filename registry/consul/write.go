@@ -3,6 +3,7 @@ package consul
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -101,6 +102,9 @@ func (r *Registry) prepare(s *registry.Service, n *registry.Node, ttl time.Durat
 			// A node with a warning is used, and it passes a moment later. Those
 			// who watch are told by name of checks that do not pass.
 			Status: api.HealthWarning,
+			// A check that is another one rings their bell, too: an address
+			// alone would not.
+			Notes: "announcement " + hex.EncodeToString(a.sum[:8]),
 		}
 	}
 	host, port, err := net.SplitHostPort(n.Address)
@@ -140,7 +144,7 @@ func (r *Registry) announce(ctx context.Context, a *announcement) error {
 		return err
 	}
 	if a.reg.Tags == nil {
-		err := r.pass(ctx, a.reg.ID)
+		err := r.update(ctx, a.reg.ID, api.HealthPassing)
 		if answer, ok := errors.AsType[*answerError](err); err == nil || !ok || answer.code == http.StatusForbidden {
 			return r.closed(err)
 		}
@@ -151,7 +155,7 @@ func (r *Registry) announce(ctx context.Context, a *announcement) error {
 	}
 	err := r.agent.tell(ctx, func(ctx context.Context) error {
 		opts := api.ServiceRegisterOpts{ReplaceExistingChecks: true} // those of a TTL that is none any more
-		return r.agent.client.Agent().ServiceRegisterOpts(a.reg, opts.WithContext(ctx))
+		return r.agent.writer.ServiceRegisterOpts(a.reg, opts.WithContext(ctx))
 	})
 	if err != nil {
 		return r.refused(a, err)
@@ -160,18 +164,18 @@ func (r *Registry) announce(ctx context.Context, a *announcement) error {
 	if a.reg.Check == nil {
 		return nil
 	}
-	if err := r.pass(ctx, a.reg.ID); err != nil {
+	if err := r.update(ctx, a.reg.ID, api.HealthPassing); err != nil {
 		return r.closed(err)
 	}
 	r.written.add(a.reg.ID, a.sum)
 	return nil
 }
 
-// pass renews a node.
-func (r *Registry) pass(ctx context.Context, id string) error {
+// update sets the status of a node's check, which renews it.
+func (r *Registry) update(ctx context.Context, id, status string) error {
 	return r.agent.tell(ctx, func(ctx context.Context) error {
 		var q api.QueryOptions
-		return r.agent.client.Agent().UpdateTTLOpts("service:"+id, "", api.HealthPassing, q.WithContext(ctx))
+		return r.agent.writer.UpdateTTLOpts("service:"+id, "", status, q.WithContext(ctx))
 	})
 }
 
@@ -192,10 +196,13 @@ func (r *Registry) withdraw(ctx context.Context, name, id string) error {
 	if err := r.usable(ctx); err != nil {
 		return err
 	}
-	r.written.remove(id)
+	if r.written.remove(id) {
+		// Those who watch are told by name, and drop it now.
+		_ = r.update(ctx, id, api.HealthCritical) // what fails now fails below, too
+	}
 	err := r.agent.tell(ctx, func(ctx context.Context) error {
 		var q api.QueryOptions
-		return r.agent.client.Agent().ServiceDeregisterOpts(id, q.WithContext(ctx))
+		return r.agent.writer.ServiceDeregisterOpts(id, q.WithContext(ctx))
 	})
 	answer, ok := errors.AsType[*answerError](err)
 	if ok && (answer.code == http.StatusNotFound || strings.Contains(answer.text, "Unknown service")) {
@@ -248,8 +255,11 @@ func (w *writes) add(id string, sum digest) {
 	w.sums[id] = sum
 }
 
-func (w *writes) remove(id string) {
+// remove says whether the node was there.
+func (w *writes) remove(id string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	_, ok := w.sums[id]
 	delete(w.sums, id)
+	return ok
 }

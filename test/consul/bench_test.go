@@ -1,0 +1,121 @@
+package consul_test
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/goapi-dev/goapi/registry"
+)
+
+// BenchmarkChange guards how soon a watcher sees a change beside a thousand
+// services: one that its own registry made, or another, of a service that
+// changes again and again, of one that is new, and of one that was at rest.
+func BenchmarkChange(b *testing.B) {
+	const others = 1000
+	p := start(b, b.TempDir(), "").ready()
+	own := open(b, "consul://"+p.address)
+	another := open(b, "consul://"+p.address)
+	fill(b, another, others)
+	tests := []struct {
+		name   string
+		writer registry.Writer
+		change func(w registry.Writer, n int) (wanted func([]*registry.Service) bool)
+	}{
+		{"own", own, again(b)},
+		{"own/new", own, newcomer(b)},
+		{"again", another, again(b)},
+		{"new", another, newcomer(b)},
+		{"rested", another, func(w registry.Writer, n int) func([]*registry.Service) bool {
+			return change(b, w, fmt.Sprintf("other-%04d", n*7%others), n)
+		}},
+		{"gone", another, func(w registry.Writer, n int) func([]*registry.Service) bool {
+			name := fmt.Sprintf("other-%04d", others-1-n)
+			if err := w.Deregister(b.Context(), service(name)); err != nil {
+				b.Fatal(err)
+			}
+			return func(got []*registry.Service) bool { return find(got, name) == nil }
+		}},
+	}
+	for _, tt := range tests {
+		b.Run(tt.name, func(b *testing.B) {
+			w := watch(b, own)
+			w.await("the others", func(got []*registry.Service) bool { return len(got) > 0 })
+			var took []time.Duration
+			for n := 0; b.Loop(); n++ {
+				time.Sleep(20 * time.Millisecond) // changes that follow each other at once are seen as one
+				begin := time.Now()
+				wanted := tt.change(tt.writer, n)
+				w.await("the change", wanted)
+				took = append(took, time.Since(begin))
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+		})
+	}
+}
+
+// again changes the same service.
+func again(b *testing.B) func(registry.Writer, int) func([]*registry.Service) bool {
+	return func(w registry.Writer, n int) func([]*registry.Service) bool { return change(b, w, "greeter", n) }
+}
+
+// newcomer registers a service that was not there.
+func newcomer(b *testing.B) func(registry.Writer, int) func([]*registry.Service) bool {
+	return func(w registry.Writer, n int) func([]*registry.Service) bool {
+		return change(b, w, fmt.Sprintf("new-%s-%d-%d", b.Name()[:3], time.Now().UnixNano(), n), n)
+	}
+}
+
+func change(b *testing.B, w registry.Writer, name string, n int) func([]*registry.Service) bool {
+	s := service(name)
+	s.Nodes[0].Address = fmt.Sprintf("127.0.0.1:%d", 1024+n%50_000)
+	register(b, w, s, time.Hour)
+	return func(got []*registry.Service) bool {
+		found := find(got, name)
+		return found != nil && found.Nodes[0].Address == s.Nodes[0].Address
+	}
+}
+
+func find(services []*registry.Service, name string) *registry.Service {
+	for _, s := range services {
+		if s.Name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// fill registers services.
+func fill(t testing.TB, r registry.Writer, n int) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for part := range 8 {
+		wg.Go(func() {
+			for i := part; i < n; i += 8 {
+				if err := r.Register(t.Context(), service(fmt.Sprintf("other-%04d", i)), time.Hour); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// service returns a service of a usual size.
+func service(name string) *registry.Service {
+	s := &registry.Service{Name: name, Version: "1.0.0", Nodes: []*registry.Node{{
+		ID: name + "-1", Address: "127.0.0.1:9090", Metadata: map[string]string{"protocol": "mucp"},
+	}}}
+	for _, method := range []string{"Hello", "Bye", "List", "Get"} {
+		s.Endpoints = append(s.Endpoints, &registry.Endpoint{
+			Name:     "Greeter." + method,
+			Request:  &registry.Value{Name: "Request", Type: "Request", Values: []*registry.Value{{Name: "name", Type: "string"}}},
+			Metadata: map[string]string{"method": "GET", "path": "/" + name + "/" + method + "/{name}", "handler": "rpc"},
+		})
+	}
+	return s
+}
