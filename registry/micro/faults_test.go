@@ -163,6 +163,7 @@ func TestHostileMessages(t *testing.T) {
 		{"an id that is a number", create(`{"name":"a","nodes":[{"id":1}]}`), "nodes[0].id: it cannot be a JSON number"},
 		{"a message that is too large", create(`{"name":"a","metadata":{"a":"` + strings.Repeat("x", 9<<20) + `"}}`), "more than 8388608"},
 		{"too many endpoints", create(`{"name":"a","endpoints":[` + strings.Repeat(`{},`, 10_000) + `{}]}`), "endpoints: there are 10001, more than 10000"},
+		{"too many nodes", create(`{"name":"a","nodes":[` + strings.Repeat(`{},`, 10_000) + `{}]}`), "nodes: there are 10001, more than 10000"},
 		{"a node that is ours", create(`{"name":"greeter","version":"latest","nodes":[{"id":"1","address":"evil:1"}]}`), ""},
 		{"the end of a node that is ours", `{"Action":"delete","Service":{"name":"greeter","version":"latest","nodes":[{"id":"1"}]}}`, ""},
 		{"the end of nobody", `{"Action":"delete","Service":null}`, ""},
@@ -191,7 +192,7 @@ func TestHostileMessages(t *testing.T) {
 	if got := receive(t, said); !strings.Contains(got, "nodes[1].address") || len(said) > 0 {
 		t.Errorf("the log says %q and %d lines more, want one about the bad node", got, len(said))
 	}
-	if got, want := len(r.LeftOut()), 9; got != want {
+	if got, want := len(r.LeftOut()), 10; got != want {
 		t.Errorf("LeftOut() tells of %d things, want %d: %+v", got, want, r.LeftOut())
 	}
 }
@@ -235,6 +236,24 @@ func TestHostileQuestions(t *testing.T) {
 	if m, err := system.NextMsg(10 * time.Millisecond); err == nil {
 		t.Errorf("%s got %s, want nothing", m.Subject, m.Data)
 	}
+}
+
+// TestDeregisterOfOthers: a node that somebody else has registered is gone until
+// he answers, and longer if he does not.
+func TestDeregisterOfOthers(t *testing.T) {
+	address := "nats+micro://" + start(t, &conns.ServerOptions{Address: "127.0.0.1:0"}).Addr()
+	provide(t, address, []byte(`{"name":"other","version":"2","nodes":[{"id":"o","address":"127.0.0.1:1"}]}`))
+	r := open(t, address+brief, nil)
+	w, apart := watch(t, r), watch(t, open(t, address+brief, nil))
+	w.await("the node", hasNodes("o"))
+	apart.await("the node", hasNodes("o"))
+	if err := r.Deregister(t.Context(), &registry.Service{Name: "other", Nodes: []*registry.Node{{ID: "o"}, nil}}); err != nil {
+		t.Fatal(err)
+	}
+	w.await("the node to be gone", hasNodes())
+	apart.await("the node to be gone", hasNodes())
+	w.await("the node that answers", hasNodes("o"))
+	apart.await("the node that answers", hasNodes("o"))
 }
 
 // TestConcurrentRegistries: many write and close while one reads.

@@ -17,7 +17,7 @@ const (
 	maxRate = 1 << 20
 	maxWait = time.Minute
 	// maxCollect bounds how long answers are waited for, however many come.
-	maxCollect = 5 * time.Second
+	maxCollect = 30 * time.Second
 	// maxPending and maxPendingBytes bound the answers that wait to be read.
 	maxPending      = 1 << 17
 	maxPendingBytes = 256 << 20
@@ -49,7 +49,7 @@ type contact struct {
 
 // await waits for a complete state.
 func (r *Registry) await(ctx context.Context) error {
-	timeout := time.NewTimer(callTimeout)
+	timeout := time.NewTimer(maxCollect + callTimeout)
 	defer timeout.Stop()
 	for {
 		if err := r.usable(ctx); err != nil {
@@ -65,7 +65,7 @@ func (r *Registry) await(ctx context.Context) error {
 		select {
 		case <-s.changed:
 		case <-timeout.C:
-			return fmt.Errorf("%w: there was no complete state within %v", registry.ErrUnavailable, callTimeout)
+			return fmt.Errorf("%w: there was no complete state in time", registry.ErrUnavailable)
 		case <-ctx.Done():
 		case <-r.life.Done():
 		}
@@ -75,8 +75,11 @@ func (r *Registry) await(ctx context.Context) error {
 // follow begins to follow what others register. The caller holds mu.
 func (r *Registry) follow() error {
 	c := &r.contact
-	if c.begun || r.life.Err() != nil {
+	switch {
+	case c.begun:
 		return nil
+	case r.life.Err() != nil:
+		return registry.ErrClosed
 	}
 	c.inbox, c.wake = r.conn.NewInbox(), make(chan struct{}, 1)
 	c.connected = r.conn.IsConnected()

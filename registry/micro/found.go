@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/goapi-dev/goapi/registry"
@@ -18,6 +19,10 @@ const (
 	// maxNodes and maxBytes bound what others may have registered.
 	maxNodes = 100_000
 	maxBytes = 256 << 20
+	// maxList bounds the nodes of one message, and maxWrong those that are told
+	// of as wrong.
+	maxList  = 10_000
+	maxWrong = 100
 	// maxKey is at least what a valid service and node may have together.
 	maxKey = 1024
 )
@@ -37,19 +42,21 @@ type found struct {
 	gone  map[string]int   // nodes that were deregistered, and in which round
 	bytes int              // what nodes were made of
 	read  map[digest]*reading
-	cache int // what those were made of
 }
 
 type digest [sha256.Size]byte
 
-// A node is one that somebody else has registered.
+// A node is one that somebody else has registered. What it announces is in
+// records alone.
 type node struct {
-	announced
+	version, address string
 
-	heard  int // the round in which it was last heard of
-	told   int // the round in which a change last told of it
-	same   int // the round in which an answer last said what is known
-	missed int // how many questions in a row it was not in an answer to
+	from   digest // of the message that describes it
+	bytes  int    // its part of the message
+	heard  int    // the round in which it was last heard of
+	told   int    // the round in which a change last told of it
+	same   int    // the round in which an answer last said what is known
+	missed int    // how many questions in a row it was not in an answer to
 	other  *announced
 }
 
@@ -61,12 +68,12 @@ type announced struct {
 	bytes   int               // its part of the message
 }
 
-// A reading is what a message says, whatever message: equal bytes are read once.
+// A reading is what a message says. Those that are kept lack the services: a
+// message that says what is known is not read again.
 type reading struct {
 	nodes []announced
 	wrong []registry.Omission
 	heard int // the round in which it was last heard
-	bytes int
 }
 
 func (f *found) init(records *registry.Records, own func(string) bool) {
@@ -178,7 +185,6 @@ func (f *found) settle(lost bool) bool {
 	for sum, r := range f.read {
 		if r.heard <= f.round-patience {
 			delete(f.read, sum)
-			f.cache -= r.bytes
 		}
 	}
 	for key, round := range f.gone {
@@ -211,7 +217,8 @@ func (f *found) put(a announced) *node {
 		f.nodes[a.key] = n
 	}
 	f.bytes += a.bytes - n.bytes
-	n.announced, n.heard, n.missed = a, f.round, 0
+	n.version, n.address = a.service.Version, a.service.Nodes[0].Address
+	n.from, n.bytes, n.heard, n.missed = a.from, a.bytes, f.round, 0
 	f.records.Set(a.key, a.service)
 	return n
 }
@@ -268,25 +275,42 @@ func (f *found) understand(subject string, data []byte) []announced {
 	}
 	sum := digest(sha256.Sum256(data))
 	r := f.read[sum]
-	if r == nil {
+	if r == nil || !f.knows(r.nodes) {
 		r = read(subject, sum, data)
-		if len(f.read) >= maxNodes || f.cache+r.bytes > maxBytes {
-			clear(f.read)
-			f.cache = 0
-		}
-		f.read[sum] = r
-		f.cache += r.bytes
+		f.keep(sum, r)
+	} else {
+		r.heard = f.round
 	}
-	r.heard = f.round
 	for _, o := range r.wrong {
 		f.leaveOut(o, f.round)
 	}
 	return r.nodes
 }
 
+// knows says whether nodes are as a message describes them, or not to be taken
+// from it.
+func (f *found) knows(nodes []announced) bool {
+	return !slices.ContainsFunc(nodes, func(a announced) bool {
+		n := f.nodes[a.key]
+		return !f.own(a.key) && (n == nil || n.from != a.from)
+	})
+}
+
+// keep remembers what a message says.
+func (f *found) keep(sum digest, r *reading) {
+	if len(f.read) >= maxNodes {
+		clear(f.read)
+	}
+	kept := &reading{nodes: slices.Clone(r.nodes), wrong: r.wrong, heard: f.round}
+	for i := range kept.nodes {
+		kept.nodes[i].service = nil
+	}
+	f.read[sum] = kept
+}
+
 // read reads a service in JSON. Of nodes with the same id the first is taken.
 func read(subject string, sum digest, data []byte) *reading {
-	r, s := &reading{bytes: len(data)}, new(registry.Service)
+	r, s := new(reading), new(registry.Service)
 	err := json.Unmarshal(data, s)
 	if err == nil {
 		err = checkService(s)
@@ -299,14 +323,14 @@ func read(subject string, sum digest, data []byte) *reading {
 	for i, n := range s.Nodes {
 		one := *s
 		one.Nodes = []*registry.Node{n}
-		if err := one.Validate(); err != nil {
-			said := strings.Replace(reason(err), "nodes[0]", fmt.Sprintf("nodes[%d]", i), 1)
-			r.wrong = append(r.wrong, registry.Omission{Key: subject, Service: s.Name, Node: fmt.Sprintf("%.80s", n.ID), Reason: said})
-			continue
-		}
-		if !ids[n.ID] {
+		err := one.Validate()
+		switch {
+		case err == nil && !ids[n.ID]:
 			ids[n.ID] = true
 			r.nodes = append(r.nodes, announced{key(s.Name, n.ID), &one, sum, len(data) / len(s.Nodes)})
+		case err != nil && len(r.wrong) < maxWrong:
+			said := strings.Replace(reason(err), "nodes[0]", fmt.Sprintf("nodes[%d]", i), 1)
+			r.wrong = append(r.wrong, registry.Omission{Key: subject, Service: s.Name, Node: fmt.Sprintf("%.80s", n.ID), Reason: said})
 		}
 	}
 	return r
@@ -314,6 +338,9 @@ func read(subject string, sum digest, data []byte) *reading {
 
 // checkService returns what is wrong with a service whatever its nodes are.
 func checkService(s *registry.Service) error {
+	if len(s.Nodes) > maxList {
+		return fmt.Errorf("nodes: there are %d, more than %d", len(s.Nodes), maxList)
+	}
 	one := *s
 	one.Nodes = []*registry.Node{{ID: "id", Address: "127.0.0.1:1"}}
 	return one.Validate()

@@ -54,8 +54,8 @@ const (
 	paramWindow   = "window"
 	paramInterval = "interval"
 
-	// callTimeout bounds a call, the wait for the first state included.
-	callTimeout = 10 * time.Second
+	// callTimeout bounds a call of the server.
+	callTimeout = 5 * time.Second
 )
 
 // Options adjust a registry. A nil *Options means all defaults.

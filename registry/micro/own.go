@@ -55,37 +55,34 @@ func (o *own) endLease(key string) {
 	}
 }
 
-// reply returns the answers to a question: none where nothing is known.
-func (o *own) reply(h heard, limit int64) [][]byte {
+// asked returns the services that a question is about: none where nothing is
+// known.
+func (o *own) asked(h heard) []*registry.Service {
 	switch h.Action {
 	case actionGet:
 		var s struct{ Name string }
 		if err := json.Unmarshal(h.Service, &s); err != nil || s.Name == "" {
 			return nil
 		}
-		return o.answer(o.records.Get(s.Name), limit)
+		return o.records.Get(s.Name)
 	case actionList:
-		return o.answer(o.records.Services(), limit)
+		return o.records.Services()
 	}
 	return nil
 }
 
-// answer returns services as messages.
-func (o *own) answer(services []*registry.Service, limit int64) [][]byte {
+// answer returns a service as messages.
+func (o *own) answer(s *registry.Service, limit int64) [][]byte {
 	if len(o.answers) > 2*len(o.services) {
 		o.answers = nil // most are of services that are gone
 	}
 	if o.answers == nil {
 		o.answers = make(map[*registry.Service][][]byte)
 	}
-	var messages [][]byte
-	for _, s := range services {
-		answer, ok := o.answers[s]
-		if !ok {
-			answer, _ = encode(s, limit, alone) // it was told in a message that is longer
-			o.answers[s] = answer
-		}
-		messages = append(messages, answer...)
+	messages, ok := o.answers[s]
+	if !ok {
+		messages, _ = encode(s, limit, alone) // it was told in a message that is longer
+		o.answers[s] = messages
 	}
 	return messages
 }
@@ -168,10 +165,13 @@ func (r *Registry) remove(keys []string, s *registry.Service) [][]byte {
 	gone := make(map[version]*registry.Service)
 	for _, k := range keys {
 		name, id, _ := strings.Cut(k, "\x00")
-		v, node := version{name, ""}, &registry.Node{ID: id}
-		if known := r.known(k); known != nil {
-			v.version, node.Address = known.Version, known.Nodes[0].Address
-		} else if s != nil {
+		v, node := version{name: name}, &registry.Node{ID: id}
+		switch own, found := r.own.services[k], r.found.nodes[k]; {
+		case own != nil:
+			v.version, node.Address = own.Version, own.Nodes[0].Address
+		case found != nil:
+			v.version, node.Address = found.version, found.address
+		case s != nil:
 			v.version = s.Version
 		}
 		if gone[v] == nil {
@@ -191,17 +191,6 @@ func (r *Registry) remove(keys []string, s *registry.Service) [][]byte {
 		changes = append(changes, change...)
 	}
 	return changes
-}
-
-// known returns the node of a key; nil if there is none.
-func (r *Registry) known(key string) *registry.Service {
-	if s := r.own.services[key]; s != nil {
-		return s
-	}
-	if n := r.found.nodes[key]; n != nil {
-		return n.service
-	}
-	return nil
 }
 
 // expireAfter replaces the time to live of a node; 0 is none. The caller holds
@@ -275,11 +264,16 @@ func (r *Registry) onQuery(m *natsgo.Msg) {
 		return // what was not understood is not for us
 	}
 	r.mu.Lock()
-	answers := r.own.reply(h, r.limit())
+	services := r.own.asked(h)
 	r.mu.Unlock()
-	for _, data := range answers {
-		if err := r.conn.Publish(m.Reply, data); err != nil {
-			return // without contact nobody waits for it
+	for _, s := range services { // one by one: who asks does not wait for long
+		r.mu.Lock()
+		answer := r.own.answer(s, r.limit())
+		r.mu.Unlock()
+		for _, data := range answer {
+			if err := r.conn.Publish(m.Reply, data); err != nil {
+				return // without contact nobody waits for it
+			}
 		}
 	}
 }
