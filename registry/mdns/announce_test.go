@@ -90,8 +90,8 @@ func wantAnswer(t *testing.T, data []byte, m *message, name, instance string, wa
 		t.Errorf("questions = %v, want that for %s repeated", got.Questions, name)
 	}
 	var types []dnsmessage.Type
-	for _, r := range got.Answers {
-		types = append(types, r.Header.Type)
+	for i := range got.Answers {
+		types = append(types, got.Answers[i].Header.Type)
 	}
 	if !slices.Equal(types, want) || len(got.Additionals) != 0 {
 		t.Fatalf("answers = %v and %d additional, want %v and none", types, len(got.Additionals), want)
@@ -162,7 +162,7 @@ func TestAnswers(t *testing.T) {
 
 func TestAnnouncerTime(t *testing.T) {
 	begin := time.Unix(0, 0)
-	at := func(d time.Duration) time.Time { return begin.Add(d) }
+	at := begin.Add
 	a := newAnnouncer("micro.", [8]byte{1})
 	put(t, a, begin, greeter("127.0.0.1:9090"), 10*time.Second)
 	if _, messages, next := a.due(begin); len(messages) != 0 || next != at(repeatAfter) {

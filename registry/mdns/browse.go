@@ -245,7 +245,8 @@ func (b *browser) read(now time.Time, e *entry, domain string, from sender) (*re
 		Name: t.Service, Version: t.Version, Metadata: t.ServiceMetadata, Endpoints: t.Endpoints,
 		Nodes: []*registry.Node{{ID: id, Address: address, Metadata: t.Metadata}},
 	}
-	return s, name, size, s.Validate()
+	err = s.Validate()
+	return s, name, size, err
 }
 
 // place returns the id of a node, and the DNS name of its service: they must be

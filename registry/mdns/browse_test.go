@@ -158,7 +158,7 @@ func TestQuestionsAreBounded(t *testing.T) {
 
 func TestReady(t *testing.T) {
 	begin := time.Unix(0, 0)
-	at := func(d time.Duration) time.Time { return begin.Add(d) }
+	at := begin.Add
 	b := newBrowsing(begin)
 	b.due(begin)
 	if b.ready(at(firstWindow - 1)) {

@@ -69,6 +69,7 @@ type Registry struct {
 	log  *slog.Logger
 	wake chan struct{} // what is due may have changed
 	done sync.WaitGroup
+	once sync.Once // Close
 
 	life context.Context // until Close
 	end  context.CancelFunc
@@ -230,17 +231,16 @@ func (r *Registry) Deregister(ctx context.Context, s *registry.Service) error {
 // Close says goodbye for what is registered, and ends the watchers. Closing
 // twice is no error.
 func (r *Registry) Close() error {
-	r.mu.Lock()
-	closed := r.life.Err() != nil
-	for key := range r.announcer.byKey {
-		r.remove(time.Now(), key)
-	}
-	r.end()
-	r.mu.Unlock()
-	r.done.Wait()
-	if !closed {
+	r.once.Do(func() {
+		r.mu.Lock()
+		for key := range r.announcer.byKey {
+			r.remove(time.Now(), key)
+		}
+		r.end()
+		r.mu.Unlock()
+		r.done.Wait()
 		r.net.close()
-	}
+	})
 	return nil
 }
 

@@ -57,9 +57,9 @@ func (e *entry) sum() [sha256.Size]byte {
 	b := binary.BigEndian.AppendUint16(nil, e.port)
 	addrs := slices.SortedFunc(slices.Values(e.addrs), netip.Addr.Compare)
 	for _, a := range slices.Compact(addrs) {
-		b = append(append(b, byte(a.BitLen())), a.AsSlice()...)
+		b = a.AppendTo(b)
+		b = append(b, ' ')
 	}
-	b = append(b, 0)
 	for _, s := range e.text {
 		b = append(b, s...)
 	}
