@@ -5,6 +5,8 @@
 //	go run ./bench register   from a registration to the first request that is routed
 //	go run ./bench websockets what open WebSockets cost, and that they outlast changes
 //	go run ./bench sse        from a service's write of an event to the client's read
+//	go run ./bench publish    messages a second over HTTP, beside a Go program at the same server
+//	go run ./bench fanout     from a publisher's write to 2,000 clients' read
 //	go run ./bench all        one after the other
 //
 // It speaks to loopback only, and takes with it what it started, also when it
@@ -32,7 +34,7 @@ func main() {
 	}
 }
 
-const usage = `usage: bench proxy|register|websockets|sse|all [flags]; bench all -h lists the flags`
+const usage = `usage: bench proxy|register|websockets|sse|publish|fanout|all [flags]; bench all -h lists the flags`
 
 // A measurement is a subcommand.
 type measurement interface {
@@ -61,6 +63,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		{new(registerBench), "register"},
 		{new(websocketBench), "websockets"},
 		{new(sseBench), "sse"},
+		{new(publishBench), "publish"},
+		{new(fanoutBench), "fanout"},
 	} {
 		if args[0] == m.name || args[0] == "all" {
 			m.flags(flags)
