@@ -128,9 +128,8 @@ func (k *keeper) resume(now time.Time) {
 	k.services.until = k.settled
 	k.stirred = true
 	for _, l := range k.losses {
-		l.until = k.settled
 		for i := range l.held {
-			l.held[i].until = k.settled
+			l.until, l.held[i].until = k.settled, k.settled
 		}
 	}
 }
@@ -256,7 +255,7 @@ func (k *keeper) bound(now time.Time) {
 	slices.SortFunc(holding, func(a, b *loss) int { return a.since.Compare(b.since) })
 	for _, l := range holding[:excess] {
 		for i := range l.held {
-			l.held[i].until = now
+			l.until, l.held[i].until = now, now
 		}
 	}
 	k.release(now)

@@ -4,58 +4,35 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
+	"runtime"
 	"time"
 )
 
 const (
-	snapshotFormat = "goapi services 1"
-	// maxSnapshot bounds the file. That of 10,000 services, each with 3 nodes
-	// and 10 endpoints that no other has, takes about 50 MB.
+	// snapshotFormat is how a snapshot starts. Its last byte tells editors and
+	// terminals that the rest is no text.
+	snapshotFormat = "goapi services 1\n\x00"
+	// maxSnapshot bounds the file, in bytes. That of 10,000 services, each with
+	// 3 nodes and 10 endpoints that no other has, takes about 15 MB.
 	maxSnapshot = 512 << 20
 )
 
-// A snapshot is a state on disk: lines of JSON, the first about the file, then
-// endpoints, services, and notes, and the last a sum of those before it. A
-// service refers to its endpoints, which come before it, by their numbers.
+// A snapshot is a state on disk: its format, what it is of, the services, the
+// notes, and a sum of all that.
 type snapshot struct {
 	registry string    // the name of the source
-	heard    time.Time // when it was last heard
+	heard    time.Time // when that was last heard
 	services []*Service
 	notes    map[string]string
 }
-
-// The lines of a snapshot.
-type (
-	snapshotHead struct {
-		Format   string    `json:"format"`
-		Registry string    `json:"registry"`
-		Heard    time.Time `json:"heard"`
-	}
-	snapshotLine struct {
-		Endpoint  *Endpoint     `json:"endpoint,omitempty"`
-		Service   *Service      `json:"service,omitempty"`
-		Endpoints []int         `json:"endpoints,omitempty"`
-		Note      *snapshotNote `json:"note,omitempty"`
-	}
-	snapshotNote struct {
-		Key   string `json:"key"`
-		Value string `json:"value"`
-	}
-	snapshotSum struct {
-		Sum string `json:"sum"`
-	}
-)
 
 // readSnapshot reads a file, which is to be of the named registry.
 func readSnapshot(path, registry string) (*snapshot, error) {
@@ -68,9 +45,6 @@ func readSnapshot(path, registry string) (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > maxSnapshot {
-		return nil, fmt.Errorf("it has more than %d bytes", maxSnapshot)
-	}
 	snap, err := decodeSnapshot(data)
 	if err != nil {
 		return nil, err
@@ -79,92 +53,6 @@ func readSnapshot(path, registry string) (*snapshot, error) {
 		return nil, fmt.Errorf("it is of another registry: %.200q", snap.registry)
 	}
 	return snap, nil
-}
-
-// decodeSnapshot reads a snapshot. What is not all there is an error.
-func decodeSnapshot(data []byte) (*snapshot, error) {
-	lines, err := checkSum(data)
-	if err != nil {
-		return nil, err
-	}
-	head, lines, _ := bytes.Cut(lines, []byte("\n"))
-	var h snapshotHead
-	if err := json.Unmarshal(head, &h); err != nil {
-		return nil, err
-	}
-	if h.Format != snapshotFormat {
-		return nil, fmt.Errorf("its format is %.40q, want %q", h.Format, snapshotFormat)
-	}
-	d := snapshotDecoder{snapshot: snapshot{registry: h.Registry, heard: h.Heard, notes: make(map[string]string)}}
-	for n := 2; len(lines) > 0; n++ {
-		var line []byte
-		line, lines, _ = bytes.Cut(lines, []byte("\n"))
-		if err := d.decode(line); err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
-		}
-	}
-	d.services = byName(d.services) // what is no UTF-8 was written as something else
-	return &d.snapshot, nil
-}
-
-// checkSum returns the lines before the last, which it stands for.
-func checkSum(data []byte) ([]byte, error) {
-	end := bytes.LastIndexByte(bytes.TrimSuffix(data, []byte("\n")), '\n') + 1
-	var s snapshotSum
-	if err := json.Unmarshal(data[end:], &s); err != nil {
-		return nil, errors.New("its end is missing")
-	}
-	if sum := sha256.Sum256(data[:end]); s.Sum != hex.EncodeToString(sum[:]) {
-		return nil, errors.New("its sum is wrong")
-	}
-	return data[:end], nil
-}
-
-// A snapshotDecoder reads the lines between the first and the last.
-type snapshotDecoder struct {
-	snapshot
-
-	endpoints []*Endpoint
-}
-
-func (d *snapshotDecoder) decode(data []byte) error {
-	var line snapshotLine
-	if err := json.Unmarshal(data, &line); err != nil {
-		return inField("", err)
-	}
-	switch {
-	case line.Endpoint != nil:
-		d.endpoints = append(d.endpoints, line.Endpoint)
-	case line.Note != nil:
-		d.notes[line.Note.Key] = line.Note.Value
-	case line.Service != nil:
-		return d.add(line.Service, line.Endpoints)
-	default:
-		return errors.New("it says nothing")
-	}
-	return nil
-}
-
-// add adds a service with the endpoints of the given numbers.
-func (d *snapshotDecoder) add(s *Service, endpoints []int) error {
-	if s.Name == "" {
-		return errNoName()
-	}
-	if err := checkSize(len(endpoints), len(s.Nodes)); err != nil {
-		return err
-	}
-	if len(s.Nodes) == 0 {
-		return &FieldError{"nodes", "there is none"}
-	}
-	s.Endpoints = nil
-	for _, i := range endpoints {
-		if i < 0 || i >= len(d.endpoints) {
-			return &FieldError{"endpoints", fmt.Sprintf("there is no %d", i)}
-		}
-		s.Endpoints = append(s.Endpoints, d.endpoints[i])
-	}
-	d.services = append(d.services, s)
-	return nil
 }
 
 // write replaces the file at path. Whoever reads it has the old one or the new
@@ -200,8 +88,12 @@ func (snap *snapshot) write(path string) (err error) {
 	return syncDir(dir)
 }
 
-// syncDir has a renaming in a directory reach the disk.
+// syncDir has a renaming in a directory reach the disk, where a directory can be
+// told to.
 func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
 	f, err := os.Open(dir) //nolint:gosec // the path is the operator's
 	if err != nil {
 		return err
@@ -211,76 +103,229 @@ func syncDir(dir string) error {
 
 // encode writes a snapshot.
 func (snap *snapshot) encode(to io.Writer) error {
-	e := newSnapshotEncoder(to)
-	e.line(snapshotHead{snapshotFormat, snap.registry, snap.heard})
+	e := &snapshotEncoder{to: bufio.NewWriterSize(to, 64<<10), sum: sha256.New(), endpoints: make(map[*Endpoint]uint64)}
+	b := appendString([]byte(snapshotFormat), snap.registry)
+	b = binary.AppendVarint(b, unixNano(snap.heard))
+	e.b = appendMap(b, snap.notes)
 	for _, s := range snap.services {
 		e.service(s)
 	}
-	for _, key := range slices.Sorted(maps.Keys(snap.notes)) {
-		e.line(snapshotLine{Note: &snapshotNote{key, snap.notes[key]}})
-	}
-	return e.close()
+	e.flush()
+	e.b = e.sum.Sum(e.b)
+	e.flush()
+	return errors.Join(e.err, e.to.Flush())
 }
 
-// A snapshotEncoder writes lines until the first error.
+// A snapshotEncoder writes services until the first error.
 type snapshotEncoder struct {
-	buffer    *bufio.Writer
+	to        *bufio.Writer
 	sum       hash.Hash
-	json      *json.Encoder
 	size      int
-	endpoints map[*Endpoint]int // numbers
+	endpoints map[*Endpoint]uint64 // numbers of those that are written
+	b         []byte               // to be written
 	err       error
 }
 
-func newSnapshotEncoder(to io.Writer) *snapshotEncoder {
-	e := &snapshotEncoder{buffer: bufio.NewWriterSize(to, 64<<10), sum: sha256.New(), endpoints: make(map[*Endpoint]int)}
-	e.json = json.NewEncoder(e)
-	e.json.SetEscapeHTML(false)
-	return e
-}
-
-// Write takes a line of the encoder of JSON.
-func (e *snapshotEncoder) Write(line []byte) (int, error) {
-	e.size += len(line)
-	if e.size > maxSnapshot {
-		return 0, fmt.Errorf("it would have more than %d bytes", maxSnapshot)
-	}
-	_, _ = e.sum.Write(line) // never fails
-	return e.buffer.Write(line)
-}
-
-func (e *snapshotEncoder) line(v any) {
-	if e.err == nil {
-		e.err = e.json.Encode(v)
-	}
-}
-
-// service writes a service, after those of its endpoints that are new. One that
-// could not be read back is no use to anybody.
+// service writes a service. One that could not be read back is no use.
 func (e *snapshotEncoder) service(s *Service) {
 	if s.Name == "" || len(s.Nodes) == 0 {
 		return
 	}
-	numbers := make([]int, len(s.Endpoints))
-	for i, endpoint := range s.Endpoints {
+	b := appendString(e.b, s.Name)
+	b = appendString(b, s.Version)
+	b = appendMap(b, s.Metadata)
+	b = binary.AppendUvarint(b, uint64(len(s.Endpoints)))
+	for _, endpoint := range s.Endpoints {
 		n, known := e.endpoints[endpoint]
 		if !known {
-			n = len(e.endpoints)
+			n = uint64(len(e.endpoints))
 			e.endpoints[endpoint] = n
-			e.line(snapshotLine{Endpoint: endpoint})
 		}
-		numbers[i] = n
+		b = binary.AppendUvarint(b, n)
+		if !known {
+			b = appendEndpoint(b, endpoint)
+		}
 	}
-	c := *s
-	c.Endpoints = nil
-	e.line(snapshotLine{Service: &c, Endpoints: numbers})
+	b = binary.AppendUvarint(b, uint64(len(s.Nodes)))
+	for _, n := range s.Nodes {
+		b = appendString(b, n.ID)
+		b = appendString(b, n.Address)
+		b = appendMap(b, n.Metadata)
+	}
+	e.b = b
+	e.flush()
 }
 
-// close writes the sum, and returns the first error.
-func (e *snapshotEncoder) close() error {
-	e.line(snapshotSum{hex.EncodeToString(e.sum.Sum(nil))})
-	if e.err != nil {
-		return e.err
+// flush writes what is to be written.
+func (e *snapshotEncoder) flush() {
+	e.size += len(e.b)
+	if e.size > maxSnapshot && e.err == nil {
+		e.err = fmt.Errorf("the state takes more than %d bytes", maxSnapshot)
 	}
-	return e.buffer.Flush()
+	if e.err == nil {
+		_, _ = e.sum.Write(e.b) // never fails
+		_, e.err = e.to.Write(e.b)
+	}
+	e.b = e.b[:0]
+}
+
+// decodeSnapshot reads a snapshot. One that is not all there, and as it was
+// written, is an error.
+func decodeSnapshot(data []byte) (*snapshot, error) {
+	rest, ok := bytes.CutPrefix(data, []byte(snapshotFormat))
+	if !ok {
+		return nil, fmt.Errorf("it does not start with %q", snapshotFormat)
+	}
+	end := len(rest) - sha256.Size
+	if end < 0 || sha256.Sum256(data[:len(data)-sha256.Size]) != digest(rest[end:]) {
+		return nil, errors.New("its sum is wrong: it was not written to its end, or changed")
+	}
+	d := &snapshotDecoder{b: rest[:end], words: make(map[string]string)}
+	snap := &snapshot{registry: d.text(), heard: fromUnixNano(d.varint()), notes: d.metadata()}
+	for len(d.b) > 0 {
+		snap.services = append(snap.services, d.service())
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	snap.services = byName(snap.services)
+	return snap, nil
+}
+
+// errSnapshot is the error of what has a right sum, and was written by another.
+var errSnapshot = errors.New("it holds what is no service")
+
+// A snapshotDecoder reads until the first error. From then on nothing is left
+// to read.
+type snapshotDecoder struct {
+	b         []byte
+	endpoints []*Endpoint
+	words     map[string]string // those that services have in common
+	err       error
+}
+
+func (d *snapshotDecoder) fail() { d.b, d.err = nil, errSnapshot }
+
+func (d *snapshotDecoder) service() *Service {
+	s := &Service{Name: d.text(), Version: d.text(), Metadata: d.metadata()}
+	s.Endpoints = readAll(d, d.endpoint)
+	s.Nodes = readAll(d, func() *Node { return &Node{ID: d.text(), Address: d.text(), Metadata: d.metadata()} })
+	if s.Name == "" || len(s.Nodes) == 0 {
+		d.fail()
+	}
+	return s
+}
+
+// endpoint reads the number of an endpoint, and the endpoint if it is new.
+func (d *snapshotDecoder) endpoint() *Endpoint {
+	n := d.uvarint()
+	switch known := uint64(len(d.endpoints)); {
+	case n < known:
+		return d.endpoints[n]
+	case n > known:
+		d.fail()
+	}
+	e := &Endpoint{Name: d.text(), Request: d.value(1), Response: d.value(1), Metadata: d.metadata()}
+	d.endpoints = append(d.endpoints, e)
+	return e
+}
+
+func (d *snapshotDecoder) value(depth int) *Value {
+	if d.uvarint() == 0 {
+		return nil
+	}
+	if depth > maxDepth {
+		d.fail()
+		return nil
+	}
+	v := &Value{Name: d.word(), Type: d.word()}
+	v.Values = withoutNil(readAll(d, func() *Value { return d.value(depth + 1) }))
+	return v
+}
+
+func (d *snapshotDecoder) metadata() map[string]string {
+	n := d.count()
+	if n == 0 {
+		return nil
+	}
+	m := make(map[string]string, min(n, 64))
+	for ; n > 0 && d.err == nil; n-- {
+		k := d.word()
+		m[k] = d.text()
+	}
+	return m
+}
+
+// readAll reads a list.
+func readAll[T any](d *snapshotDecoder, read func() T) []T {
+	var list []T
+	for n := d.count(); n > 0 && d.err == nil; n-- {
+		list = append(list, read())
+	}
+	return list
+}
+
+// count reads how many there are of something that takes a byte at least.
+func (d *snapshotDecoder) count() int {
+	n := d.uvarint()
+	if n > uint64(len(d.b)) {
+		d.fail()
+		return 0
+	}
+	return int(n) //nolint:gosec // it is not more than a length
+}
+
+func (d *snapshotDecoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *snapshotDecoder) varint() int64 {
+	v, n := binary.Varint(d.b)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *snapshotDecoder) bytes() []byte {
+	n := d.count()
+	b := d.b[:n]
+	d.b = d.b[n:]
+	return b
+}
+
+func (d *snapshotDecoder) text() string { return string(d.bytes()) }
+
+// word reads a text that is likely to be there more than once.
+func (d *snapshotDecoder) word() string {
+	b := d.bytes()
+	w, known := d.words[string(b)]
+	if !known {
+		w = string(b)
+		d.words[w] = w
+	}
+	return w
+}
+
+// unixNano returns 0 for a time that is zero.
+func unixNano(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+func fromUnixNano(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n)
 }

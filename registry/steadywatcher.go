@@ -193,7 +193,7 @@ func (w *steadyWatcher) release() {
 	k.release(time.Now())
 	w.fresh = !slices.Equal(before, k.state)
 	w.steady.follow(w, nil)
-	w.steady.opts.Logger.Info("what was held back is let go", slog.Int("held", len(k.held)))
+	w.steady.opts.Logger.Info("held back nodes let go", slog.Int("held", len(k.held)))
 }
 
 // maxLogged bounds the services that a line of the log names.
