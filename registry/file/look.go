@@ -15,7 +15,7 @@ import (
 const (
 	// quiet is how long a file is the same before it is read: editors and
 	// programs write in steps.
-	quiet = 10 * time.Millisecond
+	quiet = 8 * time.Millisecond
 	// patience bounds the wait for that.
 	patience = 2 * time.Second
 	// maxSize bounds the file, in bytes.
@@ -88,7 +88,7 @@ func stat(path string) (fs.FileInfo, error) {
 func (r *Registry) settle(ctx context.Context, info fs.FileInfo) (fs.FileInfo, error) {
 	begun := time.Now()
 	changed := begun
-	ticker := time.NewTicker(quiet / 5)
+	ticker := time.NewTicker(quiet / 4)
 	defer ticker.Stop()
 	for {
 		select {

@@ -115,10 +115,16 @@ func hasPlainLines(text string) bool {
 	if strings.Count(text, "\r") != strings.Count(text, "\r\n") {
 		return false
 	}
-	for _, r := range text {
-		if r == utf8.RuneError || !unicode.IsPrint(r) && r != '\n' && r != '\r' && r != '\t' {
+	for i := 0; i < len(text); {
+		if c := text[i]; ' ' <= c && c < 0x7f || c == '\n' {
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(text[i:])
+		if r == utf8.RuneError || !unicode.IsPrint(r) && r != '\r' && r != '\t' {
 			return false
 		}
+		i += size
 	}
 	return true
 }
