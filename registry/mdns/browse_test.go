@@ -318,7 +318,10 @@ func TestFloods(t *testing.T) {
 		now := time.Unix(0, 0)
 		b := newBrowsing(now)
 		m := announced(t, "greeter", "x", "192.0.2.9:1")
-		for i := range maxNodes + 2*maxOmissions {
+		for i := range maxNodes - 100 { // as if they had been heard
+			b.nodes[fmt.Sprint(i)] = &found{name: "filler.micro."}
+		}
+		for i := range 100 + 2*maxOmissions {
 			m.entries[0].instance = fmt.Sprintf("n%d.greeter.micro.", i)
 			b.hear(now.Add(time.Duration(i)*time.Millisecond), m, peer)
 		}
@@ -340,11 +343,12 @@ func TestFloods(t *testing.T) {
 			t.Fatal(err)
 		}
 		m := parsed(t, l.data)
-		for i := range 2 * maxBytes / maxText {
+		b.size = maxBytes - 5*maxText
+		for i := range 10 {
 			m.entries[0].instance = fmt.Sprintf("n%d.greeter.micro.", i)
 			b.hear(now.Add(time.Duration(i)*time.Second), m, peer)
 		}
-		if b.size > maxBytes || b.size < maxBytes*8/10 {
+		if b.size > maxBytes || b.size < maxBytes-maxText {
 			t.Errorf("the nodes say %d bytes, want nearly %d", b.size, maxBytes)
 		}
 	})
