@@ -30,13 +30,14 @@ func TestCluster(t *testing.T) {
 			t.Fatalf("Next() = %s, %v, want %d nodes", marshal(t, got), err, len(ids))
 		}
 	}
-	w := watch(t, r)
+	alone := open(t, "etcd://"+members[0].addr)
+	w := watch(t, alone)
 	w.await("all nodes", hasNodes(ids...))
 	for _, s := range members[1:] {
 		s.etcd.Server.HardStop() // it still answers clients, but no member
 	}
 	w.awaitLoss()
-	if got, err := r.Get(bound(t, deadline), "greeter"); !errors.Is(err, registry.ErrUnavailable) {
+	if got, err := alone.Get(bound(t, deadline), "greeter"); !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("Get() from a member that is alone = %s, %v, want ErrUnavailable", marshal(t, got), err)
 	}
 }

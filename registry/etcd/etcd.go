@@ -11,7 +11,7 @@
 // idle while nothing changes. When it breaks it goes on where it was, if etcd
 // can show that its history is the same, and reads all again if not: after
 // compaction, or when etcd came back with another store. So nothing that
-// happened meanwhile is missed. A server that is silent is given up after
+// happened meanwhile is missed. A server that is silent is given up after four
 // seconds. What is read is always what a majority has: a member that is cut off
 // from the others is passed over rather than believed.
 //

@@ -147,7 +147,6 @@ func TestSilentServer(t *testing.T) {
 	p := newProxy(t, s.addr)
 	w := watch(t, open(t, "etcd://"+p.addr))
 	w.await("the empty state", hasNodes())
-	w.wantNothing(1500 * time.Millisecond) // a server that answers is not silent
 	p.silence()
 	begin := time.Now()
 	w.awaitLoss()
@@ -157,6 +156,25 @@ func TestSilentServer(t *testing.T) {
 	register(t, open(t, "etcd://"+s.addr), greeter("1"), 0)
 	p.speak()
 	w.await("what happened meanwhile", hasNodes("1"))
+}
+
+// TestQuietServer: a server on which nothing happens is not silent.
+func TestQuietServer(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	empty := watch(t, open(t, "etcd://"+s.addr))
+	empty.await("the empty state", hasNodes())
+	r := open(t, "etcd://"+s.addr+"?prefix=/other")
+	register(t, r, greeter("1"), 0)
+	w := watch(t, r)
+	w.await("a node", hasNodes("1"))
+	done := make(chan struct{})
+	go func() { // ends with what it waits for
+		defer close(done)
+		empty.wantNothing(5 * time.Second)
+	}()
+	w.wantNothing(5 * time.Second)
+	<-done
 }
 
 // TestLostTwice: each loss is told once.

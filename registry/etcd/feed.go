@@ -12,9 +12,15 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
-// quiet is how long a server may say nothing before it is asked whether it is
-// there.
-const quiet = time.Second
+const (
+	// quiet is how long a server may say nothing before it is asked whether it
+	// is there, and answerWait how long it may take to answer.
+	quiet      = time.Second
+	answerWait = 2 * time.Second
+	// maxBehind is how many revisions a server is asked to tell of. To read all
+	// again takes it less time than to look through more.
+	maxBehind = 100_000
+)
 
 // errBehind says that a member does not yet have the revision to go on from.
 var errBehind = errors.New("registry: a member of etcd lags behind")
@@ -31,7 +37,6 @@ type feed struct {
 	begun   time.Time
 	heard   time.Time // when the server was last heard of
 	asked   time.Time // when it was asked whether it is there; zero if it is
-	spoke   bool      // it was heard of since it began
 	partial bool      // more of what belongs together is to come
 }
 
@@ -42,6 +47,9 @@ type message struct {
 }
 
 // newFeed starts a feed of all changes after a revision. The caller closes it.
+//
+// It tells of that revision again, which changes nothing: a feed that has
+// nothing to tell yet would have no answer to whether the server is there.
 func (r *Registry) newFeed(ctx context.Context, revision int64) (f *feed, err error) {
 	err = r.call(ctx, func(ctx context.Context) error {
 		f, err = r.openFeed(ctx, revision)
@@ -57,7 +65,7 @@ func (r *Registry) openFeed(ctx context.Context, revision int64) (*feed, error) 
 	err := f.open(life, r.watch, &pb.WatchCreateRequest{
 		Key:            []byte(r.prefix),
 		RangeEnd:       rangeEnd(r.prefix),
-		StartRevision:  revision + 1,
+		StartRevision:  revision,
 		ProgressNotify: true, // so that a quiet feed can go on where the latest revision was
 		Fragment:       true,
 	})
@@ -79,13 +87,16 @@ func (f *feed) open(ctx context.Context, client pb.WatchClient, ask *pb.WatchCre
 	}
 	_ = f.stream.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: ask}}) // Recv tells
 	answer, err := f.stream.Recv()
+	ahead := answer.GetHeader().GetRevision() - ask.GetStartRevision()
 	switch {
 	case err != nil:
 		return err
 	case answer.GetCanceled():
 		return refusal(answer)
-	case answer.GetHeader().GetRevision() < ask.GetStartRevision()-1:
+	case ahead < 0:
 		return errBehind // or its store is another one
+	case ahead > maxBehind:
+		return errGap
 	}
 	f.id = answer.GetWatchId()
 	return nil
@@ -114,7 +125,7 @@ func (f *feed) patience() time.Duration {
 	if f.asked.IsZero() {
 		return time.Until(f.heard.Add(quiet))
 	}
-	return time.Until(f.asked.Add(patience))
+	return time.Until(f.asked.Add(answerWait))
 }
 
 // dead sees to a silence that was borne long enough: it asks the server whether
@@ -138,7 +149,7 @@ func (f *feed) read(msg message, m *mirror) error {
 	if msg.err != nil {
 		return msg.err
 	}
-	f.heard, f.asked, f.spoke = time.Now(), time.Time{}, true
+	f.heard, f.asked = time.Now(), time.Time{}
 	answer := msg.answer
 	if answer.GetCanceled() {
 		return refusal(answer)

@@ -105,6 +105,91 @@ func TestNoPollingStorm(t *testing.T) {
 	}
 }
 
+// TestGoesOnWithoutReading: after a break, nothing is read that is known, if
+// etcd has the same history.
+func TestGoesOnWithoutReading(t *testing.T) {
+	t.Parallel()
+	known := at(r1, "/micro/registry/s/1")
+	known.Lease = 77
+	restored := at(known, string(known.GetKey()))
+	restored.ModRevision, restored.Lease = known.GetModRevision(), 78
+	tests := []struct {
+		name  string
+		txn   func() (*pb.TxnResponse, error)
+		reads int32
+	}{
+		{"the same", func() (*pb.TxnResponse, error) { return found(1, known), nil }, 1},
+		{"one more", func() (*pb.TxnResponse, error) { return found(2, known), nil }, 2},
+		{"none", func() (*pb.TxnResponse, error) { return found(1), nil }, 2},
+		{"another lease", func() (*pb.TxnResponse, error) { return found(1, restored), nil }, 2},
+		{"nonsense", func() (*pb.TxnResponse, error) { return &pb.TxnResponse{}, nil }, 2},
+		{"compacted", func() (*pb.TxnResponse, error) { return nil, rpctypes.ErrGRPCCompacted }, 2},
+		{"behind", func() (*pb.TxnResponse, error) { return nil, rpctypes.ErrGRPCFutureRev }, 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var reads, watches atomic.Int32
+			done := make(chan int64, 1)
+			r := fakeServer(t, &fake{
+				kv: func(*pb.RangeRequest) (*pb.RangeResponse, error) {
+					reads.Add(1)
+					return &pb.RangeResponse{Header: &pb.ResponseHeader{Revision: 5}, Kvs: []*mvccpb.KeyValue{known}}, nil
+				},
+				txn: tt.txn,
+				watch: func(stream pb.Watch_WatchServer) error {
+					ask, err := stream.Recv()
+					if err != nil {
+						return err
+					}
+					created := &pb.WatchResponse{Header: &pb.ResponseHeader{Revision: 5}, Created: true}
+					if err := stream.Send(created); err != nil || watches.Add(1) == 1 {
+						return err // the first breaks at once
+					}
+					done <- ask.GetCreateRequest().GetStartRevision()
+					<-stream.Context().Done()
+					return nil
+				},
+			})
+			w, err := r.Watch(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if got, err := w.Next(ctx); err != nil || len(got) != 1 {
+				t.Fatalf("Next() = %v, %v, want the node", got, err)
+			}
+			from := make(chan int64, 1)
+			go func() { // ends with the second watch, or the test
+				select {
+				case revision := <-done:
+					from <- revision
+				case <-ctx.Done():
+				}
+				cancel()
+			}()
+			if got, err := w.Next(ctx); !errors.Is(err, context.Canceled) {
+				t.Fatalf("Next() after a break = %v, %v, want nothing but the end of the test", got, err)
+			}
+			if got, start := reads.Load(), <-from; got != tt.reads || start != 5 {
+				t.Errorf("all is read %d times and followed from revision %d, want %d and 5", got, start, tt.reads)
+			}
+		})
+	}
+}
+
+// found returns an answer about one record and how many there are.
+func found(count int64, records ...*mvccpb.KeyValue) *pb.TxnResponse {
+	answer := func(r *pb.RangeResponse) *pb.ResponseOp {
+		return &pb.ResponseOp{Response: &pb.ResponseOp_ResponseRange{ResponseRange: r}}
+	}
+	return &pb.TxnResponse{Responses: []*pb.ResponseOp{
+		answer(&pb.RangeResponse{Kvs: records}), answer(&pb.RangeResponse{Count: count}),
+	}}
+}
+
 // TestCompactedWhileReading: reading begins again, and ends when it is overtaken
 // again and again.
 func TestCompactedWhileReading(t *testing.T) {
@@ -181,6 +266,66 @@ func TestLaggingMember(t *testing.T) {
 	}
 }
 
+// TestProxyOfEtcd: one that never says that it is there is borne, as long as
+// it answers calls.
+func TestProxyOfEtcd(t *testing.T) {
+	t.Parallel()
+	var reads, watches atomic.Int32
+	again := make(chan struct{})
+	known := at(r1, "/micro/registry/s/1")
+	known.Lease = 77
+	r := fakeServer(t, &fake{
+		kv: func(ask *pb.RangeRequest) (*pb.RangeResponse, error) {
+			if !ask.GetCountOnly() {
+				reads.Add(1)
+			}
+			return &pb.RangeResponse{Header: &pb.ResponseHeader{Revision: 5}, Kvs: []*mvccpb.KeyValue{known}}, nil
+		},
+		txn: func() (*pb.TxnResponse, error) { return found(1, known), nil },
+		watch: func(stream pb.Watch_WatchServer) error {
+			if err := stream.Send(&pb.WatchResponse{Header: &pb.ResponseHeader{Revision: 5}, Created: true}); err != nil {
+				return err
+			}
+			if watches.Add(1) == 2 {
+				close(again)
+			}
+			<-stream.Context().Done()
+			return nil
+		},
+	})
+	w, err := r.Watch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if got, err := w.Next(t.Context()); err != nil || len(got) != 1 {
+		t.Fatalf("Next() = %v, %v, want the node", got, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	go func() { // ends with the second watch, or the test
+		select {
+		case <-again:
+		case <-ctx.Done():
+		}
+		cancel()
+	}()
+	if got, err := w.Next(ctx); !errors.Is(err, context.Canceled) || watches.Load() != 2 || reads.Load() != 1 {
+		t.Errorf("Next() = %v, %v after %d watches and %d reads, want nothing, after two and one", got, err, watches.Load(), reads.Load())
+	}
+}
+
+// TestFarBehind: of what happened in a long time all is read, rather than told.
+func TestFarBehind(t *testing.T) {
+	t.Parallel()
+	r := fakeServer(t, &fake{watch: func(stream pb.Watch_WatchServer) error {
+		return stream.Send(&pb.WatchResponse{Header: &pb.ResponseHeader{Revision: maxBehind + 2}, Created: true})
+	}})
+	if _, err := r.newFeed(t.Context(), 1); !errors.Is(err, errGap) {
+		t.Errorf("newFeed() error = %v, want %v", err, errGap)
+	}
+}
+
 // TestConcurrentLogin: many who find that the token has expired ask for one.
 func TestConcurrentLogin(t *testing.T) {
 	t.Parallel()
@@ -218,6 +363,7 @@ type fake struct {
 	pb.UnimplementedAuthServer
 
 	kv    func(*pb.RangeRequest) (*pb.RangeResponse, error)
+	txn   func() (*pb.TxnResponse, error)
 	watch func(pb.Watch_WatchServer) error
 	login func() string
 }
@@ -228,6 +374,8 @@ func (f *fake) Range(_ context.Context, ask *pb.RangeRequest) (*pb.RangeResponse
 	}
 	return &pb.RangeResponse{Header: &pb.ResponseHeader{Revision: 1}}, nil
 }
+
+func (f *fake) Txn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error) { return f.txn() }
 
 func (f *fake) Watch(stream pb.Watch_WatchServer) error { return f.watch(stream) }
 

@@ -117,13 +117,15 @@ func (w *watcher) wait(ctx context.Context) error {
 	case msg := <-w.feed.messages:
 		w.take(msg)
 	case <-silence.C:
-		return w.beSilent()
+		return w.beSilent(ctx)
 	}
 	return nil
 }
 
-// beSilent sees to a time in which nothing happened.
-func (w *watcher) beSilent() error {
+// beSilent sees to a time in which nothing happened. A server that does not
+// say that it is there has another chance: a proxy of etcd never says it, and
+// there may be other members.
+func (w *watcher) beSilent(ctx context.Context) error {
 	if w.mirror.roomy() && time.Since(w.read) > rereadWait {
 		w.mirror.revision = 0
 		w.drop()
@@ -132,10 +134,12 @@ func (w *watcher) beSilent() error {
 	if !w.feed.dead() {
 		return nil
 	}
-	if !w.feed.spoke {
-		w.mirror.revision = 0 // what happened since may be too much to tell
-	}
 	w.drop()
+	bounded, cancel := context.WithTimeout(ctx, quiet)
+	defer cancel()
+	if w.registry.try(bounded) == nil || ctx.Err() != nil {
+		return nil
+	}
 	return w.lose(fmt.Errorf("%w: %s: the server is silent", registry.ErrUnavailable, w.registry.name))
 }
 
