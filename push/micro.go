@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/goapi-dev/goapi/broker"
 	"github.com/goapi-dev/goapi/internal/mucp"
@@ -41,15 +42,38 @@ func microType(kind string) string {
 	return kind
 }
 
+// subscriberPrefix is how go-micro begins the detail of the error, always 500,
+// in which it wraps those of its subscribers, one a line.
+const subscriberPrefix = "subscriber error: "
+
 // microError returns the error in an answer's header, or nil if there is none.
-// The text of an error without a code is for its service's own log: it may name
-// anything.
+// Of several, one counts after which the message is pushed again.
 func microError(h http.Header) *refusal {
 	text := mucp.Get(h, mucp.HeaderError)
 	if text == "" {
 		return nil
 	}
 	e := mucp.ParseError(text)
+	wrapped, ok := strings.CutPrefix(e.Detail, subscriberPrefix)
+	if !ok {
+		return refusalOf(e)
+	}
+	var counts *refusal
+	for line := range strings.Lines(wrapped) {
+		line = strings.TrimPrefix(strings.TrimSpace(line), subscriberPrefix)
+		if r := refusalOf(mucp.ParseError(line)); counts == nil || counts.verdict() == never {
+			counts = r
+		}
+	}
+	if counts == nil {
+		return refusalOf(e)
+	}
+	return counts
+}
+
+// refusalOf returns an error of go-micro as a refusal. The text of one without a
+// code is for its service's own log: it may name anything.
+func refusalOf(e *mucp.Error) *refusal {
 	if e.Code == 0 {
 		return &refusal{plain: true, reason: "the service answered with an error that has no code"}
 	}

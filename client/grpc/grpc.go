@@ -99,7 +99,7 @@ func (c *Caller) Call(ctx context.Context, n *registry.Node, req *client.Request
 	defer conn.release()
 
 	cl := &call{sent: req.Sent, maxReply: c.opts.MaxReply}
-	ctx = context.WithValue(metadata.NewOutgoingContext(ctx, outgoing(ctx, req.Header)), callKey{}, cl)
+	ctx = context.WithValue(metadata.NewOutgoingContext(ctx, outgoing(ctx, req)), callKey{}, cl)
 	var body []byte
 	err = conn.Invoke(ctx, path, req.Body, &body, grpc.ForceCodecV2(codec), grpc.MaxCallRecvMsgSize(c.opts.MaxReply))
 	if err != nil {
@@ -152,10 +152,12 @@ func fullName(n *registry.Node, req *client.Request, typ string) string {
 }
 
 // outgoing returns the metadata of a call. Reserved and invalid names are left
-// out, for gRPC would fail the call; binary values are base64, as in HTTP.
-func outgoing(ctx context.Context, header map[string]string) metadata.MD {
-	md := make(metadata.MD, len(header)+1)
-	for name, value := range header {
+// out, for gRPC would fail the call; binary values are base64, as in HTTP. Old
+// servers of go-micro know the type of messages from x-content-type alone, and
+// take JSON for protobuf without it.
+func outgoing(ctx context.Context, req *client.Request) metadata.MD {
+	md := make(metadata.MD, len(req.Header)+2)
+	for name, value := range req.Header {
 		lower := strings.ToLower(name)
 		if mucp.Reserved(http.CanonicalHeaderKey(name)) || lower == "" || strings.ContainsFunc(lower, notInKey) {
 			continue
@@ -171,6 +173,7 @@ func outgoing(ctx context.Context, header map[string]string) metadata.MD {
 		}
 		md[lower] = []string{value}
 	}
+	md["x-content-type"] = []string{req.ContentType}
 	if deadline, ok := ctx.Deadline(); ok {
 		md["timeout"] = []string{mucp.FormatTimeout(max(time.Until(deadline), 1))}
 	}

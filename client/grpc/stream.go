@@ -42,7 +42,7 @@ func (c *Caller) Stream(ctx context.Context, n *registry.Node, req *client.Reque
 	}
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	s.end = sync.OnceFunc(func() { s.cancel(); conn.release() })
-	if err := s.open(conn, path, codec, outgoing(ctx, req.Header), c.opts.Timeout); err != nil {
+	if err := s.open(conn, path, codec, outgoing(ctx, req), c.opts.Timeout); err != nil {
 		if s.waited(ctx, conn) {
 			err = goapi.NewError(http.StatusServiceUnavailable, "service "+req.Service+" has as many streams open as it takes", err)
 		} else {

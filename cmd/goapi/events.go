@@ -73,7 +73,7 @@ func (g *gateway) openBroker(ctx context.Context, reg registry.Registry, n *node
 	}
 	g.onClose(func() error { return standard.Close(b) })
 	if missing := b.Capabilities().Missing(); len(missing) > 0 {
-		g.log.Warn("the broker does not promise everything", slog.String("broker", standard.Redact(rawURL)), slog.Any("missing", missing))
+		g.log.Warn("the broker does not promise everything", slog.String("broker", standard.Redact(rawURL)), slog.String("missing", strings.Join(missing, "; ")))
 	}
 	return b, nil
 }
