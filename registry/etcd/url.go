@@ -105,7 +105,8 @@ func parseQuery(u *url.URL) (url.Values, error) {
 	return query, nil
 }
 
-// withPort returns a host as host:port.
+// withPort returns a host as host:port. What is not one does not come out as it
+// went in.
 func withPort(host string) (string, error) {
 	u := url.URL{Host: host}
 	name, port := u.Hostname(), u.Port()
