@@ -171,8 +171,11 @@ func (a *api) readiness(w http.ResponseWriter, _ *http.Request) error {
 	}
 	answer := map[string]string{"status": "ready"}
 	for _, s := range a.steadies {
-		if status := s.Status(); status.Snapshot {
-			answer["registry"] = "one does not answer; what is served of it is the snapshot of " + status.Heard.UTC().Format(time.RFC3339)
+		switch status := s.Status(); {
+		case status.Snapshot:
+			answer["registry"] = "one has not answered yet: what is served of it is the snapshot of " + status.Heard.UTC().Format(time.RFC3339)
+		case !status.Contact && !status.Heard.IsZero():
+			answer["registry"] = "one is away: what is served of it is its state of " + status.Heard.UTC().Format(time.RFC3339)
 		}
 	}
 	return writeJSON(w, answer)

@@ -2,8 +2,9 @@
 // gateway learns of them.
 //
 // [Memory] keeps services in this process, [Multi] reads several registries as
-// one, and [Diff] tells what changed between two states. A [Reporter] tells what
-// is left out of a state. Sub-packages speak to other systems and are named
+// one, [Steady] keeps what a registry last said, [Lazy] opens one when it can be
+// reached, and [Diff] tells what changed between two states. A [Reporter] tells
+// what is left out of a state. Sub-packages speak to other systems and are named
 // after them. Every implementation passes the suite in package registrytest.
 package registry
 

@@ -35,6 +35,7 @@ type Steady struct {
 
 	reading sync.Once         // of the snapshot
 	notes   map[string]string // that the snapshot had
+	known   map[string]bool   // the names of its services
 
 	mu      sync.Mutex
 	leader  *steadyWatcher // whose state this is: the one that is open for longest
@@ -198,6 +199,12 @@ func (s *Steady) Note(key string) string {
 	return s.notes[key]
 }
 
+// Known says whether the snapshot had a service of that name when it was read.
+func (s *Steady) Known(service string) bool {
+	s.read()
+	return s.known[service]
+}
+
 // read reads the snapshot, once.
 func (s *Steady) read() {
 	s.reading.Do(func() {
@@ -212,7 +219,10 @@ func (s *Steady) read() {
 			s.opts.Logger.Warn("snapshot ignored", slog.String("path", s.opts.Path), slog.Any("error", err))
 			return
 		}
-		s.notes = snap.notes
+		s.notes, s.known = snap.notes, make(map[string]bool)
+		for _, service := range snap.services {
+			s.known[service.Name] = true
+		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.latest = snap.services

@@ -82,6 +82,18 @@ func (t *Table) Resolvable() []Resolvable {
 	return list
 }
 
+// Holders returns the service that has it, for each thing that several services
+// claim, by a key that means something to [Before] alone.
+func (t *Table) Holders() map[string]string {
+	holders := make(map[string]string)
+	for key, c := range t.contests.all() {
+		if c.holder != nil {
+			holders[key] = c.holder.route.Service
+		}
+	}
+	return holders
+}
+
 // Services returns what the latest table was made of: every version of every
 // service, in the order of the registry. It is shared: read-only.
 func (t *Table) Services() []*registry.Service { return *t.latest.Load() }

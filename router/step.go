@@ -122,7 +122,7 @@ func (s *step) decide(slot *claimed) contest {
 	if len(claims) == 0 {
 		return contest{}
 	}
-	first := slot.heir()
+	first := s.heir(slot)
 	if first < 0 {
 		first = 0
 		for i, c := range claims {
@@ -135,22 +135,33 @@ func (s *step) decide(slot *claimed) contest {
 	return contest{holder: claims[0], waiting: claims[1:]}
 }
 
-// heir returns where the claim is of the service that had the slot, or -1.
-func (c *claimed) heir() int {
-	was := c.was.holder
-	if was == nil {
+// heir returns where the claim is of the service that had the slot, in the last
+// table or before the program was started, or -1.
+func (s *step) heir(slot *claimed) int {
+	before := s.table.opts.Before
+	had := ""
+	switch was := slot.was.holder; {
+	case len(slot.claims) == 1:
+		return 0
+	case was != nil:
+		had = was.route.Service
+	case before != nil:
+		had = before.Holder(slot.key)
+	}
+	if had == "" {
 		return -1
 	}
-	return slices.IndexFunc(c.claims, func(d *claim) bool { return d.route.Service == was.route.Service })
+	return slices.IndexFunc(slot.claims, func(c *claim) bool { return c.route.Service == had })
 }
 
 // findRanks finds where in the list the services are that want a slot which
-// nobody had, or whose holder is gone. Others need no order.
+// nobody had, or whose holder is gone: those first that were there before the
+// program was started. Others need no order.
 func (s *step) findRanks() {
 	unknown := len(s.services)
 	s.ranks = make(map[string]int)
 	for _, slot := range s.order {
-		if len(slot.claims) > 1 && slot.heir() < 0 {
+		if len(slot.claims) > 1 && s.heir(slot) < 0 {
 			for _, c := range slot.claims {
 				s.ranks[c.route.Service] = unknown
 			}
@@ -163,6 +174,9 @@ func (s *step) findRanks() {
 		}
 		if rank, wanted := s.ranks[service.Name]; wanted && rank == unknown {
 			s.ranks[service.Name] = i
+			if before := s.table.opts.Before; before != nil && before.Known(service.Name) {
+				s.ranks[service.Name] = i - unknown
+			}
 			missing--
 		}
 	}

@@ -25,12 +25,24 @@ type Options struct {
 	// Handlers are the names that endpoints may use. Endpoints that name
 	// others are left out. Default: rpc, http, api and web.
 	Handlers []string
+	// Before is what was known before the program was started: who had a route
+	// then has it again, whoever comes first now. Default: nothing.
+	Before Before
 	// Policy returns what the operator laid on an endpoint of a service; nil
 	// is all defaults. It is asked once for each route. Default: none.
 	Policy func(service string, e *goapi.Endpoint) *goapi.Policy
 	// Logger gets the reports of a Live, each once, and losses of contact with
 	// its registry. Default: none.
 	Logger *slog.Logger
+}
+
+// Before is what a table remembers of the tables of an earlier process.
+type Before interface {
+	// Holder returns the service that had what several services claim, by the
+	// keys of [Table.Holders]; "" if that is not known.
+	Holder(key string) string
+	// Known says whether there was a service of that name.
+	Known(service string) bool
 }
 
 // Handlers that the router knows something about.

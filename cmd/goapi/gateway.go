@@ -111,6 +111,7 @@ func (g *gateway) open(ctx context.Context) error {
 		Handler:  g.cfg.handler,
 		Handlers: slices.Sorted(maps.Keys(handlers)),
 		Policy:   policies.route,
+		Before:   remembered(g.steadies),
 		Logger:   g.log,
 	})
 	gw := &goapi.Gateway{Router: g.live, Handlers: handlers, Logger: g.log}

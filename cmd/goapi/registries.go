@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/goapi-dev/goapi/nats"
@@ -25,6 +26,10 @@ func (g *gateway) openRegistries(ctx context.Context) (reg registry.Registry, so
 			return nil, nil, err
 		}
 		g.conns.Embedded = g.embedded
+	}
+	if slices.ContainsFunc(g.cfg.registries, func(url string) bool { return strings.HasPrefix(url, "mdns:") }) && !loopback(g.cfg.address) {
+		g.log.Warn("whoever is on the network of --registry mdns: can announce services that clients of --address reach; anywhere but on a network of your own, take another registry",
+			slog.String("address", g.cfg.address))
 	}
 	known := standard.Registries(&standard.Options{Conns: g.conns, Logger: g.log})
 	var first registry.Writer
@@ -72,11 +77,31 @@ func (g *gateway) steady(reg registry.Reader, url string) registry.Reader {
 	sum := sha256.Sum256([]byte(name))
 	s := registry.NewSteady(reg, &registry.SteadyOptions{
 		Name:   name,
-		Path:   filepath.Join(g.cfg.data, "snapshots", hex.EncodeToString(sum[:8])+".json"),
+		Path:   filepath.Join(g.cfg.data, "snapshots", hex.EncodeToString(sum[:8])),
+		Notes:  func() map[string]string { return g.live.Table().Holders() },
 		Logger: g.log,
 	})
 	g.steadies = append(g.steadies, s)
 	return s
+}
+
+// remembered is what the snapshots of the registries know of the time before
+// the gateway was started.
+type remembered []*registry.Steady
+
+// Holder implements [router.Before].
+func (r remembered) Holder(key string) string {
+	for _, s := range r {
+		if service := s.Note(key); service != "" {
+			return service
+		}
+	}
+	return ""
+}
+
+// Known implements [router.Before].
+func (r remembered) Known(service string) bool {
+	return slices.ContainsFunc(r, func(s *registry.Steady) bool { return s.Known(service) })
 }
 
 // joined is several registries: all are read, the first is written.
