@@ -28,7 +28,7 @@ const (
 	// maxAnswer bounds what the agent may answer, in bytes.
 	maxAnswer = 256 << 20
 
-	headerToken = "X-Consul-Token"
+	headerToken = "X-Consul-Token" //nolint:gosec // it is the name of a header
 	headerIndex = "X-Consul-Index"
 )
 

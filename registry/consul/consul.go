@@ -222,7 +222,7 @@ func (r *Registry) await(ctx context.Context, back chan<- struct{}) {
 			sleep(ctx, retry.next())
 			continue
 		}
-		if retry.failed() {
+		if retry.failed() || index < q.index {
 			select {
 			case back <- struct{}{}:
 			default: // one is there already

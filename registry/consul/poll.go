@@ -34,9 +34,9 @@ const (
 
 // A poll is a question that is asked again whenever it was answered.
 type poll struct {
-	id int
 	question
 
+	id   int
 	read func([]byte) (view, error)
 }
 
@@ -49,9 +49,9 @@ func newPolls() [polls]poll {
 	bell.wait = 10 * time.Second // bounds how long an agent is believed that is silent
 	names := question{path: pathNames, wait: 5 * time.Minute}
 	return [polls]poll{
-		{pollBell, bell, readChecks},
-		{pollChecks, checks, readChecks},
-		{pollNames, names, readNames},
+		{bell, pollBell, readChecks},
+		{checks, pollChecks, readChecks},
+		{names, pollNames, readNames},
 	}
 }
 

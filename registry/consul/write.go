@@ -115,10 +115,10 @@ func (r *Registry) prepare(s *registry.Service, n *registry.Node, ttl time.Durat
 	if a.reg.Port, err = strconv.Atoi(port); err != nil {
 		return nil, err
 	}
-	if ttl > 0 && r.written.has(a.reg.ID, a.sum) {
-		return a, nil
+	if ttl == 0 || !r.written.has(a.reg.ID, a.sum) {
+		err = a.tag()
 	}
-	return a, a.tag()
+	return a, err
 }
 
 // tag adds the tags, if they are not there.
