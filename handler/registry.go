@@ -279,8 +279,13 @@ func badJSON(err error) error {
 
 // registryError says whose deadline it was; all else, goapi.Status knows.
 func registryError(err error) error {
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
 		return goapi.NewError(http.StatusGatewayTimeout, "the registry did not answer in time", err)
+	case errors.Is(err, registry.ErrReadOnly):
+		e := goapi.NewError(http.StatusMethodNotAllowed, "the gateway's registry is not written through it", err)
+		e.Header = http.Header{"Allow": {"GET, HEAD"}}
+		return e
 	}
 	return err
 }

@@ -191,6 +191,7 @@ func TestRegistryFails(t *testing.T) {
 		status int
 	}{
 		{"too large", fmt.Errorf("nats: %w", registry.ErrTooLarge), 413},
+		{"read-only", fmt.Errorf("%w: a file", registry.ErrReadOnly), 405},
 		{"unavailable", fmt.Errorf("nats: %w", registry.ErrUnavailable), 503},
 		{"closed", registry.ErrClosed, 503},
 		{"slow", context.DeadlineExceeded, 504},

@@ -22,6 +22,9 @@ var (
 	ErrUnavailable = errors.New("registry: unavailable")
 	// ErrClosed is returned by a watcher or registry that was closed.
 	ErrClosed = errors.New("registry: closed")
+	// ErrReadOnly is returned by the Writer of a registry that is not written
+	// through it.
+	ErrReadOnly = errors.New("registry: it cannot be written")
 	// ErrTooLarge is returned by Register for a record that the system behind
 	// the registry cannot hold.
 	ErrTooLarge = errors.New("registry: record too large")

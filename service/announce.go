@@ -126,7 +126,7 @@ func final(err error) bool {
 		refusal *goapi.Error
 	)
 	switch {
-	case errors.As(err, &field), errors.Is(err, registry.ErrTooLarge):
+	case errors.As(err, &field), errors.Is(err, registry.ErrTooLarge), errors.Is(err, registry.ErrReadOnly):
 		return true
 	case !errors.As(err, &refusal):
 		return false

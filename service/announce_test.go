@@ -155,6 +155,7 @@ func TestAnnounceRefused(t *testing.T) {
 		{"invalid", &registry.Service{Name: "greeter"}, nil, "nodes"},
 		{"refused", greeter(), &registry.FieldError{Field: "version", Reason: "it is"}, "version"},
 		{"too large", greeter(), registry.ErrTooLarge, ""},
+		{"read-only", greeter(), registry.ErrReadOnly, ""},
 		{"a TTL of 48h", greeter(), goapi.NewError(400, "ttl: want a duration from 1s to 24h", nil), ""},
 		{"a wrong token", greeter(), goapi.NewError(401, "the token is not the gateway's", nil), ""},
 		{"a foreign host", greeter(), goapi.NewError(403, "the admin API does not answer to the host name", nil), ""},

@@ -17,7 +17,7 @@ import (
 )
 
 // openRegistries starts the embedded bus if it is used, and opens what
-// --registry names. What is written goes to the first. The source is what the
+// --registry names. What is written goes to the first that is no file. The source is what the
 // gateway follows: the same, less the mistakes of the moment.
 func (g *gateway) openRegistries(ctx context.Context) (reg registry.Registry, source registry.Reader, err error) {
 	g.conns = &nats.Conns{Name: "goapi", Logger: g.log}
@@ -33,14 +33,15 @@ func (g *gateway) openRegistries(ctx context.Context) (reg registry.Registry, so
 	}
 	known := standard.Registries(&standard.Options{Conns: g.conns, Logger: g.log})
 	var first registry.Writer
+	written := false // files are not
 	var asked, followed []registry.Member
 	for _, url := range g.cfg.registries {
 		reg, err := g.openRegistry(ctx, func(ctx context.Context) (registry.Registry, error) { return standard.Open(ctx, known, url) }, url)
 		if err != nil {
 			return nil, nil, fmt.Errorf("--registry: %w", err)
 		}
-		if first == nil {
-			first = reg
+		if first == nil || !written {
+			first, written = reg, !strings.HasPrefix(url, "file:")
 		}
 		name := standard.Redact(url)
 		asked = append(asked, registry.Member{Name: name, Reader: reg})

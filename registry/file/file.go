@@ -54,10 +54,6 @@ import (
 	"github.com/goapi-dev/goapi/registry"
 )
 
-// ErrReadOnly is returned by Register and Deregister: a file is edited, and
-// nobody registers with it.
-var ErrReadOnly = errors.New("registry: a file is edited, not registered to")
-
 // Options adjust a registry. A nil *Options means all defaults.
 type Options struct {
 	// Logger gets what is wrong with an edit, once, and when the file is gone.
@@ -188,14 +184,14 @@ func (r *Registry) Watch(ctx context.Context) (registry.Watcher, error) {
 	return &watcher{registry: r, closed: make(chan struct{})}, nil
 }
 
-// Register returns [ErrReadOnly].
+// Register returns [registry.ErrReadOnly].
 func (r *Registry) Register(context.Context, *registry.Service, time.Duration) error {
-	return fmt.Errorf("%w: %s", ErrReadOnly, r.name)
+	return fmt.Errorf("%w: %s is edited instead", registry.ErrReadOnly, r.name)
 }
 
-// Deregister returns [ErrReadOnly].
+// Deregister returns [registry.ErrReadOnly].
 func (r *Registry) Deregister(context.Context, *registry.Service) error {
-	return fmt.Errorf("%w: %s", ErrReadOnly, r.name)
+	return fmt.Errorf("%w: %s is edited instead", registry.ErrReadOnly, r.name)
 }
 
 // LeftOut implements [registry.Reporter]: what is wrong with the file, for as

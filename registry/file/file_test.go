@@ -190,7 +190,7 @@ func TestRegisterIsReadOnly(t *testing.T) {
 	for name, err := range map[string]error{
 		"Register": r.Register(t.Context(), s, 0), "Deregister": r.Deregister(t.Context(), s),
 	} {
-		if !errors.Is(err, file.ErrReadOnly) || !strings.Contains(text(err), path) {
+		if !errors.Is(err, registry.ErrReadOnly) || !strings.Contains(text(err), path) {
 			t.Errorf("%s() error = %v, want ErrReadOnly and the file", name, err)
 		}
 	}
