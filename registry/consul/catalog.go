@@ -33,6 +33,8 @@ type entry struct {
 		Meta    map[string]string
 		Address string
 		Port    int
+
+		ModifyIndex uint64
 	}
 	Checks []struct {
 		Status string
@@ -45,6 +47,7 @@ type catalog struct {
 	records registry.Records
 	tags    tags
 	known   map[string]*known            // by name in Consul
+	gone    uint64                       // the index of the last name that was nothing any more
 	bad     map[string]registry.Omission // by key
 	leftOut []registry.Omission          // all, unless stale
 	stale   bool
@@ -52,23 +55,26 @@ type catalog struct {
 
 // known is what was last told of a name.
 type known struct {
-	sum   digest              // of the answer
-	nodes []string            // of Consul, that have an instance
-	held  map[string][]digest // by key: the tags of its record
+	sum     digest              // of the answer
+	indexes []uint64            // of the answer, and of all that it tells of
+	nodes   []string            // of Consul, that have an instance
+	held    map[string][]digest // by key: the tags of its record
 }
 
-// set takes what the agent tells of a name. It says whether that is news.
-func (c *catalog) set(name string, data []byte) (bool, error) {
+// set takes what the agent tells of a name, and the index of that. It says
+// whether it is news.
+func (c *catalog) set(name string, data []byte, index uint64) (bool, error) {
 	sum := digest(sha256.Sum256(data))
 	old := c.known[name]
 	if old != nil && old.sum == sum {
+		old.indexes[0] = index
 		return false, nil
 	}
 	var entries []*entry
 	if err := json.Unmarshal(data, &entries); err != nil {
 		return false, fmt.Errorf("%w: what Consul tells of service %.80q is not understood: %w", registry.ErrUnavailable, name, err)
 	}
-	now := &known{sum: sum, held: make(map[string][]digest)}
+	now := &known{sum: sum, indexes: []uint64{index}, held: make(map[string][]digest)}
 	for _, e := range entries {
 		if e != nil && e.Service.Service == name { // Consul takes names that differ in their case for one
 			c.add(now, e)
@@ -76,14 +82,14 @@ func (c *catalog) set(name string, data []byte) (bool, error) {
 	}
 	c.admit(url.PathEscape(name))
 	c.replace(name, old, now)
-	return true, nil
+	return old != nil || len(now.nodes) > 0, nil
 }
 
 // reject takes that a name cannot be asked about. It says whether that is news.
 func (c *catalog) reject(name string, why error) bool {
 	old := c.known[name]
 	if old != nil {
-		c.replace(name, old, new(known))
+		c.replace(name, old, &known{indexes: []uint64{0}})
 	}
 	c.omit(url.PathEscape(name), name, why)
 	return old != nil
@@ -107,13 +113,28 @@ func (c *catalog) replace(name string, old, now *known) {
 		c.known = make(map[string]*known)
 	}
 	c.known[name] = now
-	if len(now.held) == 0 && len(now.nodes) == 0 {
+	if len(now.nodes) == 0 {
 		delete(c.known, name)
+		c.gone = now.indexes[0]
 	}
+}
+
+// has says whether a change of this index is in what is known.
+func (c *catalog) has(index uint64) bool {
+	if c.gone == index {
+		return true
+	}
+	for _, k := range c.known {
+		if slices.Contains(k.indexes, index) {
+			return true
+		}
+	}
+	return false
 }
 
 // add takes one instance.
 func (c *catalog) add(now *known, e *entry) {
+	now.indexes = append(now.indexes, e.Service.ModifyIndex)
 	if !slices.Contains(now.nodes, e.Node.Node) {
 		now.nodes = append(now.nodes, e.Node.Node)
 	}

@@ -26,10 +26,10 @@ func isRefused(err error) bool {
 }
 
 // read asks about each of names and puts the answers into a catalog, some at a
-// time and in no order. It calls done, if that is not nil, for each of them with
-// the index of the answer and whether it is news. After an error those that were
+// time and in no order. It calls done, if that is not nil, for each of them and
+// says whether it is news. After an error those that were
 // done are in the catalog.
-func (r *Registry) read(ctx context.Context, names []string, c *catalog, done func(name string, index uint64, news bool)) error {
+func (r *Registry) read(ctx context.Context, names []string, c *catalog, done func(name string, news bool)) error {
 	type result struct {
 		name  string
 		data  []byte
@@ -71,11 +71,11 @@ func (r *Registry) read(ctx context.Context, names []string, c *catalog, done fu
 		case isRefused(res.err):
 			news, res.err = c.reject(res.name, res.err), nil
 		case res.err == nil:
-			news, res.err = c.set(res.name, res.data)
+			news, res.err = c.set(res.name, res.data, res.index)
 		}
 		switch {
 		case res.err == nil && done != nil:
-			done(res.name, res.index, news)
+			done(res.name, news)
 		case res.err != nil && failed == nil:
 			failed = res.err
 			cancel() // the others would fail, too

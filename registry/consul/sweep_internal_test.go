@@ -8,9 +8,9 @@ import (
 )
 
 func TestSweep(t *testing.T) {
-	names := make(map[string]*known)
+	names := catalog{known: make(map[string]*known)}
 	for i := range 100 {
-		names[fmt.Sprint(i)] = new(known)
+		names.known[fmt.Sprint(i)] = new(known)
 	}
 	// run steps until a time is over, and returns how many names came, and when
 	// the first did.
@@ -22,7 +22,7 @@ func TestSweep(t *testing.T) {
 				return count, first
 			}
 			time.Sleep(s.after())
-			part := s.step(names)
+			part := s.step(&names)
 			if count == 0 && len(part) > 0 {
 				first = time.Since(start)
 			}
@@ -36,16 +36,16 @@ func TestSweep(t *testing.T) {
 		if got, _ := run(&s, time.Minute); got != 0 {
 			t.Errorf("an idle sweep has %d names, want none", got)
 		}
-		s.expect(10)
-		if got, at := run(&s, time.Second); got != 100 || at != sweepStart {
-			t.Errorf("a change that was not found: %d names after %v, want 100 after %v", got, at, sweepStart)
+		s.expect(10, 100)
+		if got, at := run(&s, 400*time.Millisecond); got != 100 || at != 100*sweepRest {
+			t.Errorf("a change that was not found: %d names after %v, want 100 after %v", got, at, 100*sweepRest)
 		}
-		s.expect(11)
-		if got, at := run(&s, sweepRest); got != 100 || at < sweepRest/2 {
+		s.expect(11, 100)
+		if got, at := run(&s, time.Second); got != 100 || at < 100*time.Millisecond {
 			t.Errorf("another one soon after: %d names after %v, want 100 and not at once", got, at)
 		}
-		s.expect(12)
-		s.seen = 12
+		s.expect(12, 100)
+		names.known["50"].indexes = []uint64{3, 12}
 		if got, at := run(&s, 2*sweepLate); got != 100 || at != sweepLate {
 			t.Errorf("a change that was found: %d names after %v, want 100 after %v", got, at, sweepLate)
 		}
@@ -59,22 +59,22 @@ func TestSweep(t *testing.T) {
 // another.
 func TestSweepGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		names := make(map[string]*known)
+		names := catalog{known: make(map[string]*known)}
 		for i := range 2 * sweepPart {
-			names[fmt.Sprint(i)] = new(known)
+			names.known[fmt.Sprint(i)] = new(known)
 		}
 		var s sweep
-		s.expect(10)
+		s.expect(10, len(names.known))
 		time.Sleep(s.after())
-		s.step(names)
-		s.expect(11)
+		s.step(&names)
+		s.expect(11, len(names.known))
 		time.Sleep(s.after())
-		s.step(names)
-		if s.seen != 10 || s.due.IsZero() {
-			t.Errorf("seen = %d, want 10 and another sweep", s.seen)
+		s.step(&names)
+		if s.upTo != 10 || s.due.IsZero() {
+			t.Errorf("a sweep for %d ended, want one for 10, and another to come", s.upTo)
 		}
 		time.Sleep(s.after())
-		if got := s.step(names); len(got) != sweepPart {
+		if got := s.step(&names); len(got) != sweepPart {
 			t.Errorf("step() = %d names, want %d", len(got), sweepPart)
 		}
 	})

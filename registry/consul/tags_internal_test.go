@@ -172,7 +172,7 @@ func FuzzCatalog(f *testing.F) {
 	f.Add([]byte(`{"a":1}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var c catalog
-		news, err := c.set("a", data)
+		news, err := c.set("a", data, 1)
 		if news && err != nil {
 			t.Errorf("set() = %t, %v: want one of them", news, err)
 		}
@@ -181,10 +181,10 @@ func FuzzCatalog(f *testing.F) {
 				t.Errorf("a state holds %+v, want services of that name with nodes that have an address", s)
 			}
 		}
-		if again, _ := c.set("a", data); again {
+		if again, _ := c.set("a", data, 1); again {
 			t.Error("set() of the same is news")
 		}
-		if _, err := c.set("a", []byte("[]")); err != nil {
+		if _, err := c.set("a", []byte("[]"), 2); err != nil {
 			t.Fatal(err)
 		}
 		if len(c.records.Services()) != 0 || len(c.tags.held) != 0 || len(c.known) != 0 || len(c.omissions()) != 0 {

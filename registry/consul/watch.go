@@ -138,7 +138,7 @@ func (w *watcher) wait(ctx context.Context) error {
 			w.touch(name)
 		}
 	case <-timer.C:
-		for _, name := range w.sweep.step(w.catalog.known) {
+		for _, name := range w.sweep.step(&w.catalog) {
 			w.touch(name)
 		}
 	}
@@ -154,6 +154,7 @@ func (w *watcher) take(a answer) {
 	case !w.feed.complete():
 		return
 	case !started, a.reset:
+		w.sweep = sweep{}
 		w.touchAll()
 		return
 	}
@@ -164,7 +165,7 @@ func (w *watcher) take(a answer) {
 			w.touch(name)
 		}
 	case pollNames:
-		w.sweep.expect(a.index)
+		w.sweep.expect(a.index, len(w.catalog.known))
 	}
 }
 
@@ -209,9 +210,8 @@ func (w *watcher) read(ctx context.Context) error {
 		return nil
 	}
 	names := slices.Collect(maps.Keys(w.touched))
-	err := w.registry.read(ctx, names, &w.catalog, func(name string, index uint64, news bool) {
+	err := w.registry.read(ctx, names, &w.catalog, func(name string, news bool) {
 		delete(w.touched, name)
-		w.sweep.seen = max(w.sweep.seen, index)
 		if news && w.begun {
 			w.remember(name)
 		}

@@ -133,17 +133,19 @@ func (p *process) kill() {
 	p.cmd = nil
 }
 
-// restart ends the agent, and runs it again.
-func (p *process) restart() {
-	p.t.Helper()
-	p.kill()
-	p.run()
-	p.ready()
-}
-
 // get asks the agent.
 func (p *process) get(path string) (int, string, error) {
 	return p.do(http.MethodGet, path, "", "")
+}
+
+// header asks the agent, and returns the header of its answer.
+func (p *process) header(path string) (http.Header, error) {
+	resp, err := http.Get("http://" + p.address + path)
+	if err != nil {
+		return nil, err
+	}
+	defer http.DefaultClient.CloseIdleConnections()
+	return resp.Header, resp.Body.Close()
 }
 
 // put tells the agent something.
