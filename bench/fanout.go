@@ -80,7 +80,6 @@ func (b *fanoutBench) measure(ctx context.Context, server *process, address, pat
 	if err != nil {
 		return nil, err
 	}
-	defer context.AfterFunc(ctx, func() { closeAll(streams) })()
 	programs := &process{name: "bench", pid: os.Getpid()}
 	before, err := cpuOf(server, programs)
 	if err != nil {
@@ -88,6 +87,7 @@ func (b *fanoutBench) measure(ctx context.Context, server *process, address, pat
 	}
 	start := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
+	context.AfterFunc(ctx, func() { closeAll(streams) }) // one that fails ends all
 	for _, s := range streams {
 		group.Go(func() error { return s.read(b.messages()) })
 	}
@@ -175,7 +175,7 @@ func openStream(ctx context.Context, address, path string) (*stream, error) {
 		return nil, err
 	}
 	in := bufio.NewReader(conn)
-	rsp, err := http.ReadResponse(in, nil)
+	rsp, err := http.ReadResponse(in, nil) //nolint:bodyclose // its body is the connection
 	if err == nil && rsp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("GET %s: %s", path, rsp.Status)
 	}

@@ -21,6 +21,10 @@ func TestRunRefuses(t *testing.T) {
 		{"no WebSockets", []string{"websockets", "-n", "0"}, "-n"},
 		{"more WebSockets than files", []string{"websockets", "-n", "1000000000"}, "open files"},
 		{"no events", []string{"sse", "-events", "0"}, "-events"},
+		{"no publishers", []string{"publish", "-publishers", "0"}, "-publishers"},
+		{"no clients", []string{"fanout", "-subscribers", "0"}, "-subscribers"},
+		{"no time", []string{"fanout", "-for", "1ms"}, "-for"},
+		{"more clients than files", []string{"fanout", "-subscribers", "1000000000"}, "open files"},
 		{"no changes", []string{"register", "-changes", "0"}, "-changes"},
 	}
 	for _, tt := range tests {
@@ -38,7 +42,7 @@ func TestRunHelps(t *testing.T) {
 	if err := run(t.Context(), []string{"all", "-h"}, &out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"-rounds", "-registry", "-n int", "-every"} {
+	for _, want := range []string{"-rounds", "-registry", "-n int", "-every", "-publishers", "-subscribers"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("bench all -h = %q, want %s in it", out.String(), want)
 		}

@@ -111,8 +111,8 @@ func TestTogether(t *testing.T) {
 	if err != nil || int64(sent) != n.Load() || sent == 0 {
 		t.Errorf("together = %d, %v, want %d", sent, err, n.Load())
 	}
-	if _, err := together(t.Context(), []func() error{one}, 0); err == nil {
-		t.Error("together of no time: no error")
+	if sent, err := together(t.Context(), []func() error{one, one}, 0); err != nil || sent != 2 {
+		t.Errorf("together of no time = %d, %v, want one message of each", sent, err)
 	}
 	failed := errors.New("refused")
 	if _, err := together(t.Context(), []func() error{one, func() error { return failed }}, time.Hour); !errors.Is(err, failed) {
