@@ -2,10 +2,13 @@ package consul_test
 
 import (
 	"bytes"
+	"compress/zlib"
 	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net/url"
@@ -85,13 +88,13 @@ func TestWritesGoMicro(t *testing.T) {
 		if ours.Check.TTL != original.Check.TTL || ours.Check.DeregisterCriticalServiceAfter != original.Check.DeregisterCriticalServiceAfter {
 			t.Errorf("Register() check = %+v, want %+v", ours.Check, original.Check)
 		}
-		if got, want := kinds(ours.Tags), kinds(original.Tags); got != want {
-			t.Errorf("Register() tags = %q, want %q", got, want)
-		}
-		for _, tag := range ours.Tags {
-			if packed, _ := hex.DecodeString(tag[2:]); !bytes.HasPrefix(packed, []byte{0x78, 0x9c}) || !bytes.HasSuffix(packed, []byte{0, 0, 0xff, 0xff}) {
-				t.Errorf("tag %q is not compressed and flushed", tag)
+		for _, tag := range original.Tags { // where there is one pair or none, there is one way to write it
+			if tag[0] != 'e' && !slices.Contains(ours.Tags, tag) {
+				t.Errorf("Register() tags = %q, want %q among them", ours.Tags, tag)
 			}
+		}
+		if got, want := inflated(t, ours.Tags), inflated(t, original.Tags); !slices.Equal(got, want) {
+			t.Errorf("Register() tags =\n%s, want\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	})
 	f.set(func() { f.remove("node-2/" + original.ID) })
@@ -100,13 +103,32 @@ func TestWritesGoMicro(t *testing.T) {
 	}
 }
 
-// kinds returns what tags begin with.
-func kinds(tags []string) string {
-	var b strings.Builder
-	for _, tag := range tags {
-		b.WriteString(tag[:2])
+// inflated returns what go-micro reads in tags, ordered: JSON without its order
+// of keys.
+func inflated(t testing.TB, tags []string) []string {
+	t.Helper()
+	list := make([]string, len(tags))
+	for i, tag := range tags {
+		packed, err := hex.DecodeString(tag[2:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		z, err := zlib.NewReader(bytes.NewReader(packed))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(z)
+		if err != nil {
+			t.Errorf("go-micro cannot read the tag %q: %v", tag, err)
+		}
+		var v any
+		if err := json.Unmarshal(text, &v); err != nil {
+			v = string(text)
+		}
+		list[i] = fmt.Sprintf("%s %v", tag[:2], v)
 	}
-	return b.String()
+	slices.Sort(list)
+	return list
 }
 
 func TestReads(t *testing.T) {

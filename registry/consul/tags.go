@@ -37,8 +37,7 @@ const (
 	maxTags = 10_000
 )
 
-// zlibHead is what compressed texts begin with, in hexadecimal, and syncFlush
-// what go-micro's end with: it does not write the end of a stream.
+// zlibHead is what compressed texts begin with, in hexadecimal.
 const zlibHead = "78"
 
 var errInflated = fmt.Errorf("it holds more than %d bytes", maxText)
@@ -105,7 +104,7 @@ func (p *packer) addJSON(kind byte, v any) {
 	p.add(kind, data)
 }
 
-// add adds a tag. Like go-micro it flushes the stream, and does not end it.
+// add adds a tag. The stream is ended: go-micro reads no other.
 func (p *packer) add(kind byte, text []byte) {
 	if p.err != nil {
 		return
@@ -123,7 +122,7 @@ func (p *packer) add(kind byte, text []byte) {
 	if _, p.err = p.z.Write(text); p.err != nil { // a buffer takes everything
 		return
 	}
-	if p.err = p.z.Flush(); p.err != nil {
+	if p.err = p.z.Close(); p.err != nil {
 		return
 	}
 	p.tags = append(p.tags, string(kind)+"-"+hex.EncodeToString(p.buf.Bytes()))
@@ -189,7 +188,7 @@ func inflate(packed []byte) ([]byte, error) {
 	case len(text) > maxText:
 		return nil, errInflated
 	case errors.Is(err, io.ErrUnexpectedEOF) && bytes.HasSuffix(packed, []byte{0, 0, 0xff, 0xff}):
-		return text, nil // flushed, and not ended
+		return text, nil // flushed and not ended: nothing is missing
 	case err != nil:
 		return nil, errors.New("what is compressed is cut off or broken")
 	}

@@ -25,6 +25,7 @@ func TestDecodeTag(t *testing.T) {
 		{"old metadata", `t={"a":"b"}`, tag{kind: 't', metadata: map[string]string{"a": "b"}}},
 		{"an old endpoint", `e={"name":"A.B"}`, tag{kind: 'e', endpoint: &registry.Endpoint{Name: "A.B"}}},
 		{"a stream that ends", "v-" + ended("x"), tag{kind: 'v', version: "x"}},
+		{"a stream that does not", "v-" + flushed("x"), tag{kind: 'v', version: "x"}},
 		{"nothing", "", tag{}},
 		{"a letter", "v", tag{}},
 		{"a word", "v-1", tag{}},
@@ -58,11 +59,11 @@ func ended(text string) string {
 }
 
 func TestDecodeTagRefuses(t *testing.T) {
-	flushed := encodeText(t, strings.Repeat("x", 100))
+	cut := flushed(strings.Repeat("x", 100))
 	tests := []struct{ name, in string }{
 		{"too much", "v-" + ended(strings.Repeat("x", maxText+1))},
 		{"too much in the old form", "v=" + strings.Repeat("x", maxText+1)},
-		{"a stream that is cut off", "v-" + flushed[:len(flushed)-12]},
+		{"a stream that is cut off", "v-" + cut[:len(cut)-12]},
 		{"a stream with a wrong sum", "v-" + ended("x")[:len(ended("x"))-2] + "00"},
 		{"a number", "e-" + ended("1")},
 		{"a list of pairs", `t=[{"a":"b"}]`},
@@ -76,14 +77,14 @@ func TestDecodeTagRefuses(t *testing.T) {
 	}
 }
 
-func encodeText(t *testing.T, text string) string {
-	t.Helper()
-	var p packer
-	p.add(tagVersion, []byte(text))
-	if p.err != nil {
-		t.Fatal(p.err)
-	}
-	return p.tags[0][2:]
+// flushed returns a text compressed without the end of the stream, in
+// hexadecimal.
+func flushed(text string) string {
+	var b bytes.Buffer
+	z := zlib.NewWriter(&b)
+	fmt.Fprint(z, text)
+	z.Flush()
+	return hex.EncodeToString(b.Bytes())
 }
 
 // TestTagsAreHeldOnce: equal tags are decoded once, and forgotten with their
