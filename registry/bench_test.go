@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/goapi-dev/goapi/registry"
@@ -39,6 +41,36 @@ func BenchmarkRecordsPut(b *testing.B) {
 		r, _ := manyRecords(b, 10_000)
 		r.Services()
 	}
+}
+
+// BenchmarkRecordsStart guards the same where each of 10,000 services has
+// endpoints of its own and three nodes that announce them.
+func BenchmarkRecordsStart(b *testing.B) {
+	values := deployed(b, 10_000, 3)
+	b.ReportAllocs()
+	for b.Loop() {
+		var r registry.Records
+		for i, value := range values {
+			put(b, &r, strconv.Itoa(i), value)
+		}
+		r.Services()
+	}
+}
+
+// deployed returns the records of n services, each with its own endpoints, and
+// the same of all its nodes.
+func deployed(b *testing.B, n, nodes int) []string {
+	b.Helper()
+	captured := string(capture(b, "v6-greeter.json"))
+	var values []string
+	for i := range n {
+		name := fmt.Sprintf("service-%05d", i)
+		own := strings.NewReplacer("greeter", name, "/echo", "/"+name, "Greeter.", name+".").Replace(captured)
+		for node := range nodes {
+			values = append(values, strings.Replace(own, `"id":"`+name+"-", fmt.Sprintf(`"id":"%s-%d`, name, node), 1))
+		}
+	}
+	return values
 }
 
 // BenchmarkDiff guards finding one change among 10,000 services.

@@ -28,10 +28,15 @@ func serviceDigest(s *Service) digest {
 	return sha256.Sum256(b)
 }
 
-// groupDigest returns a digest of what rec announces for its nodes.
-func groupDigest(rec *record) digest {
-	b := appendMap(nil, rec.metadata)
-	for _, e := range rec.endpoints {
+// groupDigest returns a digest of what a record announces for its nodes.
+func groupDigest(metadata map[string]string, endpoints *list) digest {
+	return sha256.Sum256(append(appendMap(nil, metadata), endpoints.sum[:]...))
+}
+
+// listDigest returns a digest of the content of a list of endpoints.
+func listDigest(endpoints []*shared) digest {
+	var b []byte
+	for _, e := range endpoints {
 		b = append(b, e.sum[:]...)
 	}
 	return sha256.Sum256(b)

@@ -41,8 +41,8 @@ func (r *Records) LeftOut() []Omission {
 	}
 	r.omitted = false
 	list := make([]Omission, 0, len(r.bad))
-	for key, reason := range r.bad {
-		list = append(list, Omission{Key: key, Reason: reason})
+	for _, o := range r.bad {
+		list = append(list, o)
 	}
 	for _, nodes := range r.shadowed {
 		list = append(list, nodes...)
@@ -54,10 +54,14 @@ func (r *Records) LeftOut() []Omission {
 	return r.leftOut
 }
 
-// omit notes why the record of a key is left out.
-func (r *Records) omit(key, reason string) {
-	if old, ok := r.bad[key]; !ok || old != reason {
-		r.bad[key], r.omitted = reason, true
+// Omit removes the record of o.Key, if there is one, and has LeftOut tell of o
+// until the key is put, set or deleted: for what a registry holds that the
+// caller refuses by itself.
+func (r *Records) Omit(o Omission) {
+	r.init()
+	r.replace(o.Key, nil)
+	if old, ok := r.bad[o.Key]; !ok || old != o {
+		r.bad[o.Key], r.omitted = o, true
 	}
 }
 

@@ -59,6 +59,51 @@ func TestRecordsLeftOut(t *testing.T) {
 	}
 }
 
+// TestRecordsOmit: what the caller refuses is told of as what Records refuses.
+func TestRecordsOmit(t *testing.T) {
+	const one = `{"name":"a","nodes":[{"id":"n1","address":"a:1"}]}`
+	long := registry.Omission{Key: "1", Service: "a", Reason: "it is too long"}
+	steps := []struct {
+		name     string
+		change   func(*registry.Records) error
+		services int
+		want     []registry.Omission
+	}{
+		{"a good record", func(r *registry.Records) error { return r.Put("1", []byte(one)) }, 1, nil},
+		{"that is refused", func(r *registry.Records) error { r.Omit(long); return nil }, 0, []registry.Omission{long}},
+		{"again", func(r *registry.Records) error { r.Omit(long); return nil }, 0, []registry.Omission{long}},
+		{"and another", func(r *registry.Records) error { r.Omit(registry.Omission{Key: "0", Reason: "no"}); return nil }, 0,
+			[]registry.Omission{{Key: "0", Reason: "no"}, long}},
+		{"that is gone", func(r *registry.Records) error { r.Delete("0"); return nil }, 0, []registry.Omission{long}},
+		{"for another reason", func(r *registry.Records) error { r.Omit(registry.Omission{Key: "1", Reason: "no"}); return nil }, 0,
+			[]registry.Omission{{Key: "1", Reason: "no"}}},
+		{"the good one again", func(r *registry.Records) error { return r.Put("1", []byte(one)) }, 1, nil},
+		{"refused, and not retained", func(r *registry.Records) error {
+			r.Omit(long)
+			r.Retain(func(string) bool { return false })
+			return nil
+		}, 0, nil},
+	}
+	var r registry.Records
+	for _, tt := range steps {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := tt.change(&r); err != nil {
+				t.Fatal(err)
+			}
+			if got := r.Services(); len(got) != tt.services {
+				t.Errorf("Services() = %q, want %d", outline(got), tt.services)
+			}
+			got := r.LeftOut()
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("LeftOut() =\n%+v, want\n%+v", got, tt.want)
+			}
+			if again := r.LeftOut(); len(got) > 0 && &again[0] != &got[0] {
+				t.Error("LeftOut() called twice = another slice, want the same")
+			}
+		})
+	}
+}
+
 func TestMultiLeftOut(t *testing.T) {
 	one, two := reporting{{Key: "k1", Reason: "r1"}}, reporting{{Key: "k2", Reason: "r2"}, {Key: "k3", Service: "a", Node: "n", Reason: "r3"}}
 	got := multi(one, new(registry.Memory), two).LeftOut()

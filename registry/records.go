@@ -16,15 +16,17 @@ import (
 //
 // The work for a change is in proportion to the service that changed. Equal
 // bytes under the same key are not decoded again, and endpoints that many
-// records announce are decoded and held once.
+// records announce are decoded and held once: of one more node of a service,
+// its own part of the record is read.
 type Records struct {
 	byKey     map[string]*record
 	byName    map[string]*announced
 	endpoints map[digest]*shared
+	lists     map[digest]*list
 	changed   map[string]struct{} // names whose services are to be built again
 	services  []*Service          // the complete state, less what changed since
 
-	bad      map[string]string     // why a key's record is left out
+	bad      map[string]Omission   // the records that are left out, by key
 	shadowed map[string][]Omission // by name: nodes whose id another one has
 	leftOut  []Omission            // both of these, unless omitted
 	omitted  bool                  // one of them changed since
@@ -36,7 +38,7 @@ type record struct {
 	group     group
 	name      string
 	metadata  map[string]string
-	endpoints []*shared
+	endpoints *list
 	nodes     []*Node
 }
 
@@ -54,6 +56,14 @@ type shared struct {
 	uses     int
 }
 
+// A list is all endpoints of a record, and how many records hold it.
+type list struct {
+	key       digest // of the JSON; zero for one that is not looked for
+	sum       digest // of the content
+	endpoints []*shared
+	uses      int
+}
+
 // Put sets the record of a key to a service in JSON. A value that is none is an
 // error; the key then counts as absent, and LeftOut tells of it.
 func (r *Records) Put(key string, value []byte) error {
@@ -64,8 +74,7 @@ func (r *Records) Put(key string, value []byte) error {
 	}
 	rec, err := r.decode(value)
 	if err != nil {
-		r.replace(key, nil)
-		r.omit(key, reason(err))
+		r.Omit(Omission{Key: key, Reason: reason(err)})
 		return fmt.Errorf("registry: record %q: %s", key, reason(err))
 	}
 	rec.sum = sum
@@ -81,11 +90,12 @@ func (r *Records) Set(key string, s *Service) {
 	if old := r.byKey[key]; old != nil && old.sum == sum {
 		return
 	}
-	rec := newRecord(s.Name, s.Version, s.Metadata, s.Nodes)
-	rec.sum = sum
+	l := new(list)
 	for _, e := range s.Endpoints {
-		rec.endpoints = append(rec.endpoints, r.hold(endpointDigest(e), e))
+		l.endpoints = append(l.endpoints, r.hold(endpointDigest(e), e))
 	}
+	rec := newRecord(s.Name, s.Version, s.Metadata, s.Nodes, r.keep(l))
+	rec.sum = sum
 	r.replace(key, rec)
 }
 
@@ -130,12 +140,44 @@ func (r *Records) Services() []*Service {
 // Get returns the services of one name, as Services has them.
 func (r *Records) Get(name string) []*Service { return named(r.Services(), name) }
 
-// decode reads a record. Endpoints whose JSON is known are not decoded again.
+// decode reads a record: in parts, of which one may be known, or else whole,
+// which says best what is wrong.
 func (r *Records) decode(value []byte) (*record, error) {
+	if rec, ok := r.decodeParts(value); ok {
+		return rec, nil
+	}
 	raw, err := readService(value)
 	if err != nil {
 		return nil, err
 	}
+	return r.assemble(raw, new(list))
+}
+
+// decodeParts reads a record whose endpoints can be cut out, and returns false
+// for others. A list of endpoints that another record holds is not read.
+func (r *Records) decodeParts(value []byte) (rec *record, ok bool) {
+	rest, endpoints, ok := cut(value)
+	if !ok {
+		return nil, false
+	}
+	raw, err := readService(rest)
+	if err != nil {
+		return nil, false
+	}
+	key := digest(sha256.Sum256(endpoints))
+	l := r.lists[key]
+	if l == nil {
+		l = &list{key: key}
+		if raw.Endpoints, ok = elements(endpoints); !ok {
+			return nil, false
+		}
+	}
+	rec, err = r.assemble(raw, l)
+	return rec, err == nil
+}
+
+// assemble makes a record of its parts. A list that no record holds yet is read.
+func (r *Records) assemble(raw *rawService, l *list) (*record, error) {
 	if raw.Name == "" {
 		return nil, errNoName()
 	}
@@ -146,16 +188,17 @@ func (r *Records) decode(value []byte) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	rec := newRecord(raw.Name, raw.Version, raw.Metadata, nodes)
-	rec.endpoints, err = readList("endpoints", raw.Endpoints, r.read)
-	if err != nil {
-		r.release(rec)
-		return nil, err
+	if l.uses == 0 {
+		if l.endpoints, err = readList("endpoints", raw.Endpoints, r.read); err != nil {
+			r.drop(l)
+			return nil, err
+		}
 	}
-	return rec, nil
+	return newRecord(raw.Name, raw.Version, raw.Metadata, nodes, r.keep(l)), nil
 }
 
-// read returns the endpoint of some JSON.
+// read returns the endpoint of some JSON, which is not decoded again when it is
+// known.
 func (r *Records) read(data []byte) (*shared, error) {
 	key := digest(sha256.Sum256(data))
 	if r.endpoints[key] != nil {
@@ -179,9 +222,30 @@ func (r *Records) hold(key digest, e *Endpoint) *shared {
 	return s
 }
 
-// release is the end of the uses that a record makes of endpoints.
-func (r *Records) release(rec *record) {
-	for _, s := range rec.endpoints {
+// keep counts a use of a list.
+func (r *Records) keep(l *list) *list {
+	if l.uses == 0 {
+		l.sum = listDigest(l.endpoints)
+		if l.key != (digest{}) {
+			r.lists[l.key] = l
+		}
+	}
+	l.uses++
+	return l
+}
+
+// release is the end of the use that a record makes of a list.
+func (r *Records) release(l *list) {
+	l.uses--
+	if l.uses == 0 {
+		delete(r.lists, l.key)
+		r.drop(l)
+	}
+}
+
+// drop is the end of the uses that a list makes of endpoints.
+func (r *Records) drop(l *list) {
+	for _, s := range l.endpoints {
 		s.uses--
 		if s.uses == 0 {
 			delete(r.endpoints, s.key)
@@ -192,7 +256,7 @@ func (r *Records) release(rec *record) {
 // replace makes rec, or none if it is nil, the record of a key.
 func (r *Records) replace(key string, rec *record) {
 	if old := r.byKey[key]; old != nil {
-		r.release(old)
+		r.release(old.endpoints)
 		delete(r.byKey, key)
 		delete(r.byName[old.name].records, key)
 		r.changed[old.name] = struct{}{}
@@ -201,7 +265,6 @@ func (r *Records) replace(key string, rec *record) {
 		return
 	}
 	r.admit(key)
-	rec.group.sum = groupDigest(rec)
 	r.byKey[key] = rec
 	if r.byName[rec.name] == nil {
 		r.byName[rec.name] = &announced{records: make(map[string]*record)}
@@ -218,8 +281,9 @@ func (r *Records) init() {
 	r.byKey = make(map[string]*record)
 	r.byName = make(map[string]*announced)
 	r.endpoints = make(map[digest]*shared)
+	r.lists = make(map[digest]*list)
 	r.changed = make(map[string]struct{})
-	r.bad = make(map[string]string)
+	r.bad = make(map[string]Omission)
 	r.shadowed = make(map[string][]Omission)
 }
 
@@ -300,15 +364,15 @@ func (a *announced) places(name string) (map[string]place, []Omission) {
 	return places, omissions
 }
 
-// newRecord returns a record that has no endpoints yet.
-func newRecord(name, version string, metadata map[string]string, nodes []*Node) *record {
-	return &record{name: name, group: group{version: version}, metadata: metadata, nodes: nodes}
+func newRecord(name, version string, metadata map[string]string, nodes []*Node, endpoints *list) *record {
+	g := group{version, groupDigest(metadata, endpoints)}
+	return &record{group: g, name: name, metadata: metadata, endpoints: endpoints, nodes: nodes}
 }
 
 // service returns the record as a Service, without nodes.
 func (rec *record) service() *Service {
 	s := &Service{Name: rec.name, Version: rec.group.version, Metadata: rec.metadata}
-	for _, e := range rec.endpoints {
+	for _, e := range rec.endpoints.endpoints {
 		s.Endpoints = append(s.Endpoints, e.endpoint)
 	}
 	return s

@@ -39,8 +39,8 @@ func TestRecordsHoldNothingBack(t *testing.T) {
 	r.Retain(func(string) bool { return false })
 	r.Services()
 	if got := []int{
-		len(r.byKey), len(r.byName), len(r.endpoints), len(r.changed), len(r.services), len(r.bad), len(r.shadowed), len(r.LeftOut()),
-	}; fmt.Sprint(got) != "[0 0 0 0 0 0 0 0]" {
-		t.Errorf("records, names, endpoints, changes, services and what is left out held = %v, want none", got)
+		len(r.byKey), len(r.byName), len(r.endpoints), len(r.lists), len(r.changed), len(r.services), len(r.bad), len(r.shadowed), len(r.LeftOut()),
+	}; fmt.Sprint(got) != "[0 0 0 0 0 0 0 0 0]" {
+		t.Errorf("records, names, endpoints, lists of them, changes, services and what is left out held = %v, want none", got)
 	}
 }
