@@ -91,7 +91,7 @@ type Registry struct {
 	agent   *agent
 	log     *slog.Logger
 	written writes
-	leftOut omissions
+	leftOut registry.Omissions
 
 	mu       sync.Mutex
 	watchers map[*watcher]struct{}
@@ -127,7 +127,7 @@ func Open(ctx context.Context, u *url.URL, opts *Options) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Registry{agent: a, log: opts.orDefault().Logger, watchers: make(map[*watcher]struct{})}
+	r := &Registry{agent: a, log: opts.orDefault().Logger.With(slog.String("registry", a.name)), watchers: make(map[*watcher]struct{})}
 	r.life, r.end = context.WithCancel(context.Background())
 	if _, _, err := a.ask(ctx, question{path: quiet}); err != nil {
 		_ = r.Close() // the error says more
@@ -179,7 +179,7 @@ func (r *Registry) List(ctx context.Context) ([]*registry.Service, error) {
 		return nil, r.closed(err)
 	}
 	services := c.records.Services()
-	r.report(c.omissions())
+	r.leftOut.Tell(r.log, c.omissions())
 	return services, nil
 }
 
@@ -274,3 +274,7 @@ func (r *Registry) closed(err error) error {
 	}
 	return err
 }
+
+// LeftOut implements [registry.Reporter]. It tells of the last state that a
+// watcher or List has read.
+func (r *Registry) LeftOut() []registry.Omission { return r.leftOut.List() }

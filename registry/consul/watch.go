@@ -118,7 +118,7 @@ func (w *watcher) changed() bool {
 func (w *watcher) report() {
 	if list := w.catalog.omissions(); !w.begun || !slices.Equal(list, w.leftOut) {
 		w.leftOut = list
-		w.registry.report(list)
+		w.registry.leftOut.Tell(w.registry.log, list)
 	}
 }
 

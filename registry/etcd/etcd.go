@@ -66,7 +66,7 @@ type Registry struct {
 	login  login
 
 	announced announced
-	leftOut   omissions
+	leftOut   registry.Omissions
 
 	life context.Context // until Close
 	end  context.CancelFunc
@@ -108,7 +108,7 @@ func newRegistry(conn *grpc.ClientConn, t target, log *slog.Logger) *Registry {
 	r := &Registry{
 		name:   t.name,
 		prefix: t.prefix,
-		log:    log,
+		log:    log.With(slog.String("registry", t.name)),
 		conn:   conn,
 		kv:     pb.NewKVClient(conn),
 		leases: pb.NewLeaseClient(conn),
@@ -152,7 +152,7 @@ func (r *Registry) List(ctx context.Context) ([]*registry.Service, error) {
 	if err := r.read(ctx, &m, r.prefix); err != nil {
 		return nil, err
 	}
-	r.report(m.leftOut(r.prefix))
+	r.leftOut.Tell(r.log, m.leftOut(r.prefix))
 	return m.records.Services(), nil
 }
 
@@ -230,3 +230,7 @@ func seconds(ttl time.Duration) int64 {
 	}
 	return min(s, maxTTL)
 }
+
+// LeftOut implements [registry.Reporter]. It tells of the last state that a
+// watcher or List has read.
+func (r *Registry) LeftOut() []registry.Omission { return r.leftOut.List() }

@@ -104,7 +104,7 @@ func (w *watcher) report() {
 	list := w.mirror.leftOut(w.registry.prefix)
 	if !w.begun || !slices.Equal(list, w.leftOut) {
 		w.leftOut = list
-		w.registry.report(list)
+		w.registry.leftOut.Tell(w.registry.log, list)
 	}
 }
 
@@ -148,7 +148,7 @@ func (w *watcher) beSilent(ctx context.Context) error {
 func (w *watcher) take(msg message) {
 	for range maxBatch {
 		if err := w.feed.read(msg, &w.mirror); err != nil {
-			w.registry.log.Debug("registry watch broke", slog.String("registry", w.registry.name), slog.Any("reason", err))
+			w.registry.log.Debug("registry watch broke", slog.Any("reason", err))
 			if errors.Is(err, errGap) || tooLong(err) {
 				w.mirror.revision = 0
 			}

@@ -201,7 +201,7 @@ func (r *Registry) revoke(ctx context.Context, lease int64) {
 		return err
 	})
 	if err != nil && !errors.Is(err, errNoLease) {
-		r.log.Debug("a lease is left to expire", slog.String("registry", r.name), slog.Any("error", err))
+		r.log.Debug("a lease is left to expire", slog.Any("error", err))
 	}
 }
 

@@ -70,7 +70,7 @@ type Registry struct {
 	log    *slog.Logger
 	writes writes
 
-	leftOut omissions
+	leftOut registry.Omissions
 
 	life context.Context // until Close
 	end  context.CancelFunc
@@ -100,7 +100,7 @@ func Open(ctx context.Context, u *url.URL, opts *Options) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Registry{conn: conn, bucket: b, log: o.Logger}
+	r := &Registry{conn: conn, bucket: b, log: o.Logger.With(slog.String("bucket", b.name))}
 	r.life, r.end = context.WithCancel(context.Background())
 	r.js, err = jetstream.New(conn.Conn)
 	if err == nil {
@@ -242,3 +242,7 @@ func (r *Registry) call(ctx context.Context, f func(context.Context) error) erro
 	}
 	return fmt.Errorf("%w: bucket %q: %w", registry.ErrUnavailable, r.bucket.name, err)
 }
+
+// LeftOut implements [registry.Reporter]. It tells of the last state that a
+// watcher or List has read.
+func (r *Registry) LeftOut() []registry.Omission { return r.leftOut.List() }

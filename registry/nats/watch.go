@@ -175,7 +175,7 @@ func (w *watcher) report() {
 	}
 	if list := w.records.LeftOut(); !w.begun || !slices.Equal(list, w.leftOut) {
 		w.leftOut = list
-		w.registry.report(list)
+		w.registry.leftOut.Tell(w.registry.log, list)
 	}
 }
 
