@@ -11,27 +11,34 @@ import (
 )
 
 // BenchmarkChange guards how soon a watcher sees a change beside a thousand
-// services: one that its own registry made, or another, of a service that
-// changes again and again, of one that is new, and of one that was at rest.
+// services: one that its own registry made, or another; of a service that
+// changes again and again, of one that is new, of one that was at rest, and of
+// one that goes. The latter come after a pause: large looks at all that Consul
+// holds follow each other slowly.
 func BenchmarkChange(b *testing.B) {
-	const others = 1000
+	const (
+		others = 1000
+		short  = 20 * time.Millisecond // changes that follow each other at once are seen as one
+		long   = 700 * time.Millisecond
+	)
 	p := start(b, b.TempDir(), "").ready()
 	own := open(b, "consul://"+p.address)
 	another := open(b, "consul://"+p.address)
 	fill(b, another, others)
 	tests := []struct {
 		name   string
+		pause  time.Duration
 		writer registry.Writer
 		change func(w registry.Writer, n int) (wanted func([]*registry.Service) bool)
 	}{
-		{"own", own, again(b)},
-		{"own/new", own, newcomer(b)},
-		{"again", another, again(b)},
-		{"new", another, newcomer(b)},
-		{"rested", another, func(w registry.Writer, n int) func([]*registry.Service) bool {
+		{"own", short, own, again(b)},
+		{"own/new", short, own, newcomer(b)},
+		{"again", short, another, again(b)},
+		{"new", long, another, newcomer(b)},
+		{"rested", long, another, func(w registry.Writer, n int) func([]*registry.Service) bool {
 			return change(b, w, fmt.Sprintf("other-%04d", n*7%others), n)
 		}},
-		{"gone", another, func(w registry.Writer, n int) func([]*registry.Service) bool {
+		{"gone", long, another, func(w registry.Writer, n int) func([]*registry.Service) bool {
 			name := fmt.Sprintf("other-%04d", others-1-n)
 			if err := w.Deregister(b.Context(), service(name)); err != nil {
 				b.Fatal(err)
@@ -45,7 +52,7 @@ func BenchmarkChange(b *testing.B) {
 			w.await("the others", func(got []*registry.Service) bool { return len(got) > 0 })
 			var took []time.Duration
 			for n := 0; b.Loop(); n++ {
-				time.Sleep(20 * time.Millisecond) // changes that follow each other at once are seen as one
+				time.Sleep(tt.pause)
 				begin := time.Now()
 				wanted := tt.change(tt.writer, n)
 				w.await("the change", wanted)

@@ -1,0 +1,95 @@
+package consul
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestReadNames(t *testing.T) {
+	tests := []struct {
+		name, a, b string
+		same       bool
+	}{
+		{"another order", `{"a":["x","y,z"]}`, `{"a":["y,z","x"]}`, true},
+		{"other white space", `{"a":["x","y"]}`, "{\n  \"a\": [\n    \"y\",\n    \"x\"\n  ]\n}", true},
+		{"no tags", `{"a":[]}`, `{"a":[ ]}`, true},
+		{"the servers of Consul", `{"consul":["x"]}`, `{}`, true},
+		{"another tag", `{"a":["x"]}`, `{"a":["z"]}`, false},
+		{"a tag more", `{"a":["x"]}`, `{"a":["x","y"]}`, false},
+		{"a tag of another", `{"a":["x"],"b":[]}`, `{"a":[],"b":["x"]}`, false},
+		{"another name", `{"a":[]}`, `{"A":[]}`, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a, errA := readNames([]byte(tt.a))
+			b, errB := readNames([]byte(tt.b))
+			if errA != nil || errB != nil || maps.Equal(a, b) != tt.same {
+				t.Errorf("readNames() = %v, %v and %v, %v, want the same: %t", a, errA, b, errB, tt.same)
+			}
+		})
+	}
+	if v, err := readNames([]byte("[]")); err == nil {
+		t.Errorf("readNames() of a list = %v, want an error", v)
+	}
+}
+
+func TestDiff(t *testing.T) {
+	before, err := readChecks([]byte(`[{"Node":"n","CheckID":"serfHealth","ModifyIndex":1},
+		{"Node":"n","CheckID":"a","ServiceName":"stays","ModifyIndex":2},
+		{"Node":"n","CheckID":"b","ServiceName":"changes","ModifyIndex":3},
+		{"Node":"n","CheckID":"c","ServiceName":"goes","ModifyIndex":4}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := readChecks([]byte(`[{"Node":"n","CheckID":"serfHealth","ModifyIndex":9},
+		{"Node":"n","CheckID":"a","ServiceName":"stays","ModifyIndex":2},
+		{"Node":"n","CheckID":"b","ServiceName":"changes","ModifyIndex":8},
+		{"Node":"n2","CheckID":"c","ServiceName":"comes","ModifyIndex":7}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	after.diff(before, func(th thing) { got = append(got, th.service+" on "+th.node) })
+	slices.Sort(got)
+	if want := []string{" on n", "changes on n", "comes on n2", "goes on n"}; !slices.Equal(got, want) {
+		t.Errorf("diff() = %q, want %q", got, want)
+	}
+}
+
+// BenchmarkReadChecks guards what a look at all checks costs: those of a
+// thousand services.
+func BenchmarkReadChecks(b *testing.B) {
+	var list []string
+	tag := strings.Repeat("789cca49", 40)
+	for i := range 1000 {
+		list = append(list, fmt.Sprintf(`{"Node":"node-1","CheckID":"service:s-%d","Status":"passing","ServiceName":"s-%d","ServiceTags":["e-%s","e-%s","e-%s","e-%s"],"ModifyIndex":%d}`, i, i, tag, tag, tag, tag, i))
+	}
+	data := []byte("[" + strings.Join(list, ",") + "]")
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := readChecks(data); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkReadNames guards what a look at all names costs.
+func BenchmarkReadNames(b *testing.B) {
+	var list []string
+	tag := strings.Repeat("789cca49", 40)
+	for i := range 1000 {
+		list = append(list, fmt.Sprintf(`"s-%d":["e-%s","e-%s","e-%s","e-%s"]`, i, tag, tag, tag, tag))
+	}
+	data := []byte("{" + strings.Join(list, ",") + "}")
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := readNames(data); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
