@@ -2,7 +2,8 @@
 // what was announced, and what streams cost. README.md says how to read what it prints.
 //
 //	go run ./bench proxy      CPU per request, beside nginx, haproxy and httputil.ReverseProxy
-//	go run ./bench register   from a registration to the first request that is routed
+//	go run ./bench discovery  from a change in each of the registries to the request that shows it
+//	go run ./bench register   the first row of that: over the admin API
 //	go run ./bench websockets what open WebSockets cost, and that they outlast changes
 //	go run ./bench sse        from a service's write of an event to the client's read
 //	go run ./bench publish    messages a second over HTTP, beside a Go program at the same server
@@ -34,7 +35,7 @@ func main() {
 	}
 }
 
-const usage = `usage: bench proxy|register|websockets|sse|publish|fanout|all [flags]; bench all -h lists the flags`
+const usage = `usage: bench proxy|discovery|register|websockets|sse|publish|fanout|all [flags]; bench all -h lists the flags`
 
 // A measurement is a subcommand.
 type measurement interface {
@@ -48,8 +49,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
 		return errors.New(usage)
 	}
-	if args[0] == bareCommand {
-		return serveBare(ctx, args[1:])
+	if known, err := runHidden(ctx, args[0], args[1:], out); known {
+		return err
 	}
 	flags := flag.NewFlagSet("bench "+args[0], flag.ContinueOnError)
 	flags.SetOutput(out)
@@ -60,13 +61,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		name string
 	}{
 		{new(proxyBench), "proxy"},
-		{new(registerBench), "register"},
+		{new(discoveryBench), "discovery"},
+		{&discoveryBench{only: overAdminName}, "register"},
 		{new(websocketBench), "websockets"},
 		{new(sseBench), "sse"},
 		{new(publishBench), "publish"},
 		{new(fanoutBench), "fanout"},
 	} {
-		if args[0] == m.name || args[0] == "all" {
+		if args[0] == m.name || args[0] == "all" && m.name != "register" { // which is a part of discovery
 			m.flags(flags)
 			chosen = append(chosen, m)
 		}
@@ -88,4 +90,19 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// runHidden runs what subcommands run as processes of their own.
+func runHidden(ctx context.Context, name string, args []string, out io.Writer) (known bool, err error) {
+	switch name {
+	case aloneCommand:
+		return true, measureAlone(ctx, args, out)
+	case bareCommand:
+		return true, serveBare(ctx, args)
+	case etcdCommand:
+		return true, serveEtcd(ctx, args)
+	case natsCommand:
+		return true, serveNATS(ctx, args)
+	}
+	return false, nil
 }

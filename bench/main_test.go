@@ -2,9 +2,32 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 )
+
+// TestMain runs what the measurements under test run as processes of their own,
+// which are this program again.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		known, err := runHidden(ctx, os.Args[1], os.Args[2:], os.Stdout)
+		stop()
+		switch {
+		case known && err != nil:
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		case known:
+			os.Exit(0)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 func TestRunRefuses(t *testing.T) {
 	tests := []struct {
@@ -26,6 +49,7 @@ func TestRunRefuses(t *testing.T) {
 		{"no time", []string{"fanout", "-for", "1ms"}, "-for"},
 		{"more clients than files", []string{"fanout", "-subscribers", "1000000000"}, "open files"},
 		{"no changes", []string{"register", "-changes", "0"}, "-changes"},
+		{"an unknown registry", []string{"discovery", "-only", "zookeeper"}, "zookeeper"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -42,7 +66,7 @@ func TestRunHelps(t *testing.T) {
 	if err := run(t.Context(), []string{"all", "-h"}, &out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"-rounds", "-registry", "-n int", "-every", "-publishers", "-subscribers"} {
+	for _, want := range []string{"-rounds", "-only", "-n int", "-every", "-publishers", "-subscribers"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("bench all -h = %q, want %s in it", out.String(), want)
 		}

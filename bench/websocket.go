@@ -69,7 +69,7 @@ func (b *websocketBench) run(ctx context.Context, out io.Writer) (err error) {
 	}
 	m := &sockets{bench: b, gateway: g, url: "ws://" + address + "/echo"}
 	defer m.close()
-	m.others = &changes{gateway: g, public: "http://" + address, node: node}
+	m.others = &changes{writer: overAdmin{g}, client: g.client, public: "http://" + address, node: node}
 	if err := m.measure(ctx); err != nil {
 		return err
 	}
