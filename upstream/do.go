@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"time"
 )
@@ -160,7 +159,7 @@ func (t *Try) judge(ctx context.Context, outcome uint32, err error, now time.Dur
 		fallthrough
 	default:
 		if wait := t.node.failed(t.picked, now, why); wait > 0 {
-			pool.logEjection(t.node, why, wait, slog.Any("error", err))
+			pool.logEjection(t.node, why, wait, cause(err))
 		}
 	}
 	return &NodeError{Service: pool.name, Node: t.Node.ID, Sent: sent, Timeout: timeout, Err: err}, nil

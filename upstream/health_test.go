@@ -3,6 +3,7 @@ package upstream_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"slices"
@@ -308,4 +309,28 @@ func TestFailuresFromBeforeAnEjectionDoNotProlongIt(t *testing.T) {
 			t.Errorf("node is ejected until %v, want %v", got, want)
 		}
 	})
+}
+
+// TestWhatANodeSaysIsCutInTheLog has a node that answers with nonsense, which
+// the error is about.
+func TestWhatANodeSaysIsCutInTheLog(t *testing.T) {
+	for name, tt := range map[string]struct{ says, want string }{
+		"long":      {"malformed: " + strings.Repeat("x", 60<<10), `"malformed: ` + strings.Repeat("x", 189) + `…"`},
+		"terminal":  {"malformed: \x1b[2J\nlevel=INFO", `"malformed:  [2J level=INFO"`},
+		"half rune": {strings.Repeat("x", 199) + "ü", strings.Repeat("x", 199) + " …"},
+		"no text":   {"malformed: \xff", `"malformed:  "`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			pools := upstream.NewPools(&upstream.Options{Logger: slog.New(slog.NewTextHandler(&out, nil))})
+			set := pools.Update("greeter", []*registry.Service{service("1", nodes(1)...)}).All()
+			err := set.Do(t.Context(), upstream.Call{}, func(context.Context, *upstream.Try) error { return errors.New(tt.says) })
+			if err == nil || !strings.Contains(err.Error(), tt.says) {
+				t.Error("Do() error is not that of the attempt")
+			}
+			if got := out.String(); !strings.Contains(got, tt.want) || len(got) > 500 {
+				t.Errorf("log = %.600q, want %q in it", got, tt.want)
+			}
+		})
+	}
 }

@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"context"
-	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -179,6 +178,6 @@ func (p *Pool) unhealthy(n *node, now time.Duration, err error) {
 	}
 	e.until.Store(int64(now + wait))
 	if n.ejection.CompareAndSwap(old, e) && old == nil {
-		p.logEjection(n, Unhealthy, wait, slog.Any("error", err))
+		p.logEjection(n, Unhealthy, wait, cause(err))
 	}
 }

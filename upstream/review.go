@@ -4,8 +4,10 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 )
 
 const (
@@ -16,6 +18,8 @@ const (
 	// than slowFloor.
 	slowFactor = 5
 	slowFloor  = 100 * time.Millisecond
+	// maxCause bounds what the log says of an error: a node may have a word in it.
+	maxCause = 200
 )
 
 // review compares the nodes of a pool. A node is measured by what it takes to
@@ -115,6 +119,22 @@ func (p *Pool) logEjection(n *node, why Reason, wait time.Duration, because slog
 	p.pools.log.LogAttrs(context.Background(), slog.LevelWarn, "node ejected",
 		slog.String("service", p.name), slog.String("node", n.announced.Load().ID),
 		slog.String("why", string(why)), slog.Duration("for", wait), because)
+}
+
+// cause returns an error as logs may have it, which is a short line.
+func cause(err error) slog.Attr {
+	text := err.Error()
+	text, cut := text[:min(len(text), maxCause)], len(text) > maxCause
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
+			return ' '
+		}
+		return r
+	}, text)
+	if cut {
+		text += "…"
+	}
+	return slog.String("error", text)
 }
 
 // back tells of a node whose ejection has ended, which begins its slow start.
