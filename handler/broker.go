@@ -103,7 +103,9 @@ func (o *BrokerOptions) orDefault(c broker.Capabilities) BrokerOptions {
 // or ?from=POSITION, earlier, if the broker has a history. The id of an event
 // is its position, and the header Last-Event-ID goes before ?from: so an
 // EventSource that has lost its connection misses nothing and gets nothing
-// twice. A position that the broker does not know any more is 410.
+// twice once it has received an event; before, it knows no position, and begins
+// again where its address says. A position that the broker does not know any
+// more is 410. A time before 1970 is the earliest there is, one to come is now.
 //
 // With ?queue=GROUP, clients share the messages of a topic as a group. A
 // message counts as received when it was written to the client; a group may
@@ -181,9 +183,7 @@ func (h *brokerHandler) publish(w http.ResponseWriter, r *http.Request) error {
 	return writeAccepted(w, r, map[string]string{"id": id})
 }
 
-// messageHeader returns the headers of a request that are published. Where it
-// came from is not among them, unless it is asked for: whoever may subscribe is
-// not to know who publishes.
+// messageHeader returns the headers of a request that are published.
 func (h *brokerHandler) messageHeader(r *http.Request) (map[string]string, error) {
 	header, err := h.publishing.headers(r)
 	if err != nil {
@@ -191,10 +191,9 @@ func (h *brokerHandler) messageHeader(r *http.Request) (map[string]string, error
 	}
 	md := make(map[string]string, len(header))
 	for name, values := range header {
-		if name == "Accept" || reserved(name) && !h.publishing.header.allow[name] {
-			continue
+		if name != "Accept" {
+			md[name] = strings.Join(values, ", ")
 		}
-		md[name] = strings.Join(values, ", ")
 	}
 	return md, nil
 }
@@ -213,6 +212,9 @@ func readTopic(r *http.Request, known ...string) (url.Values, string, error) {
 		return nil, "", err
 	}
 	topic := query.Get("topic")
+	if topic == "" && strings.Trim(r.URL.Path, "/") != "" {
+		return nil, "", goapi.NewError(http.StatusNotFound, "there is nothing at "+quote(r.URL.Path)+" of the broker: give the topic as ?topic=NAME", nil)
+	}
 	if topic == "" {
 		return nil, "", badRequest("Topic not specified: give it as ?topic=NAME")
 	}

@@ -25,9 +25,11 @@ func refused(err error) error {
 // hop or about the request alone, and Micro-*, never are. The case of names has
 // no meaning.
 type BrokerHeader struct {
-	// Allow lists those that are published, credentials too. Default: all but
-	// credentials, which are headers whose name has auth, cookie, token, secret,
-	// password, api-key, apikey, session, credential or signature in it.
+	// Allow lists those that are published, credentials and where a request came
+	// from (X-Forwarded-*, X-Real-Ip, Forwarded) too. Default: all but these.
+	// Credentials are headers whose name has auth, cookie, token, jwt, assertion,
+	// secret, passw, apikey, session, credential, signature or dpop in it, or one
+	// of the words key, sid and otp; but not the Idempotency-Key.
 	Allow []string
 	// Deny lists those that are not, whatever Allow has. Default: none.
 	Deny []string
@@ -75,7 +77,18 @@ func ofRequest(name string) bool {
 
 // credential says that a header lets whoever reads it act as the client.
 func credential(name string) bool {
+	if name == "Idempotency-Key" {
+		return false
+	}
 	name = strings.ToLower(name)
-	return slices.ContainsFunc([]string{"auth", "cookie", "token", "secret", "password", "api-key", "apikey", "session", "credential", "signature"},
-		func(word string) bool { return strings.Contains(name, word) })
+	parts := []string{"auth", "cookie", "token", "jwt", "assertion", "secret", "passw", "apikey", "session", "credential", "signature", "dpop"}
+	if slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(name, part) }) {
+		return true
+	}
+	for word := range strings.FieldsFuncSeq(name, func(c rune) bool { return c == '-' || c == '_' || c == '.' }) {
+		if word == "key" || word == "sid" || word == "otp" {
+			return true
+		}
+	}
+	return false
 }

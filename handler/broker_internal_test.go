@@ -36,6 +36,56 @@ func TestAcceptsEvents(t *testing.T) {
 	}
 }
 
+func TestStartOf(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	tests := []struct {
+		from string
+		want broker.Start
+		ok   bool
+	}{
+		{"", broker.Start{}, true},
+		{"now", broker.Start{}, true},
+		{"earliest", broker.Start{Earliest: true}, true},
+		{"2026-01-02T03:04:04Z", broker.Start{Since: now.Add(-time.Second)}, true},
+		{"2026-01-02T03:04:06Z", broker.Start{}, true},
+		{"1970-01-01T00:00:00Z", broker.Start{Since: time.Unix(0, 0).UTC()}, true},
+		{"1969-12-31T23:59:59Z", broker.Start{Earliest: true}, true},
+		{"0001-01-01T00:00:00Z", broker.Start{Earliest: true}, true},
+		{"2263-01-01T00:00:00Z", broker.Start{}, false},
+		{"era-7", broker.Start{After: "era-7"}, true},
+		{"2026", broker.Start{After: "2026"}, true},
+		{"yesterday", broker.Start{}, false},
+		{"2026-01-01", broker.Start{}, false},
+		{"2026-01-01 10:00", broker.Start{}, false},
+		{"2026-01-01T10:00", broker.Start{}, false},
+		{"7\u00e4", broker.Start{}, false},
+		{strings.Repeat("7", maxPosition+1), broker.Start{}, false},
+	}
+	for _, tt := range tests {
+		if got, err := startOf(tt.from, now); got != tt.want || (err == nil) != tt.ok {
+			t.Errorf("startOf(%.30q) = %v, %v; want %v, an error: %v", tt.from, got, err, tt.want, !tt.ok)
+		}
+	}
+}
+
+func TestCredential(t *testing.T) {
+	secret := []string{
+		"Authorization", "Cookie", "X-Api-Key", "Apikey", "X-Auth-Token", "X-Amz-Security-Token", "X-Goog-Iap-Jwt-Assertion", "X-Ms-Client-Secret",
+		"Ocp-Apim-Subscription-Key", "X-Functions-Key", "Key", "X-Passwd", "X-Password", "X-Otp", "Dpop", "X-Sid", "Sid", "X-Session-Id",
+		"X-Hub-Signature-256", "X-Credential", "Cf-Access-Jwt-Assertion",
+	}
+	for _, name := range secret {
+		if !credential(name) {
+			t.Errorf("credential(%s) = false, want true", name)
+		}
+	}
+	for _, name := range []string{"Idempotency-Key", "Content-Type", "X-Shop", "X-Keyboard", "X-Inside", "X-Side", "X-Option", "User-Agent"} {
+		if credential(name) {
+			t.Errorf("credential(%s) = true, want false", name)
+		}
+	}
+}
+
 // numbered returns an item for a number.
 func numbered(t testing.TB, n int) *item {
 	t.Helper()

@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -11,6 +12,9 @@ import (
 	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/broker"
 )
+
+// maxPosition is the size of the longest position.
+const maxPosition = 1 << 10
 
 // A listener is a client that receives messages. An error is that it is gone.
 type listener interface {
@@ -90,7 +94,9 @@ func (h *brokerHandler) subscription(r *http.Request, query url.Values, topic st
 	if last != "" {
 		opts.Start = broker.Start{After: last}
 	} else {
-		opts.Start = startOf(query.Get("from"))
+		if opts.Start, err = startOf(query.Get("from"), time.Now()); err != nil {
+			return none, err
+		}
 	}
 	if opts.Start != (broker.Start{}) && !h.broker.Capabilities().History {
 		return none, badRequest("the broker has no history: a subscription can only begin now; leave out from and Last-Event-ID")
@@ -102,17 +108,37 @@ func (h *brokerHandler) subscription(r *http.Request, query url.Values, topic st
 }
 
 // startOf returns where ?from= has a subscription begin.
-func startOf(from string) broker.Start {
+func startOf(from string, now time.Time) (broker.Start, error) {
 	switch from {
 	case "", "now":
-		return broker.Start{}
+		return broker.Start{}, nil
 	case "earliest":
-		return broker.Start{Earliest: true}
+		return broker.Start{Earliest: true}, nil
 	}
-	if since, err := time.Parse(time.RFC3339, from); err == nil {
-		return broker.Start{Since: since}
+	since, err := time.Parse(time.RFC3339, from)
+	switch {
+	case err != nil && isPosition(from):
+		return broker.Start{After: from}, nil
+	case err != nil:
+		return broker.Start{}, badRequest("from=" + quote(from) + " is neither earliest, a time such as 2006-01-02T15:04:05Z, nor a position")
+	case since.After(time.Unix(0, math.MaxInt64)): // which is how brokers count
+		return broker.Start{}, badRequest("from=" + quote(from) + " is later than any time that is known here")
+	case since.After(now):
+		return broker.Start{}, nil
+	case since.Unix() < 0:
+		return broker.Start{Earliest: true}, nil
 	}
-	return broker.Start{After: from}
+	return broker.Start{Since: since}, nil
+}
+
+// isPosition says whether text may be a position. A word or a date is none:
+// positions count something, and are not written for people.
+func isPosition(text string) bool {
+	if len(text) > maxPosition || strings.Contains(text, " ") || !isPrintableASCII(text) || !strings.ContainsAny(text, "0123456789") {
+		return false
+	}
+	_, err := time.Parse(time.DateOnly, text[:min(len(text), len(time.DateOnly))])
+	return err != nil
 }
 
 // relay sends a client what it receives, until either ends, and returns why.

@@ -121,7 +121,10 @@ func TestBrokerRefuses(t *testing.T) {
 		{"a GET of anything", "GET", "topic=out.a", "Accept: */*", "", "406 a subscription has no end: open a WebSocket, or send the header Accept: text/event-stream"},
 		{"lines", "GET", "topic=out.a", "Accept: application/x-ndjson", "", "406 a subscription has no end: open a WebSocket, or send the header Accept: text/event-stream"},
 		{"a strange format", "GET", "topic=out.a&format=xml", events, "", "400 format is json or raw"},
-		{"a strange position", "GET", "topic=out.a&from=yesterday", events, "", "410 the broker does not know this position, or not any more: begin with ?from=earliest, or now"},
+		{"a strange position", "GET", "topic=out.a&from=era-7", events, "", "410 the broker does not know this position, or not any more: begin with ?from=earliest, or now"},
+		{"a word for a position", "GET", "topic=out.a&from=yesterday", events, "", `400 from="yesterday" is neither earliest, a time such as 2006-01-02T15:04:05Z, nor a position`},
+		{"a date for a position", "GET", "topic=out.a&from=2026-01-01", events, "", `400 from="2026-01-01" is neither earliest, a time such as 2006-01-02T15:04:05Z, nor a position`},
+		{"a time that nothing can count", "GET", "topic=out.a&from=9999-01-01T00:00:00Z", events, "", `400 from="9999-01-01T00:00:00Z" is later than any time that is known here`},
 		{"another page", "POST", "topic=in.a", "Origin: https://evil.example", "", `403 pages of the origin "https://evil.example" may not use the broker`},
 		{"another page that reads", "GET", "topic=out.a", "Origin: null", "", `403 pages of the origin "null" may not use the broker`},
 	}
@@ -142,6 +145,13 @@ func TestBrokerRefuses(t *testing.T) {
 				t.Errorf("Allow = %q with %d", allow, res.StatusCode)
 			}
 		})
+	}
+}
+
+func TestBrokerBelowItsPath(t *testing.T) {
+	url := startServer(t, handler.Broker(new(broker.Memory), everything()))
+	if got, want := refusal(t, request(t, http.MethodPost, url+"/orders.new", "x")), `404 there is nothing at "/orders.new" of the broker: give the topic as ?topic=NAME`; got != want {
+		t.Errorf("POST = %s, want %s", got, want)
 	}
 }
 

@@ -372,7 +372,6 @@ func TestCloudEventsWrap(t *testing.T) {
 			}
 			h := handler.CloudEvents(b, &handler.CloudEventsOptions{Publish: handler.PublishOptions{
 				Namespace: "ns",
-				Header:    handler.BrokerHeader{Deny: []string{"X-Real-Ip", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"}},
 				Topic:     func(*http.Request) (topic, name string, err error) { return "requests", "", nil },
 			}})
 			id := acceptedID(t, sendEvent(h, tt.method, tt.target, tt.body, header...))

@@ -42,8 +42,11 @@ type PublishOptions struct {
 	// "**".
 	Topics []string
 	// Header adjusts which of a request's headers are published. Default: all
-	// but credentials.
+	// but credentials, and where the request came from.
 	Header BrokerHeader
+	// Origins are the web pages that may publish, as in [StreamOptions]; those
+	// of the requested host itself always may. Default: any page.
+	Origins []string
 	// TrustedProxies are peers whose account of where a request came from is
 	// believed. Default: none.
 	TrustedProxies []netip.Prefix
@@ -63,6 +66,7 @@ type PublishOptions struct {
 type publishing struct {
 	broker broker.Publisher
 	opts   PublishOptions
+	pages  origins // none is any
 	topics broker.Patterns
 	header headerFilter
 }
@@ -88,6 +92,7 @@ func newPublishing(p broker.Publisher, opts PublishOptions) *publishing {
 	return &publishing{
 		broker: p,
 		opts:   opts,
+		pages:  parseOrigins(opts.Origins),
 		topics: broker.NewPatterns(opts.Topics...),
 		header: opts.Header.filter(),
 	}
@@ -100,6 +105,10 @@ func (p *publishing) topic(r *http.Request) (topic, name string, err error) {
 		err := goapi.NewError(http.StatusMethodNotAllowed, "CONNECT is not served", nil)
 		err.Header = http.Header{"Connection": {"close"}} // what follows may be meant for the tunnel
 		return "", "", err
+	}
+	if !p.pages.allow(r) {
+		return "", "", goapi.NewError(http.StatusForbidden,
+			"pages of the origin "+quote(r.Header.Get("Origin"))+" may not publish here", nil)
 	}
 	if topic, name, err = p.opts.Topic(r); err != nil {
 		return "", "", err
@@ -133,9 +142,11 @@ func (p *publishing) headers(r *http.Request) (http.Header, error) {
 }
 
 // publishes says whether one of the headers that a service may see is published.
+// Those that are reserved are the gateway's own account of where the request
+// came from: whoever may subscribe is not to know it, unless it is asked for.
 func (p *publishing) publishes(name string) bool {
-	if reserved(name) { // and there: the gateway's own account
-		return name != "Te" && !p.header.deny[name] && (p.header.allow == nil || p.header.allow[name])
+	if reserved(name) {
+		return name != "Te" && !p.header.deny[name] && p.header.allow[name]
 	}
 	return p.header.keeps(name)
 }
