@@ -11,8 +11,10 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/goapi-dev/goapi/broker"
 	"github.com/goapi-dev/goapi/internal/mucp"
@@ -151,13 +153,49 @@ func encode(text string) string {
 	return b.String()
 }
 
-// decode returns the text that a value in a message's header stands for. Not all
-// who publish encode: one with a percent sign that begins no escape is itself.
+// decode returns the text that a value in a message's header stands for, as the
+// handlers of package handler read it from a request: without quotes around all of
+// it, and with one round of percent-decoding. Not all who publish encode: a percent
+// sign that begins no escape is itself, and so is a value that would not be UTF-8.
 func decode(value string) string {
-	if text, err := url.PathUnescape(value); err == nil {
+	quoted := unquote(value)
+	var b strings.Builder
+	for i := 0; i < len(quoted); i++ {
+		c := quoted[i]
+		if c == '%' && i+2 < len(quoted) {
+			if escaped, err := strconv.ParseUint(quoted[i+1:i+3], 16, 8); err == nil {
+				c = byte(escaped)
+				i += 2
+			}
+		}
+		b.WriteByte(c)
+	}
+	if text := b.String(); utf8.ValidString(text) {
 		return text
 	}
 	return value
+}
+
+// unquote returns what is within double quotes, or else the value itself.
+func unquote(value string) string {
+	if len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"' {
+		return value
+	}
+	inner, escaped := value[1:len(value)-1], false
+	var b strings.Builder
+	for _, c := range []byte(inner) {
+		if !escaped && c == '"' {
+			return value // there is more than one quoted text
+		}
+		escaped = !escaped && c == '\\'
+		if !escaped {
+			b.WriteByte(c)
+		}
+	}
+	if escaped {
+		return value // the last quote is not the end
+	}
+	return b.String()
 }
 
 // follow copies those headers of a message that go with it in every protocol:

@@ -2,6 +2,7 @@ package push
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"strconv"
 	"strings"
@@ -18,10 +19,13 @@ const (
 	headerTopic     = headerLetter + "-Topic"
 	headerID        = headerLetter + "-Id"
 	headerPublished = headerLetter + "-Published"
+	headerPosition  = headerLetter + "-Position"
 	headerReason    = headerLetter + "-Reason"
 	headerAttempts  = headerLetter + "-Attempts"
 	headerTime      = headerLetter + "-Time"
-	headerOf        = headerLetter + "-Of" // of what was replayed
+	headerCut       = headerLetter + "-Cut"  // what is left out
+	headerSize      = headerLetter + "-Size" // of a body that is
+	headerOf        = headerLetter + "-Of"   // of what was replayed
 )
 
 // What a message on the topic of dead letters is. A broker takes nothing back, so
@@ -32,9 +36,16 @@ const (
 	letterMark     = "mark" // where somebody who read the topic began
 )
 
-// A DeadLetter is a message that was given up. It is kept as a message on a
-// topic of its own, with body and header of the original, and with header fields
-// that begin with Goapi-Dead-Letter.
+// What is left out of a dead letter that the broker cannot hold whole.
+const (
+	cutHeader = "header"
+	cutBody   = "body" // and the header
+)
+
+// A DeadLetter is a message that was given up. It is a message on a topic of its
+// own, with body and header of the original, and with header fields that begin
+// with Goapi-Dead-Letter. It is there as long as the broker keeps messages: like
+// all others it goes when it is among the oldest.
 type DeadLetter struct {
 	// ID is the dead letter's own: that of the message for this service.
 	ID string `json:"id"`
@@ -46,13 +57,20 @@ type DeadLetter struct {
 	Topic     string    `json:"topic"`
 	MessageID string    `json:"message_id"`
 	Published time.Time `json:"published"`
+	// Position is that of the message in its topic. It is empty where the broker
+	// has none.
+	Position string `json:"position,omitempty"`
 	// Reason is a line that says why the last attempt failed.
 	Reason string `json:"reason"`
 	// Attempts is how many there were, and Time when the message was given up.
 	Attempts int       `json:"attempts"`
 	Time     time.Time `json:"time"`
-	// Size is that of the body, in bytes.
+	// Size is that of the message's body, in bytes.
 	Size int `json:"size"`
+	// Cut is what is left out, since the broker could not hold all of it beside
+	// the reason: "header", or "body", which is both. Such a letter cannot be
+	// replayed. Empty is nothing.
+	Cut string `json:"cut,omitempty"`
 	// Header and Body are the message's. A list leaves them out.
 	Header map[string]string `json:"header,omitempty"`
 	Body   []byte            `json:"body,omitempty"`
@@ -66,32 +84,51 @@ const maxText = 512
 type failed struct {
 	to       *subscriber
 	message  *broker.Message
+	position string
 	reason   string
 	attempts int
 }
 
-// bury publishes a message that is given up as a dead letter.
+// bury publishes a message that is given up as a dead letter: as much of it as
+// the broker can hold.
 func (p *Pusher) bury(ctx context.Context, f *failed) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return p.broker.Publish(ctx, p.opts.DeadLetters, f.letter(time.Now()))
+	var err error
+	for _, without := range []string{"", cutHeader, cutBody} {
+		err = p.broker.Publish(ctx, p.opts.DeadLetters, f.letter(time.Now(), without))
+		if !errors.Is(err, broker.ErrTooLarge) {
+			return err
+		}
+	}
+	return err
 }
 
-// letter returns the dead letter. The same message for the same service has the
-// same ID, so that it is there once.
-func (f *failed) letter(now time.Time) *broker.Message {
+// letter returns the dead letter, without what is to be left out. The same
+// message for the same service has the same ID, so that it is there once.
+func (f *failed) letter(now time.Time, without string) *broker.Message {
 	m := f.message
-	header := messageHeader(m.Header)
+	header, body := messageHeader(m.Header), m.Body
+	if without != "" {
+		header = map[string]string{headerCut: without}
+	}
+	if without == cutBody {
+		header[headerSize] = strconv.Itoa(len(body))
+		body = nil
+	}
 	header[headerLetter] = letterGivenUp
 	header[headerService] = f.to.service
 	header[headerEndpoint] = cut(f.to.endpoint, maxDetail)
 	header[headerTopic] = m.Topic
 	header[headerID] = m.ID
 	header[headerPublished] = m.Time.UTC().Format(time.RFC3339Nano)
+	if position := cut(f.position, maxDetail); position != "" {
+		header[headerPosition] = position
+	}
 	header[headerReason] = cut(f.reason, 2*maxDetail)
 	header[headerAttempts] = strconv.Itoa(f.attempts)
 	header[headerTime] = now.UTC().Format(time.RFC3339Nano)
-	return &broker.Message{ID: hashOf("dead-letter", f.to.service, m.Topic, m.ID), Header: header, Body: m.Body, Time: now}
+	return &broker.Message{ID: hashOf("dead-letter", f.to.service, m.Topic, m.ID), Header: header, Body: body, Time: now}
 }
 
 // messageHeader returns a header less what is a dead letter's.
@@ -112,10 +149,15 @@ func letterOf(m *broker.Message) *DeadLetter {
 		return strings.ToValidUTF8(m.Header[name][:min(len(m.Header[name]), maxText)], "")
 	}
 	attempts, _ := strconv.Atoi(m.Header[headerAttempts]) // 0 for what is none
+	size := len(m.Body)
+	if text(headerCut) == cutBody {
+		size, _ = strconv.Atoi(m.Header[headerSize])
+	}
 	return &DeadLetter{
 		ID: m.ID, Service: text(headerService), Endpoint: text(headerEndpoint),
 		Topic: text(headerTopic), MessageID: text(headerID), Published: timeOf(m.Header[headerPublished]),
-		Reason: text(headerReason), Attempts: attempts, Time: timeOf(m.Header[headerTime]), Size: len(m.Body),
+		Position: text(headerPosition), Reason: text(headerReason), Attempts: attempts, Time: timeOf(m.Header[headerTime]),
+		Size: size, Cut: text(headerCut),
 	}
 }
 

@@ -47,11 +47,11 @@ func TestReplay(t *testing.T) {
 		t.Fatalf("DeadLetters = %+v, %v; want three", list, err)
 	}
 	got := list.DeadLetters[1]
-	if got.Time.IsZero() || got.Published.IsZero() || got.Time.Before(got.Published) {
-		t.Errorf("published at %v, given up at %v", got.Published, got.Time)
+	if got.Position == "" || got.Time.IsZero() || got.Published.IsZero() || got.Time.Before(got.Published) {
+		t.Errorf("published at %v as %q, given up at %v", got.Published, got.Position, got.Time)
 	}
 	want := &push.DeadLetter{
-		ID: ids[1], Service: "mailer", Endpoint: "Onorders", Topic: "orders", MessageID: "m-1", Published: got.Published,
+		ID: ids[1], Service: "mailer", Endpoint: "Onorders", Topic: "orders", MessageID: "m-1", Published: got.Published, Position: got.Position,
 		Reason: "the service answered 400 Bad Request", Attempts: 1, Time: got.Time, Size: 1,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -194,8 +194,9 @@ func TestHandler(t *testing.T) {
 		{"replay taken", "POST", "/dead-letters/" + ids[0], 204, ""},
 		{"replay of none", "POST", "/dead-letters/" + ids[0], 404, ""},
 		{"list without", "GET", "/dead-letters", 200, `{"dead_letters":[],"more":0}`},
-		{"replay of all", "POST", "/dead-letters", 405, ""},
+		{"replay of what is not said", "POST", "/dead-letters", 400, "1 to 1000 dead letters"},
 		{"deletion", "DELETE", "/dead-letters/" + ids[0], 405, "replay"},
+		{"deletion of all", "DELETE", "/dead-letters", 405, "replay"},
 		{"below", "GET", "/dead-letters/a/b", 404, "want /dead-letters"},
 		{"beside", "GET", "/dead-lettersx", 404, ""},
 		{"elsewhere", "GET", "/", 404, ""},

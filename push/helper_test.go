@@ -156,6 +156,7 @@ type tap struct {
 	mu        sync.Mutex
 	caps      broker.Capabilities
 	publishes func(topic string) error
+	reads     []broker.SubscribeOptions // of the topic of dead letters
 	subscribe func() error
 	next      func() error
 }
@@ -202,7 +203,13 @@ func (b *tap) Subscribe(ctx context.Context, topic string, o *broker.SubscribeOp
 		return nil, err
 	}
 	s, err := b.Broker.Subscribe(ctx, topic, o)
-	if err != nil || strings.HasPrefix(topic, "_") {
+	if strings.HasPrefix(topic, "_") {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.reads = append(b.reads, *o)
+		return s, err
+	}
+	if err != nil {
 		return s, err
 	}
 	b.opened <- topic

@@ -22,7 +22,9 @@ const (
 	// readTimeout bounds reading the topic of dead letters.
 	readTimeout = 30 * time.Second
 	// readAhead is how many of its messages are in flight.
-	readAhead = 1000
+	readAhead = 50
+	// maxHeld is how many bytes of dead letters are read before they are replayed.
+	maxHeld = 64 << 20
 )
 
 // A DeadLetterList is a list of dead letters.
@@ -57,32 +59,132 @@ func (p *Pusher) DeadLetters(ctx context.Context) (*DeadLetterList, error) {
 // DeadLetter returns a dead letter, whole. It is 404 if there is none of that ID,
 // or if it has been replayed.
 func (p *Pusher) DeadLetter(ctx context.Context, id string) (*DeadLetter, error) {
-	var found *DeadLetter
-	err := p.readLetters(ctx, func(m *broker.Message) {
-		switch kind := m.Header[headerLetter]; {
-		case kind == letterGivenUp && m.ID == id:
-			found = letterOf(m)
-			found.Header, found.Body = messageHeader(m.Header), m.Body
-		case kind == letterReplayed && m.Header[headerOf] == id:
-			found = nil
-		}
-	})
+	found, err := p.find(ctx, []string{id})
 	if err != nil {
 		return nil, err
 	}
-	if found == nil {
-		return nil, goapi.NewError(http.StatusNotFound, "there is no such dead letter, or it has been replayed", nil)
+	l, ok := found[id]
+	if !ok {
+		return nil, noLetter()
 	}
-	return found, nil
+	return l, nil
+}
+
+// noLetter is the error for an ID that is no dead letter's.
+func noLetter() error {
+	return goapi.NewError(http.StatusNotFound, "there is no such dead letter, or it has been replayed", nil)
+}
+
+// find returns those of the dead letters that are there, by ID. They are whole, at
+// least one of them; what goes beyond maxHeld is nil.
+func (p *Pusher) find(ctx context.Context, ids []string) (map[string]*DeadLetter, error) {
+	wanted := make(map[string]struct{}, len(ids))
+	for _, id := range ids {
+		wanted[id] = struct{}{}
+	}
+	found, held := make(map[string]*DeadLetter), 0
+	err := p.readLetters(ctx, func(m *broker.Message) {
+		switch m.Header[headerLetter] {
+		case letterReplayed:
+			delete(found, m.Header[headerOf])
+		case letterGivenUp:
+			if _, ok := wanted[m.ID]; !ok || found[m.ID] != nil {
+				return
+			}
+			if held > 0 && held+m.Size() > maxHeld {
+				found[m.ID] = nil
+				return
+			}
+			held += m.Size()
+			l := letterOf(m)
+			l.Header, l.Body = messageHeader(m.Header), m.Body
+			found[m.ID] = l
+		}
+	})
+	return found, err
 }
 
 // Replay pushes a dead letter again, once, to its service only, and with its
 // message's own ID. If the service takes it, it is listed no more; else the error
-// says why it does not. Run must be under way: it knows the services.
+// says why it does not. It is 409 for one that is not whole. Run must be under
+// way: it knows the services.
 func (p *Pusher) Replay(ctx context.Context, id string) error {
 	l, err := p.DeadLetter(ctx, id)
 	if err != nil {
 		return err
+	}
+	if err := p.replay(ctx, l); err != nil {
+		return err
+	}
+	return p.noteReplayed(ctx, l)
+}
+
+// ReplayEach replays dead letters, one after the other, and calls tell with each
+// ID, once, and with what Replay returns for it. It reads their topic once, or
+// once for each 64 MiB of them. When the broker takes no note of one, it goes no
+// further: the others would be pushed again, too.
+func (p *Pusher) ReplayEach(ctx context.Context, ids []string, tell func(id string, err error)) {
+	left := distinct(ids)
+	for len(left) > 0 {
+		found, err := p.find(ctx, left)
+		if err == nil {
+			left, err = p.replayFound(ctx, found, left, tell)
+		}
+		if err != nil {
+			for _, id := range left {
+				tell(id, err)
+			}
+			return
+		}
+	}
+}
+
+// replayFound replays what find has returned for IDs. It returns those that it
+// did not come to, and an error if there is no sense in going on with them.
+func (p *Pusher) replayFound(ctx context.Context, found map[string]*DeadLetter, ids []string, tell func(string, error)) (left []string, err error) {
+	for i, id := range ids {
+		l, ok := found[id]
+		switch {
+		case !ok:
+			tell(id, noLetter())
+			continue
+		case l == nil:
+			left = append(left, id)
+			continue
+		}
+		err := p.replay(ctx, l)
+		if err != nil {
+			tell(id, err)
+			continue
+		}
+		err = p.noteReplayed(ctx, l)
+		tell(id, err)
+		if err != nil {
+			return append(left, ids[i+1:]...), goapi.NewError(http.StatusServiceUnavailable,
+				"it was not pushed: the broker did not take a note of one before it", err)
+		}
+	}
+	return left, nil
+}
+
+// distinct returns each ID once, in order.
+func distinct(ids []string) []string {
+	var once []string
+	known := make(map[string]struct{}, len(ids))
+	for _, id := range ids {
+		if _, ok := known[id]; !ok {
+			known[id] = struct{}{}
+			once = append(once, id)
+		}
+	}
+	return once
+}
+
+// replay pushes a dead letter.
+func (p *Pusher) replay(ctx context.Context, l *DeadLetter) error {
+	if l.Cut != "" {
+		return goapi.NewError(http.StatusConflict,
+			fmt.Sprintf("the dead letter is not whole, as its message was too large to keep: publish that again instead; it was at position %q of topic %s", l.Position, l.Topic), nil)
 	}
 	to := p.subscriber(key{l.Service, l.Topic})
 	if to == nil {
@@ -92,9 +194,14 @@ func (p *Pusher) Replay(ctx context.Context, id string) error {
 	if err := p.push(ctx, to, l.message()); err != nil {
 		return notTaken(l.Service, err)
 	}
+	return nil
+}
+
+// noteReplayed has a dead letter listed no more.
+func (p *Pusher) noteReplayed(ctx context.Context, l *DeadLetter) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
-	done := &broker.Message{ID: rand.Text(), Header: map[string]string{headerLetter: letterReplayed, headerOf: id}}
+	done := &broker.Message{ID: rand.Text(), Header: map[string]string{headerLetter: letterReplayed, headerOf: l.ID}}
 	if err := p.broker.Publish(ctx, p.opts.DeadLetters, done); err != nil {
 		return goapi.NewError(http.StatusServiceUnavailable,
 			fmt.Sprintf("service %s has taken the message, but the broker did not take a note of that: it is listed still", l.Service), err)

@@ -102,7 +102,8 @@ func FuzzLetter(f *testing.F) {
 			return
 		}
 		to := &subscriber{key: key{service, topic}, endpoint: endpoint}
-		letter := (&failed{to: to, message: m, reason: reason, attempts: 3}).letter(time.Now())
+		given := &failed{to: to, message: m, position: "7", reason: reason, attempts: 3}
+		letter := given.letter(time.Now(), "")
 		if err := letter.Check(); err != nil {
 			t.Fatalf("no broker takes the letter: %v", err)
 		}
@@ -114,6 +115,16 @@ func FuzzLetter(f *testing.F) {
 		}
 		if forged := strings.HasPrefix(strings.ToLower(name), "goapi-dead-letter"); got.Header[name] != value != forged && value != "" {
 			t.Fatalf("header = %v, want %q: %q only if it is the message's own", got.Header, name, value)
+		}
+		for _, without := range []string{cutHeader, cutBody} {
+			letter := given.letter(time.Now(), without)
+			l := letterOf(letter)
+			if err := letter.Check(); err != nil || l.Cut != without || l.Size != len(body) || l.Position != "7" || l.MessageID != id || len(messageHeader(letter.Header)) > 0 {
+				t.Fatalf("without its %s the letter is %+v, %v; want it of the same message", without, l, err)
+			}
+			if kept := string(letter.Body); kept != body && without == cutHeader || kept != "" && without == cutBody {
+				t.Fatalf("without its %s the letter has the body %q, of %q", without, kept, body)
+			}
 		}
 	})
 }
@@ -285,5 +296,40 @@ func TestExcused(t *testing.T) {
 	last := fmt.Sprint(maxExcused + 9)
 	if counted, excuses := s.count(last, 5, false); counted != 4 || excuses != 1 {
 		t.Errorf("count of the fifth delivery = %d, %d; want 4 attempts and 1 that was none", counted, excuses)
+	}
+}
+
+// TestDecode: the values are those of the handlers' tests, and mean what they mean
+// there: where a request is refused, a message's value is itself.
+func TestDecode(t *testing.T) {
+	tests := []struct{ name, value, want string }{
+		{"quoted", `"a b"`, "a b"},
+		{"escaped in quotes", `"a \"b\" \\ \c"`, `a "b" \ c`},
+		{"encoded in quotes", `"%22"`, `"`},
+		{"one quote", `"a`, `"a`},
+		{"a quote alone", `"`, `"`},
+		{"nothing in quotes", `""`, ""},
+		{"two quoted texts", `"a" "b"`, `"a" "b"`},
+		{"an end that is none", `"a\"`, `"a\"`},
+		{"quotes within", `say "a"`, `say "a"`},
+		{"one round", "%2541", "%41"},
+		{"of the standard", "Euro%20%E2%82%AC%20%F0%9F%98%80", "Euro € 😀"},
+		{"lower case", "%e2%82%aC", "€"},
+		{"needless", "%41%62%2D", "Ab-"},
+		{"not encoded", "Euro €", "Euro €"},
+		{"one bad escape beside a good one", "100%25 of 5%, caf%C3%A9 %zz %4", "100% of 5%, café %zz %4"},
+		{"a percent sign at the end", "a%20b%", "a b%"},
+		{"no number of two digits", "%+1%-1%0x", "%+1%-1%0x"},
+		{"not UTF-8", "%C0%A0", "%C0%A0"},
+		{"half a character", "a%E2%82", "a%E2%82"},
+		{"a surrogate", "%ED%A0%80", "%ED%A0%80"},
+	}
+	for _, tt := range tests {
+		if got := decode(tt.value); got != tt.want {
+			t.Errorf("%s: decode(%s) = %q, want %q", tt.name, tt.value, got, tt.want)
+		}
+		if got := decode(encode(tt.want)); got != tt.want {
+			t.Errorf("%s: decode(encode(%q)) = %q", tt.name, tt.want, got)
+		}
 	}
 }

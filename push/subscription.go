@@ -167,7 +167,7 @@ func (s *subscription) deliver(ctx context.Context, d *broker.Delivery) {
 		}
 		s.settle(ctx, "", func(ctx context.Context) error { return d.Nack(ctx, min(delay, s.opts.MaxDelay)) })
 	default:
-		s.giveUp(ctx, who, d, &failed{to: to, message: m, reason: v.reason, attempts: counted})
+		s.giveUp(ctx, who, d, &failed{to: to, message: m, position: d.Position, reason: v.reason, attempts: counted})
 	}
 }
 

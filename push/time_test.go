@@ -60,6 +60,95 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
+// TestSettledInTime: an attempt may take all of its time, and the broker some
+// more to take the dead letter: the message does not come again meanwhile.
+func TestSettledInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newNetwork()
+		n, _ := w.serve(t, "10.0.0.1:80", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		b := newTap(new(broker.Memory))
+		b.publishes = func(topic string) error {
+			if topic != "orders" {
+				time.Sleep(9 * time.Second)
+			}
+			return nil
+		}
+		g := start(t, b, push.Options{DialContext: w.DialContext, Timeout: 7 * time.Second, MaxAttempts: 1, Delay: time.Millisecond})
+		letter := g.letters(t)
+		g.announce(t, "mailer", n, "orders")
+		g.subscribed(t, "orders")
+		g.publish(t, "orders", "1", "x")
+		letter()
+		time.Sleep(time.Hour)
+		if got := n.ids(t, 1)[0]; got != "1" {
+			t.Errorf("came %q, want 1", got)
+		}
+		wantNone(t, n)
+	})
+}
+
+// TestLetterHasNoPlace: a message that cannot be made a dead letter comes again,
+// and the service is left alone for a while before each time.
+func TestLetterHasNoPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newNetwork()
+		answer, next := moments(always(http.StatusBadRequest))
+		n, _ := w.serve(t, "10.0.0.1:80", answer)
+		b := newTap(new(broker.Memory))
+		b.publishes = func(topic string) error {
+			if topic != "orders" {
+				return broker.ErrTooLarge // even of what is cut
+			}
+			return nil
+		}
+		g := start(t, b, push.Options{DialContext: w.DialContext, Delay: time.Second, MaxDelay: time.Minute})
+		g.announce(t, "mailer", n, "orders")
+		g.subscribed(t, "orders")
+		g.publish(t, "orders", "1", "x")
+		last := next(t)
+		for i := range 20 {
+			at := next(t)
+			if wait := at - last; wait < 5*time.Second || wait > time.Minute+time.Millisecond {
+				t.Errorf("wait %d = %v, want 5 s to a minute", i+1, wait)
+			}
+			last = at
+		}
+		if last < 5*time.Minute {
+			t.Errorf("20 attempts took %v, want that the waits grow", last)
+		}
+		if got := g.log.count("could not be made a dead letter"); got == 0 {
+			t.Error("the log says nothing")
+		}
+	})
+}
+
+// TestFetchedSlowly: a broker that is away is asked again and again, but later and
+// later.
+func TestFetchedSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newNetwork()
+		n, _ := w.serve(t, "10.0.0.1:80", nil)
+		g := start(t, new(broker.Memory), push.Options{DialContext: w.DialContext})
+		g.announce(t, "mailer", n, "orders")
+		g.subscribed(t, "orders")
+		var asked atomic.Int64
+		g.mu.Lock()
+		g.next = func() error {
+			asked.Add(1)
+			return broker.ErrUnavailable
+		}
+		g.mu.Unlock()
+		g.publish(t, "orders", "1", "x") // ends the call that is under way
+		time.Sleep(10 * time.Minute)
+		if got := asked.Load(); got < 30 || got > 100 {
+			t.Errorf("in 10 minutes the broker was asked %d times, want once in 10 s or so", got)
+		}
+		g.fail(&g.next, nil)
+		g.publish(t, "orders", "2", "x")
+		n.ids(t, 2)
+	})
+}
+
 // TestServiceAsksToWait: Retry-After is obeyed, within bounds.
 func TestServiceAsksToWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
