@@ -17,7 +17,9 @@ import (
 const (
 	defaultMaxPublish = 4 << 20
 	defaultQueue      = 1024
-	brokerMethods     = "GET, POST"
+	// defaultHeldMessages is in bytes.
+	defaultHeldMessages = 256 << 20
+	brokerMethods       = "GET, POST"
 )
 
 // BrokerOptions say who may do what on a broker handler, and bound it. A nil
@@ -52,6 +54,10 @@ type BrokerOptions struct {
 	// Queue is how many messages a client may be behind the latest. One that is
 	// further behind is cut off. Default: 1,024.
 	Queue int
+	// MaxHeld bounds the messages that are held for all clients, in bytes, in
+	// all forms they are held in. Where there is no more room, the slowest
+	// clients are cut off. Default: 256 MiB.
+	MaxHeld int64
 	// Ping and Take are as in [StreamOptions]. Default: 30 s.
 	Ping, Take time.Duration
 	// Done ends all subscriptions when it is closed, as in [StreamOptions].
@@ -75,6 +81,9 @@ func (o *BrokerOptions) orDefault(c broker.Capabilities) BrokerOptions {
 	}
 	if d.Queue <= 0 {
 		d.Queue = defaultQueue
+	}
+	if d.MaxHeld <= 0 {
+		d.MaxHeld = defaultHeldMessages
 	}
 	d.Timeout = orElse(d.Timeout, defaultEventTimeout)
 	d.Ping = orElse(d.Ping, defaultPing)
@@ -111,6 +120,10 @@ func (o *BrokerOptions) orDefault(c broker.Capabilities) BrokerOptions {
 // message counts as received when it was written to the client; a group may
 // receive it again, and knows it by its ID.
 //
+// Clients that begin in the past, or in a group, have a subscription of their
+// own. 64 catch up with the others at a time; further ones wait for the Timeout,
+// and are then refused (503 with Retry-After).
+//
 // Publishers never wait for clients. One that is too far behind is cut off,
 // with an event "error" whose data has "error":"slow", or with the code 1013.
 func Broker(b broker.Broker, opts *BrokerOptions) http.Handler {
@@ -124,7 +137,7 @@ func Broker(b broker.Broker, opts *BrokerOptions) http.Handler {
 		publishes:  broker.NewPatterns(o.Publish...),
 		receives:   broker.NewPatterns(o.Subscribe...),
 		groups:     broker.NewPatterns(o.Groups...),
-		hub:        hub{broker: b, queue: o.Queue, timeout: o.Timeout},
+		hub:        newHub(b, o),
 	}
 	return goapi.HandlerFunc(h.serve)
 }
@@ -135,7 +148,7 @@ type brokerHandler struct {
 	pages                       origins
 	publishing                  *publishing
 	publishes, receives, groups broker.Patterns
-	hub                         hub
+	hub                         *hub
 	clients                     atomic.Int64 // that are subscribed
 	held                        *budget      // for what they publish
 }

@@ -18,7 +18,7 @@ const (
 	// maxGather is the longest that messages are gathered.
 	maxGather = 50 * time.Millisecond
 	// feedFlight is how many messages a shared subscription has in flight.
-	feedFlight = 1024
+	feedFlight = 512
 	// contactWait is how long a subscription that has lost contact is left
 	// alone, should it say so again and again.
 	contactWait = 100 * time.Millisecond
@@ -27,11 +27,56 @@ const (
 // A hub has a feed for each topic that somebody receives.
 type hub struct {
 	broker  broker.Broker
-	queue   int           // items that a feed holds
-	timeout time.Duration // of subscribing
+	queue   int             // items that a feed holds
+	timeout time.Duration   // of subscribing
+	held    *budget         // for all items
+	turns   chan struct{}   // holds a value for each client that catches up
+	done    <-chan struct{} // closed when nobody waits for a turn any more; may be nil
 
 	mu    sync.Mutex
 	feeds map[string]*feed
+}
+
+func newHub(b broker.Broker, o BrokerOptions) *hub {
+	return &hub{
+		broker: b, queue: o.Queue, timeout: o.Timeout, done: o.Done,
+		held: newBudget(o.MaxHeld), turns: make(chan struct{}, maxCatchUp),
+	}
+}
+
+// hold makes the caller the user of a new item, if there is room for it. The
+// largest rings make room, which cuts off the slowest of their clients.
+func (h *hub) hold(it *item) bool {
+	it.budget = h.held
+	for !h.held.take(it.size()) {
+		if !h.relieve() {
+			return false
+		}
+	}
+	it.use()
+	return true
+}
+
+// relieve drops half of what the largest ring holds, and says whether that was
+// anything.
+func (h *hub) relieve() bool {
+	h.mu.Lock()
+	var (
+		largest *feed
+		most    int64
+	)
+	for _, f := range h.feeds {
+		if size := f.size(); size > most {
+			largest, most = f, size
+		}
+	}
+	h.mu.Unlock()
+	if largest == nil {
+		return false
+	}
+	largest.shrink()
+	largest.wake() // those who have lost their place
+	return true
 }
 
 // A feed is one subscription from now on, shared by all clients of a topic. It
@@ -95,6 +140,7 @@ func (h *hub) leave(f *feed) {
 	if last {
 		f.stop()
 		<-f.done
+		f.clear()
 	}
 }
 
@@ -111,7 +157,7 @@ func (h *hub) run(ctx context.Context, f *feed) {
 	sub, err := h.subscribe(ctx, f.topic, &broker.SubscribeOptions{InFlight: feedFlight})
 	if err == nil {
 		close(f.ready)
-		err = f.fill(ctx, sub)
+		err = h.fill(ctx, f, sub)
 		_ = sub.Close() // it has ended
 	}
 	h.mu.Lock()
@@ -126,21 +172,26 @@ func (h *hub) run(ctx context.Context, f *feed) {
 	}
 }
 
-// fill takes messages into the ring until it fails.
-func (f *feed) fill(ctx context.Context, sub broker.Subscription) error {
+// fill takes messages into the ring of a feed until it fails.
+func (h *hub) fill(ctx context.Context, f *feed, sub broker.Subscription) error {
 	pace := pacer{wake: f.wake}
 	defer pace.stop()
+	seen := newRecent(2 * feedFlight)
 	for {
 		d, err := receive(ctx, sub)
 		if err != nil {
 			return err
 		}
-		if d.Attempt <= 1 { // else it is or was in the ring
+		if !seen.knows(d) {
 			it, err := newItem(d, false)
 			if err != nil {
 				return err
 			}
-			f.add(it)
+			if h.hold(it) {
+				f.add(it)
+			} else {
+				f.lose(it.position)
+			}
 			pace.tell(min(time.Duration(f.clients.Load())*crowdCost, maxGather))
 		}
 		_ = d.Ack(ctx) // it comes again, and is known

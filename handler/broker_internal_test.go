@@ -93,7 +93,24 @@ func numbered(t testing.TB, n int) *item {
 	if err != nil {
 		t.Fatal(err)
 	}
+	it.use()
 	return it
+}
+
+// testHub returns a hub with a queue and a timeout.
+func testHub(b broker.Broker, queue int, timeout time.Duration) *hub {
+	o := (&BrokerOptions{Queue: queue, Timeout: timeout}).orDefault(b.Capabilities())
+	return newHub(b, o)
+}
+
+// rawOf returns a raw event.
+func rawOf(it *item) string {
+	var text []byte
+	_ = it.raw(func(p []byte) error {
+		text = append(text, p...)
+		return nil
+	})
+	return string(text)
 }
 
 func bodiesOf(items []*item) string {
@@ -112,7 +129,6 @@ func TestRing(t *testing.T) {
 	}
 	for i := range 5 {
 		q.add(numbered(t, i))
-		q.add(numbered(t, i)) // again
 	}
 	select {
 	case <-changed:
@@ -131,10 +147,12 @@ func TestRing(t *testing.T) {
 	if got := q.next(); got != 5 {
 		t.Errorf("next = %d, want 5", got)
 	}
-	if place, ok := q.after("p3"); place != 4 || !ok {
-		t.Errorf("after(p3) = %d, %v; want 4", place, ok)
+	for position, want := range map[string]uint64{"p1": 2, "p2": 3, "p4": 5} {
+		if place, ok, _ := q.after(position); place != want || !ok {
+			t.Errorf("after(%s) = %d, %v; want %d", position, place, ok, want)
+		}
 	}
-	if _, ok := q.after("p1"); ok || len(q.places) != 3 {
+	if _, ok, changed := q.after("p0"); ok || changed == nil || len(q.places) != 3 {
 		t.Errorf("a position that is gone is known, of %d", len(q.places))
 	}
 	over := errors.New("over")
@@ -149,7 +167,11 @@ func TestRing(t *testing.T) {
 
 func TestRingBoundsBytes(t *testing.T) {
 	q := ring{limit: 1000}
-	large := func(n int) *item { return &item{event: make([]byte, n)} }
+	large := func(n int) *item {
+		it := &item{event: make([]byte, n-itemCost)}
+		it.use()
+		return it
+	}
 	for range 100 {
 		q.add(large(1 << 20))
 	}
@@ -161,7 +183,7 @@ func TestRingBoundsBytes(t *testing.T) {
 		t.Errorf("the ring holds %d items, want the one that is larger than all", len(q.items))
 	}
 	for range 10 {
-		q.add(large(maxBatch/2 + 1))
+		q.add(large(maxBatch/2 + 1 + itemCost))
 	}
 	if items, _, err := q.read(nil, q.next()-10); len(items) != 2 || err != nil {
 		t.Errorf("read = %d items, %v; want as many as are sent at a time, 2", len(items), err)
@@ -206,7 +228,7 @@ func TestTailCatchesUp(t *testing.T) {
 			}
 		}
 		publish(0, 100)
-		h := hub{broker: &mem, queue: 1000, timeout: time.Second}
+		h := testHub(&mem, 1000, time.Second)
 		tl, err := h.tail(t.Context(), "orders", broker.SubscribeOptions{Start: broker.Start{Earliest: true}})
 		if err != nil {
 			t.Fatal(err)
@@ -252,7 +274,7 @@ func TestTailCatchesUp(t *testing.T) {
 		}
 
 		// A client whose position the feed holds needs nothing else.
-		place, _ := tl.feed.after(tl.feed.items[10].position)
+		place, _, _ := tl.feed.after(tl.feed.items[10].position)
 		other, err := h.tail(t.Context(), "orders", broker.SubscribeOptions{Start: broker.Start{After: tl.feed.items[10].position}})
 		if err != nil {
 			t.Fatal(err)
@@ -269,7 +291,7 @@ func TestTailCatchesUp(t *testing.T) {
 func TestHubJoin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &slowBroker{wait: time.Minute}
-		h := hub{broker: b, queue: 10, timeout: 10 * time.Second}
+		h := testHub(b, 10, 10*time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
@@ -312,7 +334,7 @@ func (b *slowBroker) Subscribe(ctx context.Context, topic string, opts *broker.S
 func TestPumpGivesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mem broker.Memory
-		h := hub{broker: &mem, timeout: time.Second}
+		h := testHub(&mem, 10, time.Second)
 		opts := broker.SubscribeOptions{Group: "g", AckWait: time.Hour}
 		tl, err := h.tail(t.Context(), "orders", opts)
 		if err != nil {
@@ -361,7 +383,7 @@ func FuzzRawEvent(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		id, name, data, ok := parseEvent(string(it.raw()))
+		id, name, data, ok := parseEvent(rawOf(it))
 		want, wantName := string(body), ""
 		if name == "json" {
 			want, wantName = string(it.json), "json"

@@ -228,17 +228,48 @@ func (h *brokerHandler) asEvents(s *session, t *tail, query url.Values, _ string
 	return nil
 }
 
-// write implements listener: all in one flush.
+// write implements listener: all in one flush. A large message is not copied for
+// each client that takes its time.
 func (l *eventListener) write(items []*item) error {
 	l.buf.Reset()
 	for _, it := range items {
+		var err error
 		if l.raw {
-			l.buf.Write(it.raw())
+			err = it.raw(l.put)
 		} else {
-			l.buf.Write(it.event)
+			err = l.put(it.event)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return l.flush()
+}
+
+// put adds to what is sent with the next flush, or sends it.
+func (l *eventListener) put(p []byte) error {
+	if l.buf.Len()+len(p) <= takeStep {
+		_, err := l.buf.Write(p)
+		return err
+	}
+	if err := l.send(l.buf.Bytes()); err != nil {
+		return err
+	}
+	l.buf.Reset()
+	return l.send(p)
+}
+
+// send sends a text, without a flush.
+func (l *eventListener) send(p []byte) error {
+	for len(p) > 0 {
+		n := min(len(p), takeStep)
+		l.arm()
+		if _, err := l.w.Write(p[:n]); err != nil { //nolint:gosec // no browser takes its content type for a page
+			return err
+		}
+		p = p[n:]
+	}
+	return nil
 }
 
 // end implements listener.
