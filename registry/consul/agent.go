@@ -101,7 +101,7 @@ type question struct {
 // it, and the time that the question says. It is not the client's library that
 // asks: that would go through what may be very large twice as often.
 func (a *agent) ask(ctx context.Context, q question) (data []byte, index uint64, err error) {
-	u, params, patience := a.base, maps.Clone(a.params), callTimeout
+	u, params, limit := a.base, maps.Clone(a.params), callTimeout
 	u.Path = q.path
 	if q.filter != "" {
 		params.Set("filter", q.filter)
@@ -109,10 +109,10 @@ func (a *agent) ask(ctx context.Context, q question) (data []byte, index uint64,
 	if q.index > 0 {
 		params.Set("index", strconv.FormatUint(q.index, 10))
 		params.Set("wait", q.wait.String())
-		patience += q.wait + q.wait/16 // the agent adds so much, to spread those who ask
+		limit += q.wait + q.wait/16 // the agent adds so much, to spread those who ask
 	}
 	u.RawQuery = params.Encode()
-	bounded, cancel := context.WithTimeout(ctx, patience)
+	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	req, err := http.NewRequestWithContext(bounded, http.MethodGet, u.String(), http.NoBody)
 	if err != nil {

@@ -28,10 +28,10 @@
 //
 // A [registry.Watcher] holds three blocking queries, however many services
 // there are: an agent takes 200 connections of a client at most. The first is
-// small and comes at once whenever a check of any service changes; the others
-// tell of all checks and of all names, and are asked the less often the larger
-// they are. What they find to have changed is read, each service by itself. Two
-// things move neither a check nor a name: a service without a check, and one
+// small and comes at once whenever a check of any service changes, and says of
+// most changes whose they are; the others tell of all checks and of all names,
+// and are asked the less often the larger they are. What they find to have
+// changed is read, each service by itself. Two things move neither a check nor a name: a service without a check, and one
 // that changed its address alone. Then all services are read again, some at a
 // time.
 //

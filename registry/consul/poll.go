@@ -18,6 +18,8 @@ const (
 	// is large and never at rest must keep neither the agent nor us busy.
 	leastPace = 5 * time.Millisecond
 	perByte   = 300 * time.Nanosecond
+	// patience is how many times as long a poll waits that nobody is in need of.
+	patience = 4
 )
 
 // What a watcher asks without end.
@@ -39,20 +41,23 @@ type poll struct {
 
 	id   int
 	read func([]byte) (view, error)
+	// look gets a value when the poll is needed before long; nil for one that
+	// never is.
+	look <-chan struct{}
 }
 
 // newPolls returns the questions of a watcher: as many for ten thousand
-// services as for one.
-func newPolls() [polls]poll {
+// services as for one. Look says that the checks are to be looked at.
+func newPolls(look <-chan struct{}) [polls]poll {
 	checks := question{path: pathChecks, wait: 5 * time.Minute}
 	bell := checks
 	bell.filter = `Status != "passing"`
 	bell.wait = 10 * time.Second // bounds how long an agent is believed that is silent
 	names := question{path: pathNames, wait: 5 * time.Minute}
 	return [polls]poll{
-		{bell, pollBell, readChecks},
-		{checks, pollChecks, readChecks},
-		{names, pollNames, readNames},
+		{bell, pollBell, readChecks, nil},
+		{checks, pollChecks, readChecks, look},
+		{names, pollNames, readNames, nil},
 	}
 }
 
@@ -86,7 +91,21 @@ func (p poll) run(ctx context.Context, a *agent, answers chan<- answer) {
 		if next.reset {
 			p.index = 0
 		}
-		sleep(ctx, time.Until(begun.Add(leastPace+time.Duration(size)*perByte)))
+		p.rest(ctx, begun, time.Duration(size)*perByte)
+	}
+}
+
+// rest waits after an answer that is worth some time. What comes at once after
+// a while of quiet is worth its price; of changes that follow each other most
+// are found for less, by the bell.
+func (p poll) rest(ctx context.Context, begun time.Time, worth time.Duration) {
+	sleep(ctx, time.Until(begun.Add(leastPace+worth)))
+	timer := time.NewTimer(time.Until(begun.Add(patience * worth)))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-p.look:
 	}
 }
 

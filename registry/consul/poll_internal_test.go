@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestReadNames(t *testing.T) {
@@ -91,5 +93,41 @@ func BenchmarkReadNames(b *testing.B) {
 		if _, err := readNames(data); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestRest: what is large is asked for seldom, and sooner when it is needed.
+func TestRest(t *testing.T) {
+	tests := []struct {
+		name  string
+		size  int
+		look  time.Duration // when somebody is in need of it; 0 for never
+		want  time.Duration
+		blind bool // it hears nobody
+	}{
+		{"what is small", 2, 0, leastPace, true},
+		{"a thousand services", 1_500_000, 0, 1800 * time.Millisecond, true},
+		{"a thousand services that nobody needs", 1_500_000, 0, 1800 * time.Millisecond, false},
+		{"a thousand services, needed at once", 1_500_000, time.Millisecond, 455 * time.Millisecond, false},
+		{"a thousand services, needed later", 1_500_000, time.Second, time.Second, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				look := make(chan struct{}, 1)
+				p := poll{look: look}
+				if tt.blind {
+					p.look = nil
+				}
+				if tt.look > 0 {
+					time.AfterFunc(tt.look, func() { look <- struct{}{} })
+				}
+				begun := time.Now()
+				p.rest(t.Context(), begun, time.Duration(tt.size)*perByte)
+				if got := time.Since(begun); got != tt.want {
+					t.Errorf("rest() took %v, want %v", got, tt.want)
+				}
+			})
+		})
 	}
 }

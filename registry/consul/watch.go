@@ -26,6 +26,7 @@ type watcher struct {
 	catalog catalog
 	touched map[string]struct{} // names that are to be read
 	recent  []string            // names that changed, the last one first
+	guess   bool                // the bell has rung, and not said for whom
 	sweep   sweep
 
 	leftOut []registry.Omission // that was reported
@@ -154,13 +155,18 @@ func (w *watcher) take(a answer) {
 	case !w.feed.complete():
 		return
 	case !started, a.reset:
-		w.sweep = sweep{}
+		w.sweep, w.guess = sweep{}, false
 		w.touchAll()
 		return
 	}
-	a.view.diff(before, w.touchThing)
+	said := false
+	a.view.diff(before, func(t thing) {
+		said = true
+		w.touchThing(t)
+	})
 	switch a.poll {
 	case pollBell:
+		w.guess = w.guess || !said
 		for _, name := range w.recent { // what changes goes on to change
 			w.touch(name)
 		}
@@ -206,12 +212,14 @@ func (w *watcher) touchAll() {
 // read reads what was touched. After an error it returns the first since there
 // was a state, or nil: then there is no feed.
 func (w *watcher) read(ctx context.Context) error {
+	defer w.look()
 	if len(w.touched) == 0 {
 		return nil
 	}
 	names := slices.Collect(maps.Keys(w.touched))
 	err := w.registry.read(ctx, names, &w.catalog, func(name string, news bool) {
 		delete(w.touched, name)
+		w.guess = w.guess && !news
 		if news && w.begun {
 			w.remember(name)
 		}
@@ -223,6 +231,18 @@ func (w *watcher) read(ctx context.Context) error {
 		return err
 	}
 	return w.fail(err)
+}
+
+// look has all checks looked at, if what the bell rang for was not found.
+func (w *watcher) look() {
+	if !w.guess || w.feed == nil {
+		return
+	}
+	w.guess = false
+	select {
+	case w.feed.look <- struct{}{}:
+	default: // they will be
+	}
 }
 
 // maxRecent bounds the services that are looked at first.
@@ -258,17 +278,18 @@ func (w *watcher) drop() {
 // it is lost.
 type feed struct {
 	answers chan answer
-	views   [polls]view // nil for those that have not come yet
+	views   [polls]view   // nil for those that have not come yet
+	look    chan struct{} // for pollChecks
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 }
 
 // newFeed starts the polls. The caller closes the feed.
 func (r *Registry) newFeed() *feed {
-	f := &feed{answers: make(chan answer)}
+	f := &feed{answers: make(chan answer), look: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(r.life)
 	f.cancel = cancel
-	for _, p := range newPolls() {
+	for _, p := range newPolls(f.look) {
 		f.running.Go(func() { p.run(ctx, r.agent, f.answers) })
 	}
 	return f
