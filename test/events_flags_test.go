@@ -23,7 +23,7 @@ func TestMistakesAboutEvents(t *testing.T) {
 		{"--mount /bestellungen/ü=event", "need an escape"},
 		{"--mount /events=rpc", `no handler "rpc"; want event, cloudevents or broker`},
 		{"--mount /events=event --mount /events=broker", "--mount /events is given twice"},
-		{"--mount /events=event?colour=red", "it has namespace, format"},
+		{"--mount /events=event?colour=red", "it has namespace, format, allow_header, deny_header"},
 		{"--mount /events=event?format=xml", "want json or protobuf"},
 		{"--mount /events=event?format=json&format=protobuf", `"format" is there 2 times`},
 		{"--mount /events=event?namespace=*", "has a wildcard in it"},
@@ -33,6 +33,9 @@ func TestMistakesAboutEvents(t *testing.T) {
 		{"--mount /events=event --broker off", "--mount /events=event needs a broker"},
 		{"--mount /events=event --registry memory:", "--mount /events=event needs a broker"},
 		{"--push orders --broker off", "--push orders needs a broker"},
+		{"--publish orders --broker off", "--publish orders needs a broker"},
+		{"--subscribe orders --broker off", "--subscribe orders needs a broker"},
+		{"--publish orders,payments", "repeat the flag"},
 		{"--publish orders.>", "--publish: "},
 		{"--publish **.orders", noPattern},
 		{"--subscribe a..b", noPattern},
@@ -86,7 +89,7 @@ func TestMistakesOfCommandsAboutEvents(t *testing.T) {
 
 // TestWithoutABrokerNothingIsPublished turns the broker off.
 func TestWithoutABrokerNothingIsPublished(t *testing.T) {
-	p := startGateway(t, "--broker", "off", "--publish", "**")
+	p := startGateway(t, "--broker", "off")
 	if got := p.post(p.admin, "/broker?topic=orders", "hello"); got.status != http.StatusNotFound {
 		t.Errorf("POST /broker = %v, want 404", got)
 	}

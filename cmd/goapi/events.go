@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -47,14 +48,21 @@ func (c *config) checkEvents() error {
 	if len(mounts) > 0 && c.brokerURL() == "" {
 		return fmt.Errorf("--mount %s=%s needs a broker: give one with --broker URL", mounts[0].path, mounts[0].handler)
 	}
-	if len(c.push) > 0 && c.brokerURL() == "" {
-		return fmt.Errorf("--push %s needs a broker: give one with --broker URL", c.push[0])
-	}
-	for flag, patterns := range map[string][]string{"publish": c.publish, "subscribe": c.subscribe, "push": c.push} {
-		for _, p := range patterns {
-			if err := broker.CheckPattern(p); err != nil {
-				return fmt.Errorf("--%s: %s", flag, strings.TrimPrefix(err.Error(), "broker: "))
+	lists := []struct {
+		flag   string
+		topics []string
+	}{{"publish", c.publish}, {"subscribe", c.subscribe}, {"push", c.push}}
+	for _, l := range lists {
+		for _, topic := range l.topics {
+			if strings.Contains(topic, ",") {
+				return fmt.Errorf("--%s %q: a topic here has no comma; repeat the flag for several", l.flag, topic)
 			}
+			if err := broker.CheckPattern(topic); err != nil {
+				return fmt.Errorf("--%s: %s", l.flag, strings.TrimPrefix(err.Error(), "broker: "))
+			}
+		}
+		if len(l.topics) > 0 && c.brokerURL() == "" {
+			return fmt.Errorf("--%s %s needs a broker: give one with --broker URL", l.flag, l.topics[0])
 		}
 	}
 	return nil
@@ -68,7 +76,10 @@ func (g *gateway) openBroker(ctx context.Context, reg registry.Registry, n *node
 	}
 	known := standard.Brokers(&standard.Options{Conns: g.conns, Registry: reg, TLS: n.opts.TLS, DialContext: n.opts.DialContext, Logger: g.log})
 	b, err := standard.Open(ctx, known, rawURL)
-	if err != nil {
+	switch {
+	case errors.Is(err, broker.ErrUnavailable):
+		return nil, brokerAway(standard.Redact(rawURL), err)
+	case err != nil:
 		return nil, fmt.Errorf("--broker: %w", err)
 	}
 	g.onClose(func() error { return standard.Close(b) })
@@ -78,10 +89,25 @@ func (g *gateway) openBroker(ctx context.Context, reg registry.Registry, n *node
 	return b, nil
 }
 
+// brokerAway is the error for a broker that cannot be reached. Its name and that
+// it is unavailable are said once, whatever rooms the error came through.
+func brokerAway(name string, err error) error {
+	why := err.Error()
+	for cut := true; cut; {
+		cut = false
+		for _, said := range []string{name, strings.Replace(name, "+micro:", ":", 1), "broker: unavailable", "nats: unavailable"} {
+			if rest, ok := strings.CutPrefix(why, said+": "); ok {
+				why, cut = rest, true
+			}
+		}
+	}
+	return fmt.Errorf("--broker %s is unavailable: %s; the gateway does not start without its broker: start that first, or name another", name, why)
+}
+
 // publishing says how requests are published: only on topics that --publish
 // lists.
-func (g *gateway) publishing(namespace string) handler.PublishOptions {
-	return handler.PublishOptions{Namespace: namespace, Topics: listed(g.cfg.publish), TrustedProxies: g.proxies}
+func (g *gateway) publishing(namespace string, header handler.BrokerHeader) handler.PublishOptions {
+	return handler.PublishOptions{Namespace: namespace, Topics: listed(g.cfg.publish), Header: header, TrustedProxies: g.proxies}
 }
 
 // listed returns patterns, of which none allow nothing.
@@ -105,6 +131,9 @@ func (g *gateway) mounts(b broker.Broker) ([]mounted, error) {
 			g.log.Warn("a mount refuses everything until topics are listed", slog.String("mount", m.path), slog.String("see", "--publish, --subscribe"))
 		}
 	}
+	if len(g.cfg.subscribe) > 0 && !slices.ContainsFunc(mounts, func(m mount) bool { return m.handler == "broker" }) {
+		g.log.Warn("--subscribe lists topics that nobody can receive: there is no mount of the handler broker", slog.String("see", "--mount"))
+	}
 	return handlers, nil
 }
 
@@ -122,7 +151,7 @@ func listMounts(flags []string) []admin.Mount {
 // mountHandler returns what serves a mount.
 func (g *gateway) mountHandler(m mount, b broker.Broker) http.Handler {
 	format, _ := m.format() // parseMount has seen to it
-	publishing := g.publishing(m.options.Get("namespace"))
+	publishing := g.publishing(m.options.Get("namespace"), m.header())
 	switch m.handler {
 	case "event":
 		return handler.Event(b, &handler.EventOptions{Publish: publishing, Protobuf: format.protobuf})
@@ -134,7 +163,7 @@ func (g *gateway) mountHandler(m mount, b broker.Broker) http.Handler {
 		})
 	}
 	return handler.Broker(b, &handler.BrokerOptions{
-		Publish: g.cfg.publish, Subscribe: g.cfg.subscribe, Groups: m.options["group"],
+		Publish: g.cfg.publish, Subscribe: g.cfg.subscribe, Groups: m.options["group"], Header: m.header(),
 		TrustedProxies: g.proxies, Origins: g.cfg.origins, Done: g.stopping,
 	})
 }

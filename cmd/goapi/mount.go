@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/goapi-dev/goapi/broker"
 	"github.com/goapi-dev/goapi/handler"
 )
@@ -23,10 +25,15 @@ type mount struct {
 // mountOptions are what may follow the handler of a mount, by handler.
 func mountOptions() map[string][]string {
 	return map[string][]string{
-		"event":       {"namespace", "format"},
-		"cloudevents": {"namespace", "format", "webhook_origin", "webhook_rate"},
-		"broker":      {"group"},
+		"event":       {"namespace", "format", "allow_header", "deny_header"},
+		"cloudevents": {"namespace", "format", "allow_header", "deny_header", "webhook_origin", "webhook_rate"},
+		"broker":      {"group", "allow_header", "deny_header"},
 	}
+}
+
+// repeatable says that an option of a mount may be there more than once.
+func repeatable(option string) bool {
+	return slices.Contains([]string{"group", "webhook_origin", "allow_header", "deny_header"}, option)
 }
 
 // parseMount reads PATH=HANDLER[?OPTION=VALUE&…].
@@ -51,7 +58,7 @@ func parseMount(s string) (mount, error) {
 		if !slices.Contains(known, option) {
 			return mount{}, fmt.Errorf("%s has no option %q; it has %s", name, option, strings.Join(known, ", "))
 		}
-		if len(values) > 1 && option != "group" && option != "webhook_origin" {
+		if len(values) > 1 && !repeatable(option) {
 			return mount{}, fmt.Errorf("the option %q is there %d times", option, len(values))
 		}
 	}
@@ -80,7 +87,19 @@ func (m *mount) check() error {
 			return fmt.Errorf("group: %s", strings.TrimPrefix(err.Error(), "broker: "))
 		}
 	}
+	for _, option := range []string{"allow_header", "deny_header"} {
+		for _, name := range m.options[option] {
+			if !httpguts.ValidHeaderFieldName(name) {
+				return fmt.Errorf("%s %q: want the name of a header, and repeat the option for several", option, name)
+			}
+		}
+	}
 	return nil
+}
+
+// header says which headers of a request are published.
+func (m *mount) header() handler.BrokerHeader {
+	return handler.BrokerHeader{Allow: m.options["allow_header"], Deny: m.options["deny_header"]}
 }
 
 // A format is how events lie in messages.

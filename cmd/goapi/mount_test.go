@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/goapi-dev/goapi/broker"
 )
 
 func TestParseMounts(t *testing.T) {
@@ -17,6 +19,10 @@ func TestParseMounts(t *testing.T) {
 		{"/a/b=event?namespace=go.micro.evt&format=protobuf", ""},
 		{"/ce=cloudevents?format=binary&webhook_origin=a.example&webhook_origin=b.example&webhook_rate=60", ""},
 		{"/broker=broker?group=web.*", ""},
+		{"/events=event?allow_header=X-Tenant&allow_header=Authorization&deny_header=user-agent", ""},
+		{"/ce=cloudevents?deny_header=User-Agent /broker=broker?allow_header=X-Tenant", ""},
+		{"/events=event?allow_header=X-Tenant,X-Other", "repeat the option"},
+		{"/events=event?deny_header=", "the name of a header"},
 		{"events=event", "PATH=HANDLER"},
 		{"/=event", "PATH=HANDLER"},
 		{"/events/=event", "PATH=HANDLER"},
@@ -84,5 +90,54 @@ func TestBrokerURL(t *testing.T) {
 		if got := c.brokerURL(); got != tt.want || c.embedded() != tt.embedded {
 			t.Errorf("--broker %q --registry %v = %q, embedded %v; want %q, %v", tt.broker, tt.registries, got, c.embedded(), tt.want, tt.embedded)
 		}
+	}
+}
+
+// TestMountHeaders publishes through mounts that say which headers are published.
+func TestMountHeaders(t *testing.T) {
+	for mount, want := range map[string]string{
+		"/e=event":                                  "X-A X-B",
+		"/e=event?deny_header=x-a":                  "X-B",
+		"/e=event?allow_header=X-A":                 "X-A",
+		"/e=event?allow_header=Authorization":       "Authorization",
+		"/e=cloudevents?deny_header=X-A":            "X-B",
+		"/e=broker?deny_header=X-B":                 "X-A",
+		"/e=event?allow_header=X-A&deny_header=X-A": "",
+	} {
+		t.Run(mount, func(t *testing.T) {
+			m, err := parseMount(mount)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := new(broker.Memory)
+			sub, err := b.Subscribe(t.Context(), "orders", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer sub.Close()
+			g := &gateway{cfg: config{publish: []string{"orders"}}}
+			r := httptest.NewRequest(http.MethodPost, "/orders/placed?topic=orders", strings.NewReader("{}"))
+			for _, name := range []string{"X-A", "X-B", "Authorization"} {
+				r.Header.Set(name, "1")
+			}
+			w := httptest.NewRecorder()
+			g.mountHandler(m, b).ServeHTTP(w, r)
+			if w.Code != http.StatusAccepted {
+				t.Fatalf("status = %d %s, want 202", w.Code, w.Body)
+			}
+			d, err := sub.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, name := range []string{"Authorization", "X-A", "X-B"} {
+				if strings.Contains(string(d.Body), `"`+name+`"`) || d.Header[name] != "" {
+					got = append(got, name)
+				}
+			}
+			if strings.Join(got, " ") != want {
+				t.Errorf("published are %q, want %q: %v %s", got, want, d.Header, d.Body)
+			}
+		})
 	}
 }

@@ -76,8 +76,9 @@ func (g *gateway) handlers(n *nodes, bus broker.Broker) map[string]http.Handler 
 		"web":  handler.Web(&handler.WebOptions{HTTP: forward, Origins: g.cfg.origins}),
 	}
 	if bus != nil {
-		handlers["event"] = handler.Event(bus, &handler.EventOptions{Publish: g.publishing("")})
-		handlers["cloudevents"] = handler.CloudEvents(bus, &handler.CloudEventsOptions{Publish: g.publishing("")})
+		publishing := g.publishing("", handler.BrokerHeader{})
+		handlers["event"] = handler.Event(bus, &handler.EventOptions{Publish: publishing})
+		handlers["cloudevents"] = handler.CloudEvents(bus, &handler.CloudEventsOptions{Publish: publishing})
 	}
 	for _, h := range []http.Handler{relay, handlers["http"], handlers["web"]} { // they keep connections
 		g.onClose(func() error { return standard.Close(h) })

@@ -15,9 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/goapi-dev/goapi/registry"
-	"github.com/goapi-dev/goapi/router"
 	"github.com/goapi-dev/goapi/service"
-	"github.com/goapi-dev/goapi/upstream"
 )
 
 // commandTime is what a command gets to end by itself.
@@ -119,20 +117,6 @@ func (r *registration) service() (*registry.Service, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-// ignored says what of an announcement gateways leave out.
-func ignored(s *registry.Service) []string {
-	var list []string
-	for _, report := range router.Check(s, nil) {
-		list = append(list, report.String())
-	}
-	for _, n := range upstream.NewPools(nil).Update(s.Name, []*registry.Service{s}).All().Nodes() {
-		for _, what := range n.Ignored {
-			list = append(list, "metadata of node "+n.Node.ID+": "+what)
-		}
-	}
-	return list
 }
 
 // announcement is a service that is kept announced.

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/broker"
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/router"
+	"github.com/goapi-dev/goapi/upstream"
+)
+
+// routeHandlers are the names of the handlers that a gateway with a broker has
+// for routes.
+func routeHandlers() []string { return []string{"api", "cloudevents", "event", "http", "rpc", "web"} }
+
+// ignored says what of an announcement gateways leave out.
+func ignored(s *registry.Service) []string {
+	var list []string
+	for _, report := range router.Check(s, &router.Options{Handlers: routeHandlers()}) {
+		list = append(list, report.String())
+	}
+	for _, n := range upstream.NewPools(nil).Update(s.Name, []*registry.Service{s}).All().Nodes() {
+		for _, what := range n.Ignored {
+			list = append(list, "metadata of node "+n.Node.ID+": "+what)
+		}
+	}
+	for _, e := range s.Endpoints {
+		if what := misread(s.Nodes[0], goapi.DecodeEndpoint(e)); what != "" {
+			list = append(list, "endpoint "+e.Name+": "+what)
+		}
+	}
+	return list
+}
+
+// misread says what an endpoint of a node asks of the broker that cannot be; ""
+// for nothing. Which topics are listed, only the gateway knows.
+func misread(n *registry.Node, e *goapi.Endpoint) string {
+	subscriber := e.Metadata["subscriber"] == "true"
+	switch {
+	case e.Metadata["push"] == "true" && !subscriber:
+		return "push=true is for an endpoint with subscriber=true"
+	case subscriber && e.Topic == "":
+		return "a subscriber needs a topic"
+	case e.Topic == "":
+		return ""
+	}
+	if err := broker.CheckTopic(e.Topic); err != nil {
+		return strings.TrimPrefix(err.Error(), "broker: ")
+	}
+	if !subscriber || cmp.Or(e.Metadata["push"], n.Metadata["push"]) != "true" {
+		return ""
+	}
+	return unpushable(n, e)
+}
+
+// unpushable says why an endpoint that asks for it cannot be pushed to.
+func unpushable(n *registry.Node, e *goapi.Endpoint) string {
+	protocol := e.Metadata["protocol"]
+	if protocol == "" && n.Metadata["protocol"] != "http" {
+		protocol = n.Metadata["protocol"]
+	}
+	switch protocol {
+	case "micro", "mucp":
+		return "" // which knows no path
+	case "", "cloudevents":
+	default:
+		return fmt.Sprintf("protocol %s cannot be pushed to; want cloudevents or micro, as in protocol=cloudevents", protocol)
+	}
+	if len(e.Path) > 0 && (!strings.HasPrefix(e.Path[0], "/") || strings.ContainsAny(e.Path[0], "{}*")) {
+		return fmt.Sprintf("path %s cannot be posted to; want one that begins with / and has no variables", e.Path[0])
+	}
+	return ""
+}

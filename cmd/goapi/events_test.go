@@ -1,0 +1,78 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+func TestCheckEvents(t *testing.T) {
+	embedded, none := []string{"embedded:"}, []string{"memory:"}
+	tests := []struct {
+		name string
+		cfg  config
+		want string // in the error; "" for none
+	}{
+		{"all lists", config{registries: embedded, publish: []string{"orders.**", "payments"}, subscribe: []string{"*"}, push: []string{"orders.eu"}}, ""},
+		{"nothing without a broker", config{registries: none}, ""},
+		{"publish a comma", config{registries: embedded, publish: []string{"orders,payments"}}, `--publish "orders,payments": a topic here has no comma; repeat the flag`},
+		{"subscribe a comma", config{registries: embedded, subscribe: []string{"orders", "a,b"}}, "repeat the flag"},
+		{"push a comma", config{registries: embedded, push: []string{","}}, "repeat the flag"},
+		{"publish without a broker", config{registries: none, publish: []string{"orders"}}, "--publish orders needs a broker"},
+		{"subscribe without a broker", config{registries: none, subscribe: []string{"orders"}}, "--subscribe orders needs a broker"},
+		{"push without a broker", config{registries: embedded, broker: brokerOff, push: []string{"orders"}}, "--push orders needs a broker"},
+		{"mount without a broker", config{registries: none, mounts: []string{"/e=event"}, publish: []string{"orders"}}, "--mount /e=event needs a broker"},
+		{"no pattern", config{registries: embedded, publish: []string{"**.orders"}}, "is no pattern"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := tt.cfg.checkEvents()
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("checkEvents() error = %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestBrokerAway starts gateways whose broker is away.
+func TestBrokerAway(t *testing.T) {
+	address := freeAddress(t)
+	for _, url := range []string{
+		"nats://" + address, "nats://user:secret@" + address, "nats+micro://" + address, "nats://" + address + "?jetstream=false",
+	} {
+		t.Run(url, func(t *testing.T) {
+			_, stderr, status := execute(t, "run", "--address", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--registry", "memory:", "--data", t.TempDir(), "--broker", url)
+			for _, once := range []string{"--broker", address, "unavailable", "start that first"} {
+				if n := strings.Count(stderr, once); n != 1 {
+					t.Errorf("the error has %q %d times, want once: %s", once, n, stderr)
+				}
+			}
+			if status != 1 || strings.Contains(stderr, "secret") {
+				t.Errorf("status = %d, error = %s; want 1 and no password", status, stderr)
+			}
+		})
+	}
+}
+
+func TestMistakesOfCommands(t *testing.T) {
+	for args, want := range map[string]string{
+		"dlq lst":                `unknown command "lst" for goapi dlq; want list, show or replay`,
+		"subscribe orders -n -1": "--count -1: want a number of messages",
+		"publish orders b -H :v": "want 'NAME: VALUE'",
+	} {
+		if out, stderr, status := execute(t, strings.Fields(args)...); status != 1 || out != "" || !strings.Contains(stderr, want) {
+			t.Errorf("goapi %s = %d, %q, %q; want 1 and %q", args, status, out, stderr, want)
+		}
+	}
+	if out, _, status := execute(t, "dlq"); status != 0 || !strings.Contains(out, "replay") {
+		t.Errorf("goapi dlq = %d, %q; want its commands", status, out)
+	}
+}
+
+// execute runs the command line.
+func execute(t *testing.T, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	status = run(t.Context(), args, world{new(bytes.Buffer), &out, &errs, func(string) (string, bool) { return "", false }})
+	return out.String(), errs.String(), status
+}
