@@ -30,14 +30,20 @@ type Message struct {
 
 // Publish publishes a message through the gateway's broker, and returns its ID.
 // Of the message, ID, Topic and Position mean nothing; a header Idempotency-Key
-// makes the ID.
+// makes the ID. Names in the header have no case: none may be there twice.
 func (c *Client) Publish(ctx context.Context, topic string, m *Message) (id string, err error) {
 	req, err := c.newRequest(ctx, http.MethodPost, "/broker?topic="+url.QueryEscape(topic), bytes.NewReader(m.Body))
 	if err != nil {
 		return "", err
 	}
 	req.Header["User-Agent"] = nil // it would be the message's
+	given := make(map[string]bool, len(m.Header))
 	for name, value := range m.Header {
+		name = http.CanonicalHeaderKey(name)
+		if given[name] {
+			return "", fmt.Errorf("admin: header %s is there twice, in different case; want it once", name)
+		}
+		given[name] = true
 		req.Header.Set(name, value)
 	}
 	var accepted struct{ ID string }
@@ -70,24 +76,35 @@ func (c *Client) Subscribe(ctx context.Context, topic string, opts *SubscribeOpt
 		return err
 	}
 	req.Header.Set("Accept", "text/event-stream")
+	events, err := c.stream(req)
+	if err != nil {
+		return err
+	}
+	defer events.Close()
+	if err := receiveEvents(events, receive); ctx.Err() == nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// stream sends a request, and returns the body of the answer, which may take as
+// long as it likes. The caller closes it.
+func (c *Client) stream(req *http.Request) (io.ReadCloser, error) {
 	endless := *c.http
 	endless.Timeout = 0
 	rsp, err := endless.Do(req)
 	if err != nil {
-		return unreached(req, err)
+		return nil, unreached(req, err)
+	}
+	if rsp.StatusCode == http.StatusOK {
+		return rsp.Body, nil
 	}
 	defer rsp.Body.Close()
-	if rsp.StatusCode != http.StatusOK {
-		b, err := io.ReadAll(io.LimitReader(rsp.Body, maxAnswer))
-		if err != nil {
-			return unreached(req, err)
-		}
-		return answeredError(rsp.StatusCode, b)
+	b, err := io.ReadAll(io.LimitReader(rsp.Body, maxAnswer))
+	if err != nil {
+		return nil, unreached(req, err)
 	}
-	if err := receiveEvents(rsp.Body, receive); ctx.Err() == nil {
-		return err
-	}
-	return ctx.Err()
+	return nil, answeredError(rsp.StatusCode, b)
 }
 
 // receiveEvents reads server-sent events (WHATWG HTML, section 9.2.6) as the

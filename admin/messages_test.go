@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -62,7 +63,7 @@ func TestClientPublishesAndSubscribes(t *testing.T) {
 		t.Fatalf("Subscribe = %v, want the error of receive", err)
 	}
 	for i, m := range got {
-		if m.ID != ids[i] || m.Topic != "a.ä" || m.Position == "" || string(m.Body) != string(sent[i].Body) || m.Header["X-A"] != sent[i].Header["X-A"] {
+		if m.ID != ids[i] || m.Topic != "a.ä" || m.Position == "" || !bytes.Equal(m.Body, sent[i].Body) || m.Header["X-A"] != sent[i].Header["X-A"] {
 			t.Errorf("message %d = %q of %q at %q with %v, want what was published as %q", i, m.ID, m.Topic, m.Position, m.Header, ids[i])
 		}
 		if m.Header["User-Agent"] != "" || m.Header["Authorization"] != "" || m.Header["Micro-Id"] != "" {
@@ -102,12 +103,16 @@ func TestClientMessagesRefused(t *testing.T) {
 	never := func(*admin.Message) error { return errors.New("received something") }
 	for want, err := range map[string]error{
 		"wildcard": c.Subscribe(t.Context(), "a.*", nil, never),
-		"410":      c.Subscribe(t.Context(), "a", &admin.SubscribeOptions{From: "nonsense"}, never),
+		"400":      c.Subscribe(t.Context(), "a", &admin.SubscribeOptions{From: "nonsense"}, never),
 		"401":      admin.NewClient(url, "wrong").Subscribe(t.Context(), "a", nil, never),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Subscribe = %v, want an error with %q", err, want)
 		}
+	}
+	twice := &admin.Message{Header: map[string]string{"Content-Type": "text/plain", "content-type": "image/png"}}
+	if _, err := c.Publish(t.Context(), "a", twice); err == nil || !strings.Contains(err.Error(), "header Content-Type is there twice") {
+		t.Errorf("Publish with two types = %v, want an error", err)
 	}
 	if _, err := c.Publish(t.Context(), "a b", new(admin.Message)); err == nil || !strings.Contains(err.Error(), "white space") {
 		t.Errorf("Publish on a topic with a space = %v, want the reason", err)

@@ -282,13 +282,13 @@ func TestNoNodes(t *testing.T) {
 }
 
 // TestStopIsBounded: a service that never answers does not hold up the end of Run,
-// and what it was sent comes again.
+// and what it was sent comes again: that was no attempt.
 func TestStopIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newNetwork()
 		n, _ := w.serve(t, "10.0.0.1:80", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 		memory := new(broker.Memory)
-		g := start(t, memory, push.Options{DialContext: w.DialContext})
+		g := start(t, memory, push.Options{DialContext: w.DialContext, MaxAttempts: 1})
 		g.announce(t, "mailer", n, "orders")
 		g.subscribed(t, "orders")
 		g.publish(t, "orders", "1", "x")
@@ -297,6 +297,9 @@ func TestStopIsBounded(t *testing.T) {
 		g.stop()
 		if took := time.Since(began); took != 5*time.Second {
 			t.Errorf("Run ended after %v, want 5 s", took)
+		}
+		if got := g.log.count("dead letter"); got > 0 {
+			t.Errorf("the log has %d lines of dead letters, want none: the attempt was the gateway's to end", got)
 		}
 		join(t, g.registry, memory, push.Options{DialContext: w.DialContext})
 		if got := n.ids(t, 1)[0]; got != "1" {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"time"
 
@@ -20,7 +19,16 @@ func dlqCommand(w world) *cobra.Command {
 		Use:   "dlq",
 		Short: "See and replay messages that could not be pushed to a service",
 		Long: `dlq is about dead letters: messages that were pushed to a service, and refused for
-good or too often. They are kept, with the reason, until they are replayed.`,
+good or too often. They are listed, with the reason, until they are replayed, and
+go with the broker's other messages when they are the oldest: the settings max_age and
+max_bytes of --broker, 168h and 1 GiB, bound them, too.`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("unknown command %q for goapi dlq; want list, show or replay", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(dlqListCommand(w), dlqShowCommand(w), dlqReplayCommand(w))
 	return cmd
@@ -108,11 +116,24 @@ func printDeadLetter(out io.Writer, l *push.DeadLetter) error {
 	t.row("REASON", l.Reason)
 	t.row("ATTEMPTS", strconv.Itoa(l.Attempts))
 	t.row("PUBLISHED", l.Published.Local().Format(time.DateTime))
+	t.row("POSITION", l.Position)
 	t.row("GIVEN UP", l.Time.Local().Format(time.DateTime))
+	t.row("SIZE", strconv.Itoa(l.Size))
+	if l.Cut != "" {
+		t.row("CUT", leftOut(l.Cut)+", as the message was too large to keep; it cannot be replayed")
+	}
 	if err := t.flush(); err != nil {
 		return err
 	}
 	return printMessage(out, &admin.Message{ID: l.MessageID, Topic: l.Topic, Header: l.Header, Body: l.Body}, false)
+}
+
+// leftOut says what a dead letter lacks.
+func leftOut(cut string) string {
+	if cut == "body" {
+		return "header and body are left out"
+	}
+	return cut + " is left out"
 }
 
 func dlqReplayCommand(w world) *cobra.Command {
@@ -143,7 +164,7 @@ that it does not take stays, and the status is 1.`,
 					args = append(args, l.ID)
 				}
 			}
-			return replay(cmd.Context(), w, c, slices.Compact(args))
+			return replay(cmd.Context(), w, c, args)
 		},
 	}
 	f.add(cmd, w)
@@ -153,21 +174,26 @@ that it does not take stays, and the status is 1.`,
 
 // replay replays dead letters one after the other, and says how each went.
 func replay(ctx context.Context, w world, c *admin.Client, ids []string) error {
-	failed := 0
-	for _, id := range ids {
-		err := c.Replay(ctx, id)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+	if len(ids) == 0 {
+		return nil
+	}
+	all, failed := 0, 0
+	err := c.ReplayEach(ctx, ids, func(id string, err error) {
+		all++
 		if err != nil {
 			failed++
 			fmt.Fprintf(w.err, "%s: %s\n", printable(id), oneLine(err))
-			continue
+			return
 		}
 		fmt.Fprintln(w.out, printable(id), "replayed")
-	}
-	if failed > 0 {
-		return fmt.Errorf("%d of %d dead letters stay", failed, len(ids))
+	})
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return err
+	case failed > 0:
+		return fmt.Errorf("%d of %d dead letters stay", failed, all)
 	}
 	return nil
 }

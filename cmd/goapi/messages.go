@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/textproto"
 	"strings"
 	"unicode/utf8"
 
@@ -40,13 +41,9 @@ With a header Idempotency-Key, publishing again publishes once.`,
 				}
 				m.Body = b
 			}
-			m.Header = map[string]string{"Content-Type": typeOf(m.Body)}
-			for _, h := range headers {
-				name, value, ok := strings.Cut(h, ":")
-				if !ok {
-					return fmt.Errorf("--header %q: want 'NAME: VALUE'", h)
-				}
-				m.Header[strings.TrimSpace(name)] = strings.TrimSpace(value)
+			var err error
+			if m.Header, err = headerOf(headers, m.Body); err != nil {
+				return err
 			}
 			c, err := f.client()
 			if err != nil {
@@ -63,6 +60,27 @@ With a header Idempotency-Key, publishing again publishes once.`,
 	f.add(cmd, w)
 	cmd.Flags().StringArrayVarP(&headers, "header", "H", nil, "header of the message, 'NAME: VALUE' (repeatable)")
 	return cmd
+}
+
+// headerOf returns the header of a message with a body, of what flags say:
+// "NAME: VALUE". Names have no case.
+func headerOf(flags []string, body []byte) (map[string]string, error) {
+	header := make(map[string]string, len(flags)+1)
+	for _, flag := range flags {
+		name, value, ok := strings.Cut(flag, ":")
+		name = textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name))
+		if !ok || name == "" {
+			return nil, fmt.Errorf("--header %q: want 'NAME: VALUE'", flag)
+		}
+		if _, twice := header[name]; twice {
+			return nil, fmt.Errorf("--header %q: %s is there already; a message has each header once", flag, name)
+		}
+		header[name] = strings.TrimSpace(value)
+	}
+	if _, given := header["Content-Type"]; !given {
+		header["Content-Type"] = typeOf(body)
+	}
+	return header, nil
 }
 
 // typeOf returns the Content-Type of a body that says nothing of itself.
@@ -95,6 +113,9 @@ any other in body_base64.`,
 		Example: `  goapi subscribe orders.created --from earliest`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if count < 0 {
+				return fmt.Errorf("--count %d: want a number of messages, or 0 for no end", count)
+			}
 			c, err := f.client()
 			if err != nil {
 				return err

@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/goapi-dev/goapi/admin"
 )
@@ -41,5 +44,34 @@ func TestPrintMessage(t *testing.T) {
 		if got := out.String(); got != tt.want {
 			t.Errorf("printMessage(%q, raw %v) = %q, want %q", tt.body, tt.raw, got, tt.want)
 		}
+	}
+}
+
+func TestHeaderOf(t *testing.T) {
+	tests := []struct {
+		name  string
+		flags []string
+		want  map[string]string
+		err   string
+	}{
+		{"none", nil, map[string]string{"Content-Type": "text/plain"}, ""},
+		{"another", []string{"x-a:1"}, map[string]string{"Content-Type": "text/plain", "X-A": "1"}, ""},
+		{"the type in lower case", []string{"content-type: image/png"}, map[string]string{"Content-Type": "image/png"}, ""},
+		{"no type", []string{"Content-Type:"}, map[string]string{"Content-Type": ""}, ""},
+		{"colons and spaces", []string{" X-A :  b: c "}, map[string]string{"Content-Type": "text/plain", "X-A": "b: c"}, ""},
+		{"no value", []string{"X-A"}, nil, "want 'NAME: VALUE'"},
+		{"no name", []string{": x"}, nil, "want 'NAME: VALUE'"},
+		{"twice", []string{"X-A: 1", "x-a: 1"}, nil, "X-A is there already"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := headerOf(tt.flags, []byte("hello"))
+			if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+				t.Fatalf("headerOf(%q) = %v, want an error with %q", tt.flags, err, tt.err)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("headerOf(%q) (-want +got):\n%s", tt.flags, diff)
+			}
+		})
 	}
 }
