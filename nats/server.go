@@ -18,6 +18,9 @@ import (
 const (
 	// startTimeout bounds the time that a server takes to read its store.
 	startTimeout = 30 * time.Second
+	// maxPending bounds what a client has to read, in bytes; one that has more is
+	// cut off. Clients in this process read later than the server writes.
+	maxPending = 256 << 20
 	// lockFile keeps a second server from the store.
 	lockFile = "nats.lock"
 )
@@ -96,6 +99,8 @@ func Start(ctx context.Context, dir string, opts *ServerOptions) (*Server, error
 		NoSigs:                 true,
 		Authorization:          o.Token,
 		MaxPayload:             o.MaxPayload,
+		MaxPending:             maxPending,
+		JetStreamLimits:        server.JSLimitOpts{DefaultMaxConsumers: -1},
 		JetStream:              true,
 		JetStreamMaxMemory:     o.MaxMemory,
 		JetStreamMaxStore:      o.MaxStore,

@@ -44,6 +44,7 @@ type consumer struct {
 	base    uint64              // all before it was dealt with at the last contact
 	last    uint64              // the latest that was received
 	open    map[uint64]struct{} // what was received and not dealt with
+	former  string              // what the server knows it as that is not to be used any more
 }
 
 func newConsumer(b *Broker, topic string, o broker.SubscribeOptions) *consumer {
@@ -52,8 +53,20 @@ func newConsumer(b *Broker, topic string, o broker.SubscribeOptions) *consumer {
 		c.name = groupName(topic, o.Group)
 		return c
 	}
-	c.name = "goapi_" + rand.Text()
+	c.name = aloneName()
 	return c
+}
+
+// aloneName returns a name for the consumer of one subscription.
+func aloneName() string { return "goapi_" + rand.Text() }
+
+// renew has the consumer of one subscription made again at the next contact,
+// where it was: what it has sent may be lost, and would come late, out of order.
+func (c *consumer) renew() {
+	if c.group || c.former != "" {
+		return
+	}
+	c.former, c.name = c.name, aloneName()
 }
 
 // groupName returns the name of a group's consumer: what is readable of the
@@ -71,17 +84,25 @@ func groupName(topic, group string) string {
 }
 
 // attach finds the consumer, or makes it: at the start that the options ask for
-// at first, later where it was. It says whether it was made.
-func (c *consumer) attach(ctx context.Context) (made bool, err error) {
+// at first, later where it was. It says whether it was made, and how many
+// messages the server has for it.
+func (c *consumer) attach(ctx context.Context) (made bool, pending uint64, err error) {
 	stream, err := c.broker.stream(ctx)
 	if err != nil {
-		return false, err
+		return false, 0, err
+	}
+	if c.former != "" {
+		err := stream.DeleteConsumer(ctx, c.former)
+		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return false, 0, err
+		}
+		c.former = ""
 	}
 	found, err := stream.Consumer(ctx, c.name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		var cfg jetstream.ConsumerConfig
 		if cfg, err = c.config(stream.CachedInfo()); err != nil {
-			return false, err
+			return false, 0, err
 		}
 		made = true
 		found, err = stream.CreateConsumer(ctx, cfg)
@@ -90,11 +111,11 @@ func (c *consumer) attach(ctx context.Context) (made bool, err error) {
 		}
 	}
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
 	info := found.CachedInfo()
 	if err := c.check(info.Config); err != nil {
-		return false, err
+		return false, 0, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -103,7 +124,7 @@ func (c *consumer) attach(ctx context.Context) (made bool, err error) {
 		clear(c.open)
 		c.base, c.last = info.Delivered.Stream+1, info.Delivered.Stream
 	}
-	return made, nil
+	return made, info.NumPending, nil
 }
 
 // check says whether a consumer that is there is what it is to be.

@@ -36,8 +36,17 @@ import (
 	"github.com/goapi-dev/goapi/nats"
 )
 
-// callTimeout bounds a call of the server.
-const callTimeout = 5 * time.Second
+const (
+	// callTimeout bounds a call of the server.
+	callTimeout = 5 * time.Second
+	// minPull is how much is asked for at a time, at least, in bytes.
+	minPull = 1 << 20
+	// rushBytes bounds what is asked for of the messages that the server has
+	// already, by all subscriptions together, and maxRush how many ask at a time.
+	// A server ends a connection that has 64 MiB to read.
+	rushBytes = 24 << 20
+	maxRush   = 16
+)
 
 // Options adjust a broker. A nil *Options means all defaults.
 type Options struct {
@@ -73,6 +82,7 @@ type Broker struct {
 	life context.Context // until Close
 	end  context.CancelFunc
 	done chan struct{} // closed when follow has ended
+	rush chan struct{} // holds a value for each request for messages that the server has
 
 	mu      sync.Mutex
 	contact context.Context        // until the connection is lost
@@ -105,6 +115,7 @@ func Open(ctx context.Context, u *url.URL, opts *Options) (*Broker, error) {
 		return nil, err
 	}
 	b := &Broker{conn: conn, config: cfg, log: o.Logger, done: make(chan struct{}), subs: make(map[io.Closer]struct{})}
+	b.rush = make(chan struct{}, min(max(rushBytes/b.pullBytes(), 1), maxRush))
 	b.life, b.end = context.WithCancel(context.Background())
 	b.contact = b.life
 	go b.follow(conn.StatusChanged(natsgo.CONNECTED, natsgo.RECONNECTING, natsgo.CLOSED))
@@ -114,6 +125,10 @@ func Open(ctx context.Context, u *url.URL, opts *Options) (*Broker, error) {
 	}
 	return b, nil
 }
+
+// pullBytes returns how much is asked for at a time: a message of any size, or
+// some.
+func (b *Broker) pullBytes() int { return max(int(b.conn.MaxPayload())+headerRoom, minPull) }
 
 // prepare finds out what the broker can promise.
 func (b *Broker) prepare(ctx context.Context) error {

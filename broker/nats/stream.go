@@ -25,6 +25,10 @@ const (
 	codeOverlap         jetstream.ErrorCode = 10065
 )
 
+// maxConsumers bounds the groups, and the subscriptions that have none, of a
+// stream that is made.
+const maxConsumers = 100_000
+
 // streamConfig returns how the stream is made.
 func (c *config) streamConfig() jetstream.StreamConfig {
 	s := jetstream.StreamConfig{
@@ -40,7 +44,7 @@ func (c *config) streamConfig() jetstream.StreamConfig {
 		MaxMsgs:           -1,
 		MaxMsgSize:        -1,
 		MaxMsgsPerSubject: -1,
-		MaxConsumers:      -1,
+		MaxConsumers:      maxConsumers, // -1 is 1,000 to the server
 		AllowDirect:       true,
 		Duplicates:        dedup,
 	}

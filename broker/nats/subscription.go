@@ -23,6 +23,9 @@ const (
 	heartbeat = 5 * time.Second
 	patience  = 12 * time.Second
 
+	// rush is how long the server holds a request for messages that it has.
+	rush = time.Second
+
 	// minRetry and maxRetry bound the wait between attempts at a consumer.
 	minRetry = 50 * time.Millisecond
 	maxRetry = 2 * time.Second
@@ -33,20 +36,17 @@ const (
 	statusHeartbeat   = "100"
 	statusNone        = "404"
 	statusExpired     = "408"
+	statusConflict    = "409"
+	tooManyBytes      = "Message Size Exceeds MaxBytes"
+	batchCompleted    = "Batch Completed"
 )
 
 // errLost is what Next returns when the connection is lost.
 var errLost = fmt.Errorf("%w: the connection to NATS was lost", broker.ErrUnavailable)
 
-// A received is a message, and when it came.
-type received struct {
-	*natsgo.Msg
-
-	at time.Time
-}
-
 // A subscription receives from a stream. It runs nothing of its own: Next asks
-// the server for as many messages as may be in flight.
+// the server for as many messages as may be in flight. Those wait in its inbox
+// for Next, and meanwhile the server is told that they are not forgotten.
 type subscription struct {
 	broker   *Broker
 	topic    string
@@ -54,7 +54,7 @@ type subscription struct {
 	flight   *broker.Flight[string] // of where a delivery is acknowledged
 	subject  string                 // begins the subjects that answers come to
 	sub      *natsgo.Subscription
-	messages chan received
+	inbox    inbox
 
 	life context.Context // until the subscription or the broker is closed
 	end  context.CancelFunc
@@ -67,14 +67,16 @@ type subscription struct {
 	pulls    uint64    // how often was asked
 	asked    int       // how many messages of the latest are to come
 	heard    time.Time // when the server was last heard of
+	behind   uint64    // how many messages the server has for us, as far as is known
 }
 
 // subscribeStream subscribes with JetStream.
 func (b *Broker) subscribeStream(ctx context.Context, topic string, o broker.SubscribeOptions) (broker.Subscription, error) {
 	s := &subscription{
 		broker: b, topic: topic, consumer: newConsumer(b, topic, o), flight: broker.NewFlight[string](o.InFlight),
-		subject: b.conn.NewInbox(), messages: make(chan received, 16),
+		subject: b.conn.NewInbox(),
 	}
+	s.inbox.open(s)
 	s.life, s.end = context.WithCancel(b.life)
 	s.status = b.conn.StatusChanged(natsgo.CONNECTED, natsgo.RECONNECTING, natsgo.CLOSED)
 	err := b.call(ctx, func(ctx context.Context) error {
@@ -83,7 +85,7 @@ func (b *Broker) subscribeStream(ctx context.Context, topic string, o broker.Sub
 		if err != nil {
 			return err
 		}
-		_, err = s.consumer.attach(ctx)
+		_, s.behind, err = s.consumer.attach(ctx)
 		return err
 	})
 	if err == nil {
@@ -99,9 +101,7 @@ func (b *Broker) subscribeStream(ctx context.Context, topic string, o broker.Sub
 
 // receive hands a message to Next. What comes too late goes to another.
 func (s *subscription) receive(m *natsgo.Msg) {
-	select {
-	case s.messages <- received{m, time.Now()}: // the server sends no more than was asked for
-	case <-s.life.Done():
+	if !s.inbox.put(m) { // the server sends no more than was asked for
 		s.refuse(m)
 	}
 }
@@ -113,6 +113,7 @@ func (s *subscription) Next(ctx context.Context) (*broker.Delivery, error) {
 	caller := ctx
 	ctx, cancel := s.bind(ctx)
 	defer cancel()
+	defer s.inbox.wanted()()
 	for {
 		if err := s.usable(caller); err != nil {
 			return nil, err
@@ -163,44 +164,82 @@ func (s *subscription) lose(err error) error {
 // wait waits for something to happen, and sees to it.
 func (s *subscription) wait(ctx context.Context) (*broker.Delivery, error) {
 	room, until := s.flight.Room(time.Now())
-	var messages <-chan received
+	var (
+		messages <-chan struct{}
+		place    chan<- struct{}
+	)
 	if room > 0 {
-		messages = s.messages
-		s.pull(room)
+		if r, ok := s.inbox.take(); ok {
+			return s.take(r), nil
+		}
+		messages, place = s.inbox.came, s.pull(room)
 		until = s.heard.Add(patience)
+		if place != nil {
+			until = time.Now().Add(patience) // it is others who keep us waiting
+		}
 	}
 	timer := time.NewTimer(time.Until(until))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case status := <-s.status:
-		s.attached = false
+		s.detach()
 		if status != natsgo.CONNECTED {
+			s.consumer.renew() // what was on its way is lost, or comes too late
 			return nil, s.lose(errLost)
 		}
-	case r := <-messages:
-		return s.take(r), nil
+	case <-messages:
+	case place <- struct{}{}:
+		s.ask(int(min(uint64(room), s.behind)), rush)
 	case <-s.flight.Freed():
 	case <-timer.C:
-		if room > 0 && len(messages) == 0 {
-			s.attached = false // the server has forgotten us, or is gone: the next attempt tells
+		if room > 0 && place == nil {
+			s.detach() // the server has forgotten us, or is gone: the next attempt tells
 		}
 	}
 	return nil, nil //nolint:nilnil // Next tries again
 }
 
 // pull asks for messages, unless some of those that were asked for are to come.
-func (s *subscription) pull(n int) {
-	if s.asked > 0 {
-		return
+// Of messages that the server has already, all subscriptions together ask for no
+// more than it can send at a time, else it would end the connection: if there are
+// any, pull returns where to get a place among those that do.
+func (s *subscription) pull(n int) (place chan<- struct{}) {
+	switch {
+	case s.asked > 0:
+		return nil
+	case s.behind > 0:
+		return s.broker.rush
 	}
+	s.ask(n, expires)
+	return nil
+}
+
+// ask asks for up to n messages.
+func (s *subscription) ask(n int, within time.Duration) {
 	s.pulls++
 	s.asked, s.heard = n, time.Now()
-	request := fmt.Appendf(nil, `{"batch":%d,"expires":%d,"idle_heartbeat":%d}`, n, expires.Nanoseconds(), heartbeat.Nanoseconds())
+	if within == rush {
+		s.inbox.rush(n, s.reply())
+	}
+	request := fmt.Appendf(nil, `{"batch":%d,"max_bytes":%d,"expires":%d,"idle_heartbeat":%d}`,
+		n, s.broker.pullBytes(), within.Nanoseconds(), min(heartbeat, within/4).Nanoseconds())
 	err := s.broker.conn.PublishRequest(s.api("MSG.NEXT"), s.reply(), request)
 	if err != nil {
-		s.asked, s.attached = 0, false
+		s.detach()
 	}
+}
+
+// answered notes that no more messages of the latest request are to come.
+func (s *subscription) answered() {
+	s.asked = 0
+	s.inbox.rest()
+}
+
+// detach has Next find the consumer again.
+func (s *subscription) detach() {
+	s.answered()
+	s.attached = false
 }
 
 // api returns the subject of a call about the consumer.
@@ -219,10 +258,18 @@ func (s *subscription) take(r received) *broker.Delivery {
 		return nil
 	}
 	now := time.Now()
-	s.heard, s.asked = now, max(s.asked-1, 0)
+	s.heard, s.behind = now, meta.NumPending
+	if s.asked--; s.asked <= 0 {
+		s.answered()
+	}
 	until := r.at.Add(s.consumer.patience())
-	if !until.After(now) {
-		return nil // it comes again, to whoever has time
+	if !until.After(now) { // this process was stopped for long
+		s.late()
+		return nil
+	}
+	if now.Sub(r.at) > fresh {
+		until = now.Add(s.consumer.patience())
+		_ = s.broker.conn.Publish(r.Reply, []byte(working)) // if that fails, there is no contact
 	}
 	seat := s.flight.Add(r.Reply, until)
 	s.retry = 0
@@ -232,20 +279,33 @@ func (s *subscription) take(r received) *broker.Delivery {
 	return broker.NewDelivery(decode(s.topic, r.Msg, meta.Timestamp), position, attempt, t)
 }
 
+// late sees to a message that waited for too long: the server sends it again, to
+// whoever of a group has time. Another subscription is to have it in its order.
+func (s *subscription) late() {
+	if !s.consumer.group {
+		s.consumer.renew()
+		s.detach()
+	}
+}
+
 // control sees to what the server says of a request.
 func (s *subscription) control(r received) {
 	if r.Subject != s.reply() {
 		return // of an earlier one
 	}
 	s.heard = r.at
-	switch status := r.Header.Get(headerStatus); status {
-	case statusHeartbeat:
-	case statusNone, statusExpired:
-		s.asked = 0
+	status, reason := r.Header.Get(headerStatus), r.Header.Get(headerDescription)
+	switch {
+	case status == statusHeartbeat:
+	case status == statusNone, status == statusExpired:
+		s.behind = 0
+		s.answered()
+	case status == statusConflict && (reason == tooManyBytes || reason == batchCompleted):
+		s.answered()
 	default:
-		s.asked, s.attached = 0, false
+		s.detach()
 		s.broker.log.Debug("consumer of NATS is looked up again", slog.String("topic", s.topic),
-			slog.String("status", status), slog.String("reason", r.Header.Get(headerDescription)))
+			slog.String("status", status), slog.String("reason", reason))
 	}
 }
 
@@ -259,7 +319,7 @@ func (s *subscription) attach(ctx context.Context) error {
 	var made bool
 	err := s.broker.call(ctx, func(ctx context.Context) error {
 		var err error
-		made, err = s.consumer.attach(ctx)
+		made, s.behind, err = s.consumer.attach(ctx)
 		return err
 	})
 	if s.over(ctx) {
@@ -272,21 +332,10 @@ func (s *subscription) attach(ctx context.Context) error {
 		return s.lose(err)
 	}
 	if made {
-		s.forget()
+		s.inbox.clear() // the consumer that sent it is no more: it is sent again
 	}
-	s.attached, s.lost, s.asked = true, false, 0
+	s.attached, s.lost = true, false
 	return nil
-}
-
-// forget drops what a consumer sent that is no more: it is sent again.
-func (s *subscription) forget() {
-	for {
-		select {
-		case <-s.messages:
-		default:
-			return
-		}
-	}
 }
 
 // pause waits before an attempt, until the connection comes back at most.
@@ -338,10 +387,12 @@ func (s *subscription) Close() error {
 	s.broker.remove(s)
 	s.broker.conn.RemoveStatusListener(s.status)
 	s.status = nil
+	s.answered()
 	if s.sub == nil {
 		return nil
 	}
 	if !s.consumer.group {
+		s.inbox.close()
 		_ = s.sub.Unsubscribe() // fails when the connection is closed, and the subscription with it
 		// The server would notice by itself, but only after a while. Its answer
 		// goes to nobody.
@@ -364,14 +415,8 @@ func (s *subscription) drain() {
 		case <-contact.Done():
 		}
 	}
-	for {
-		select {
-		case r := <-s.messages:
-			s.refuse(r.Msg)
-			continue
-		default:
-		}
-		break
+	for _, r := range s.inbox.close() {
+		s.refuse(r.Msg)
 	}
 	for _, reply := range s.flight.Take(time.Now()) {
 		_ = s.broker.conn.Publish(reply, []byte(refused)) // else it goes to others when it is overdue
