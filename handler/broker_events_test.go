@@ -380,6 +380,54 @@ func TestBrokerFeedOverLosses(t *testing.T) {
 	}
 }
 
+// TestBrokerLate holds that a message which was sent before, and lost on its way,
+// reaches clients, and does not lead them back.
+func TestBrokerLate(t *testing.T) {
+	at := func(id string, attempt int) any {
+		return broker.NewDelivery(broker.Message{ID: id, Topic: "orders", Body: []byte(id)}, "p"+id, attempt, unsettled{})
+	}
+	for _, query := range []string{"", "&from=earliest"} {
+		steps := []any{at("1", 1), broker.ErrUnavailable, at("3", 1), at("2", 2), at("2", 3), at("4", 1)}
+		gate := make(chan struct{})
+		b := &wrapped{Broker: new(broker.Memory), subscribe: func(_ context.Context, _ string, opts *broker.SubscribeOptions) (broker.Subscription, error) {
+			if query != "" && opts.Start == (broker.Start{}) { // the feed, which has nothing
+				return &faulty{}, nil
+			}
+			return &faulty{steps: steps, gate: gate}, nil
+		}}
+		e := openEvents(t, startBroker(t, b, everything())+query)
+		close(gate)
+		for _, want := range []string{"1 p1", "3 p3", "2 p3", "4 p4"} {
+			next := e.next(t)
+			if got := bodyOf(t, next.data) + " " + next.id; got != want {
+				t.Errorf("%s event = %s, want %s", query, got, want)
+			}
+		}
+	}
+}
+
+// TestBrokerEventsLarge holds that messages which are sent in pieces arrive as
+// they are, between others.
+func TestBrokerEventsLarge(t *testing.T) {
+	large := strings.Repeat(strings.Repeat("x", 99)+"\n", 3000)
+	for _, format := range []string{"json", "raw"} {
+		var mem broker.Memory
+		e := openEvents(t, startBroker(t, &mem, everything())+"&format="+format)
+		bodies := []string{"a", large, "b", strings.Repeat("y", 200_000), "c\r" + large, "d"}
+		publishText(t, &mem, bodies...)
+		for i, want := range bodies {
+			next := e.next(t)
+			got := next.data
+			if format == "json" || next.name == "json" {
+				got = bodyOf(t, got)
+			}
+			if got != want {
+				t.Errorf("%s event %d has %d bytes, want %d", format, i, len(got), len(want))
+			}
+		}
+	}
+}
+
 type subscribeFunc = func(context.Context, string, *broker.SubscribeOptions) (broker.Subscription, error)
 
 // gated returns subscriptions that wait for a gate.

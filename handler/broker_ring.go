@@ -8,7 +8,7 @@ import (
 const (
 	// maxRing bounds what is kept for the clients of one topic, in bytes, beside
 	// its latest message.
-	maxRing = 4 << 20
+	maxRing = 16 << 20
 	// maxBatch is how much a client is sent at a time.
 	maxBatch = 32 << 10
 )
@@ -23,8 +23,9 @@ type ring struct {
 
 	mu      sync.Mutex
 	items   []*item
-	first   uint64 // number of the first of them
-	before  string // position of what came before the first; may be empty
+	first   uint64    // number of the first of them
+	before  string    // position of what came before the first; may be empty
+	pair    [2]string // a position, and the one right after it, which was not here yet
 	bytes   int64
 	places  map[string]uint64 // of positions
 	changed chan struct{}     // closed by wake; nil when nobody waits
@@ -40,6 +41,10 @@ func (q *ring) add(it *item) {
 			q.places = make(map[string]uint64)
 		}
 		q.places[it.position] = q.first + uint64(len(q.items))
+		if q.first == 0 && len(q.items) == 0 && it.position == q.pair[1] {
+			q.before = q.pair[0]
+			q.tell()
+		}
 	}
 	q.items = append(q.items, it)
 	q.bytes += it.size()
@@ -154,7 +159,11 @@ func (q *ring) after(position string) (place uint64, ok bool, changed <-chan str
 func (q *ring) link(before, position string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if before != "" && q.before == "" && len(q.items) > 0 && q.items[0].position == position {
+	switch {
+	case before == "" || q.before != "":
+	case len(q.items) == 0:
+		q.pair = [2]string{before, position}
+	case q.items[0].position == position:
 		q.before = before
 		q.tell()
 	}

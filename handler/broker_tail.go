@@ -58,6 +58,10 @@ func (t *tail) turn(ctx context.Context) (caughtUp bool, err error) {
 		}
 		select {
 		case t.hub.turns <- struct{}{}:
+			if caughtUp, _ := t.catchUp(); caughtUp {
+				<-t.hub.turns
+				return true, nil
+			}
 			return false, nil
 		case <-changed:
 		case <-late.C:

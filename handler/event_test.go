@@ -450,3 +450,36 @@ func TestIdempotencyKey(t *testing.T) {
 		seen[d.ID] = true
 	}
 }
+
+func TestEventOrigins(t *testing.T) {
+	tests := []struct {
+		name    string
+		origins []string
+		from    string
+		want    int
+	}{
+		{"any page by default", nil, "https://evil.example", http.StatusAccepted},
+		{"one that is listed", []string{"https://shop.example"}, "https://shop.example", http.StatusAccepted},
+		{"one that is not", []string{"https://shop.example"}, "https://evil.example", http.StatusForbidden},
+		{"none", []string{"https://shop.example"}, "", http.StatusAccepted},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			publish := handler.PublishOptions{Origins: tt.origins}
+			for _, h := range []http.Handler{
+				handler.Event(new(broker.Memory), &handler.EventOptions{Publish: publish}),
+				handler.CloudEvents(new(broker.Memory), &handler.CloudEventsOptions{Publish: publish}),
+			} {
+				r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/orders", strings.NewReader("x"))
+				if tt.from != "" {
+					r.Header.Set("Origin", tt.from)
+				}
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, r)
+				if w.Code != tt.want {
+					t.Errorf("POST of a page of %q = %d, want %d", tt.from, w.Code, tt.want)
+				}
+			}
+		})
+	}
+}
