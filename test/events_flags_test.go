@@ -71,7 +71,7 @@ func TestMistakesOfCommandsAboutEvents(t *testing.T) {
 		{"publish a.* hello", p.admin, "has a wildcard in it"},
 		{"publish orders hello -H bad", p.admin, "want 'NAME: VALUE'"},
 		{"subscribe >", p.admin, "has a wildcard in it"},
-		{"subscribe orders --from yesterday", p.admin, "does not know this position"},
+		{"subscribe orders --from yesterday", p.admin, "nor a position"},
 		{"dlq show nosuch", p.admin, "no such dead letter"},
 		{"dlq replay", p.admin, "name the dead letters"},
 		{"publish orders hello", none.admin, "no broker"},
