@@ -205,7 +205,7 @@ func (p *Pusher) update(ctx context.Context, services []*registry.Service) {
 			continue
 		}
 		p.running[k] = p.start(ctx, k, to)
-		p.log.Info("topic is pushed", slog.String("service", k.service), slog.String("topic", k.topic), slog.String("endpoint", to.endpoint))
+		p.log.Info("topic is pushed", slog.String("service", k.service), slog.String("topic", k.topic), slog.String("endpoint", cut(to.endpoint, 100)))
 	}
 }
 
