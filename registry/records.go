@@ -23,6 +23,7 @@ type Records struct {
 	byName    map[string]*announced
 	endpoints map[digest]*shared
 	lists     map[digest]*list
+	words     words
 	changed   map[string]struct{} // names whose services are to be built again
 	services  []*Service          // the complete state, less what changed since
 
@@ -203,6 +204,9 @@ func (r *Records) read(data []byte) (*shared, error) {
 	key := digest(sha256.Sum256(data))
 	if r.endpoints[key] != nil {
 		return r.hold(key, nil), nil
+	}
+	if e, ok := r.words.readPlain(data); ok {
+		return r.hold(key, e), nil
 	}
 	e, err := readEndpoint(data)
 	if err != nil {

@@ -1,0 +1,112 @@
+package registry
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"unsafe"
+)
+
+func TestReadPlain(t *testing.T) {
+	deep := func(levels int) string {
+		return `{"request":` + strings.Repeat(`{"values":[`, levels-1) + `{}` + strings.Repeat(`]}`, levels-1) + `}`
+	}
+	tests := []struct {
+		name, text string
+		ok         bool
+	}{
+		{"empty", `{}`, true},
+		{"every field", `{"name":"A.B","request":{"name":"r","type":"R","values":[{"name":"a","type":"string","values":null},{}]},` +
+			`"response":null,"metadata":{"path":"/é","":"x"}}`, true},
+		{"in another order", `{"metadata":{},"name":"A.B"}`, true},
+		{"nulls", `{"request":null,"response":{"values":null},"metadata":null}`, true},
+		{"empty lists", `{"response":{"values":[]},"metadata":{}}`, true},
+		{"a string twice", `{"name":"a","name":"b","metadata":{"k":"1","k":"2"}}`, true},
+		{"null, then a value", `{"request":null,"request":{"name":"r"}}`, true},
+		{"as deep as values may be", deep(maxDepth), true},
+		{"deeper", deep(maxDepth + 1), false},
+		{"a value twice", `{"request":{"name":"r"},"request":{"type":"R"}}`, false},
+		{"metadata twice", `{"metadata":{"a":"1"},"metadata":{"b":"2"}}`, false},
+		{"a list twice", `{"request":{"values":[{"name":"a"}],"values":[{"type":"b"}]}}`, false},
+		{"null in a list", `{"request":{"values":[null]}}`, false},
+		{"white space", `{"name": "a"}`, false},
+		{"white space after", `{"name":"a"} `, false},
+		{"an escape", `{"name":"a\n"}`, false},
+		{"a control character", "{\"name\":\"a\n\"}", false},
+		{"bytes that are no text", "{\"name\":\"\xff\"}", false},
+		{"a name in another case", `{"Name":"a"}`, false},
+		{"an unknown name", `{"names":"a"}`, false},
+		{"a number", `{"name":1}`, false},
+		{"a string that is null", `{"name":null}`, false},
+		{"metadata that is no string", `{"metadata":{"a":1}}`, false},
+		{"a list", `[]`, false},
+		{"nothing", ``, false},
+		{"a comma first", `{,"name":"a"}`, false},
+		{"a comma last", `{"name":"a",}`, false},
+		{"no comma", `{"name":"a""metadata":null}`, false},
+		{"no colon", `{"name""a"}`, false},
+		{"no end", `{"name":"a"`, false},
+		{"no end of a string", `{"name":"a`, false},
+		{"no end of a list", `{"request":{"values":[`, false},
+		{"two", `{}{}`, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, ok := new(words).readPlain([]byte(tt.text))
+			if ok != tt.ok {
+				t.Fatalf("readPlain(%.80s) = %t, want %t", tt.text, ok, tt.ok)
+			}
+			if want, err := readEndpoint([]byte(tt.text)); ok && !reflect.DeepEqual(got, want) {
+				t.Errorf("readPlain(%.80s) = %+v, want %+v, %v", tt.text, got, want, err)
+			}
+		})
+	}
+}
+
+// TestWords: what comes again is held once, unless it is long, and others take
+// the place of what does not.
+func TestWords(t *testing.T) {
+	var w words
+	for s, want := range map[string]bool{"string": true, "": true, strings.Repeat("x", maxWord+1): false} {
+		first, second := w.word([]byte(s)), w.word([]byte(s))
+		if once := unsafe.StringData(first) == unsafe.StringData(second); first != s || once != want {
+			t.Errorf("word(%q) twice is held once: %t, want %t", s, once, want)
+		}
+	}
+	for i := range 10 * slots {
+		s := strings.Repeat("x", i%maxWord) + string(rune('a'+i%26))
+		if got := w.word([]byte(s)); got != s {
+			t.Fatalf("word(%q) = %q", s, got)
+		}
+	}
+	if len(w.slots) != slots {
+		t.Errorf("%d words are held, want %d", len(w.slots), slots)
+	}
+}
+
+// FuzzPlain: what is read quickly is what is read slowly.
+func FuzzPlain(f *testing.F) {
+	for _, text := range []string{
+		`{"name":"A.B","request":{"name":"r","type":"R","values":[{"name":"a","type":"string","values":null},{}]},"response":null,"metadata":{"path":"/é"}}`,
+		`{"metadata":{},"request":{"values":[]},"name":"A.B"}`,
+		`{"request":{"values":[{"values":null,"values":[]}]}}`,
+		`{"name":"\u0061"}`,
+		`{}`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var w words
+		got, ok := w.readPlain(data)
+		if !ok {
+			return
+		}
+		want, err := readEndpoint(data)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("readPlain(%s) = %+v, want %+v, %v", data, got, want, err)
+		}
+		if again, _ := w.readPlain(data); !reflect.DeepEqual(again, want) {
+			t.Errorf("readPlain(%s) again = %+v, want %+v", data, again, want)
+		}
+	})
+}
