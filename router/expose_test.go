@@ -46,7 +46,7 @@ func TestExpose(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			table, _ := newTable(&router.Options{Resolver: first}).Next(tt.services)
 			rt, err := table.Route(get(tt.path))
-			got := ""
+			var got string
 			if e, ok := errors.AsType[*goapi.Error](err); ok {
 				got = fmt.Sprint(e.Code, " ", e.Detail)
 			} else {

@@ -25,7 +25,7 @@ func TestLiveWatch(t *testing.T) {
 		if got, err := w.Next(early); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Next before the registry has told its state = %v, %v; want to wait", got, err)
 		}
-		go live.Run(t.Context()) //nolint:errcheck // it ends with the test
+		go live.Run(t.Context()) // ends with the test
 		if got, err := w.Next(t.Context()); err != nil || len(got) != 0 {
 			t.Errorf("first Next = %v, %v; want the empty state", got, err)
 		}

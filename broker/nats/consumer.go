@@ -86,7 +86,7 @@ func groupName(topic, group string) string {
 // attach finds the consumer, or makes it: at the start that the options ask for
 // at first, later where it was. It says whether it was made, and how many
 // messages the server has for it.
-func (c *consumer) attach(ctx context.Context) (made bool, pending uint64, err error) {
+func (c *consumer) attach(ctx context.Context) (made bool, pending int, err error) {
 	stream, err := c.broker.stream(ctx)
 	if err != nil {
 		return false, 0, err
@@ -124,7 +124,7 @@ func (c *consumer) attach(ctx context.Context) (made bool, pending uint64, err e
 		clear(c.open)
 		c.base, c.last = info.Delivered.Stream+1, info.Delivered.Stream
 	}
-	return made, info.NumPending, nil
+	return made, count(info.NumPending), nil
 }
 
 // check says whether a consumer that is there is what it is to be.

@@ -13,7 +13,6 @@ import (
 func TestSlowReceiver(t *testing.T) {
 	for _, group := range []string{"", "workers"} {
 		t.Run("group "+group, func(t *testing.T) {
-			t.Parallel()
 			b := open(t, "embedded:", start(t, t.TempDir(), nil))
 			s := subscribe(t, b, "orders", &broker.SubscribeOptions{Group: group, AckWait: time.Second})
 			for i := range 8 {

@@ -67,7 +67,7 @@ type subscription struct {
 	pulls    uint64    // how often was asked
 	asked    int       // how many messages of the latest are to come
 	heard    time.Time // when the server was last heard of
-	behind   uint64    // how many messages the server has for us, as far as is known
+	behind   int       // how many messages the server has for us, as far as is known
 }
 
 // subscribeStream subscribes with JetStream.
@@ -190,7 +190,7 @@ func (s *subscription) wait(ctx context.Context) (*broker.Delivery, error) {
 		}
 	case <-messages:
 	case place <- struct{}{}:
-		s.ask(int(min(uint64(room), s.behind)), rush)
+		s.ask(min(room, s.behind), rush)
 	case <-s.flight.Freed():
 	case <-timer.C:
 		if room > 0 && place == nil {
@@ -258,7 +258,7 @@ func (s *subscription) take(r received) *broker.Delivery {
 		return nil
 	}
 	now := time.Now()
-	s.heard, s.behind = now, meta.NumPending
+	s.heard, s.behind = now, count(meta.NumPending)
 	if s.asked--; s.asked <= 0 {
 		s.answered()
 	}
@@ -275,9 +275,12 @@ func (s *subscription) take(r received) *broker.Delivery {
 	s.retry = 0
 	position := s.consumer.receive(meta.Sequence.Stream)
 	t := &settler{s, seat, meta.Sequence.Stream}
-	attempt := int(min(meta.NumDelivered, 1<<30))
+	attempt := count(meta.NumDelivered)
 	return broker.NewDelivery(decode(s.topic, r.Msg, meta.Timestamp), position, attempt, t)
 }
+
+// count returns a number of messages as one that is surely not too large.
+func count(n uint64) int { return int(min(n, 1<<30)) }
 
 // late sees to a message that waited for too long: the server sends it again, to
 // whoever of a group has time. Another subscription is to have it in its order.

@@ -79,7 +79,7 @@ func (c *config) addServer(flags *pflag.FlagSet, env func(string) (string, bool)
 	flags.StringVar(&c.tlsKey, "tls-key", "", "PEM file of its private key")
 	flags.StringVar(&c.upstreamCA, "upstream-ca", "", "PEM file of the authority that signed the certificates of nodes with secure=true; default: the system's")
 	c.policies.add(flags)
-	flags.StringArrayVar(&c.origins, "origin", nil, "web page that may open WebSockets, besides the gateway's own: https://app.example.com or https://*.example.com (repeatable)")
+	flags.StringArrayVar(&c.origins, "origin", nil, "web page that may open WebSockets and, of mounts, publish, besides the gateway's own: https://app.example.com or https://*.example.com (repeatable)")
 	flags.DurationVar(&c.drain, "drain", 30*time.Second, "time that requests in flight get when the gateway stops")
 }
 

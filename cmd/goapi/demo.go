@@ -146,7 +146,12 @@ func (g *gateway) awaitRoutes(ctx context.Context, services ...string) error {
 // printDemo prints what to ask, and what to expect. .ci/demo runs the lines
 // that start with curl.
 func printDemo(out io.Writer, gateway, admin, clock string) {
-	fmt.Fprintf(out, `The gateway is at %[1]s, its admin API at %[2]s.
+	fmt.Fprintf(out, demoText, gateway, admin, clock)
+}
+
+// demoText takes the URLs of the gateway and its admin API, and the address of
+// the clock.
+const demoText = `The gateway is at %[1]s, its admin API at %[2]s.
 Four services run: greeter speaks RPC, clock plain HTTP, calc gRPC, and mailer gets events.
 Paste a line into another terminal. Ctrl-C ends the demo.
 
@@ -206,5 +211,4 @@ Announce a service yourself: here the clock again, under /mine. Expect {}, then 
 curl -H 'Content-Type: application/json' '%[2]s/registry?ttl=60s' -d '{"name":"mine","nodes":[{"id":"mine-1","address":"%[3]s"}],"endpoints":[{"name":"Mine","metadata":{"handler":"http","path":"/mine/**","strip":"/mine"}}]}'
 curl %[1]s/mine/clock
 
-`, gateway, admin, clock)
-}
+`

@@ -107,7 +107,7 @@ func brokerAway(name string, err error) error {
 // publishing says how requests are published: only on topics that --publish
 // lists.
 func (g *gateway) publishing(namespace string, header handler.BrokerHeader) handler.PublishOptions {
-	return handler.PublishOptions{Namespace: namespace, Topics: listed(g.cfg.publish), Header: header, TrustedProxies: g.proxies}
+	return handler.PublishOptions{Namespace: namespace, Topics: listed(g.cfg.publish), Header: header, Origins: g.cfg.origins, TrustedProxies: g.proxies}
 }
 
 // listed returns patterns, of which none allow nothing.

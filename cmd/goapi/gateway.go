@@ -18,6 +18,7 @@ import (
 
 	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/admin"
+	"github.com/goapi-dev/goapi/broker"
 	"github.com/goapi-dev/goapi/handler"
 	"github.com/goapi-dev/goapi/middleware"
 	"github.com/goapi-dev/goapi/nats"
@@ -76,14 +77,10 @@ func (g *gateway) open(ctx context.Context) error {
 	if g.proxies, err = g.cfg.proxies(); err != nil {
 		return err
 	}
-	resolve, err := resolver.ByName(g.cfg.resolver)
+	resolve, err := g.cfg.resolve()
 	if err != nil {
-		return fmt.Errorf("--resolver: %w", err)
+		return err
 	}
-	if resolve != nil {
-		resolve = resolver.Namespace(g.cfg.namespace, resolve)
-	}
-	policies := &g.cfg.policies
 	if err := g.listen(ctx); err != nil {
 		return err
 	}
@@ -100,7 +97,27 @@ func (g *gateway) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	handlers := g.handlers(nodes, bus)
+	if err := g.serve(resolve, source, nodes, bus); err != nil {
+		return err
+	}
+	return g.serveAdmin(reg, source, nodes, bus)
+}
+
+// resolve returns the resolver that --resolver names, nil for none.
+func (c *config) resolve() (resolver.Resolver, error) {
+	resolve, err := resolver.ByName(c.resolver)
+	if err != nil {
+		return nil, fmt.Errorf("--resolver: %w", err)
+	}
+	if resolve != nil {
+		resolve = resolver.Namespace(c.namespace, resolve)
+	}
+	return resolve, nil
+}
+
+// serve makes what the public listener serves.
+func (g *gateway) serve(resolve resolver.Resolver, source registry.Reader, nodes *nodes, bus broker.Broker) error {
+	handlers, policies := g.handlers(nodes, bus), &g.cfg.policies
 	mounts, err := g.mounts(bus)
 	if err != nil {
 		return err
@@ -115,15 +132,18 @@ func (g *gateway) open(ctx context.Context) error {
 		Logger:   g.log,
 	})
 	gw := &goapi.Gateway{Router: g.live, Handlers: handlers, Logger: g.log}
-	bounds := middleware.Bounds(nil)
-	g.routed = bounds(withMounts(mounts, gw))
+	g.routed = middleware.Bounds(nil)(withMounts(mounts, gw))
 	g.pusher = g.newPusher(bus, nodes)
+	return nil
+}
 
+// serveAdmin makes what the admin listener serves.
+func (g *gateway) serveAdmin(reg registry.Registry, source registry.Reader, nodes *nodes, bus broker.Broker) error {
 	token, err := readSecret("admin-token-file", g.cfg.adminTokenFile)
 	if err != nil {
 		return err
 	}
-	g.operate = bounds(admin.New(g.live, g.pools, &admin.Options{
+	g.operate = middleware.Bounds(nil)(admin.New(g.live, g.pools, &admin.Options{
 		Hosts:    g.cfg.adminHosts,
 		Token:    token,
 		Ready:    g.ready,
@@ -133,8 +153,10 @@ func (g *gateway) open(ctx context.Context) error {
 		Call:     handler.Call(nodesOf(g.pools), nodes.caller(), nil),
 		Mounts:   listMounts(g.cfg.mounts),
 		Resolver: g.cfg.resolver,
-		Broker:   g.adminBroker(bus), DeadLetters: g.deadLetters(),
-		Logger: g.log,
+		Broker:   g.adminBroker(bus),
+		Logger:   g.log,
+
+		DeadLetters: g.deadLetters(),
 	}))
 	return nil
 }
