@@ -16,8 +16,9 @@ import (
 type changes struct {
 	writer     registry.Writer // where they are announced
 	client     *http.Client
-	public     string // the URL of the gateway
-	node       string // the address of every service
+	public     string        // the URL of the gateway
+	node       string        // the address of every service
+	pause      time.Duration // between two requests that look whether a change shows
 	came, went []time.Duration
 	wrote      []time.Duration // of these, what the calls of the writer took
 }
@@ -83,6 +84,7 @@ func (m *changes) until(ctx context.Context, path string, status int) error {
 		if got.status == status {
 			return nil
 		}
+		time.Sleep(m.pause)
 	}
 }
 

@@ -4,6 +4,7 @@
 //	go run ./bench proxy      CPU per request, beside nginx, haproxy and httputil.ReverseProxy
 //	go run ./bench discovery  from a change in each of the registries to the request that shows it
 //	go run ./bench register   the first row of that: over the admin API
+//	go run ./bench scale      beside 10,000 services: the start, the heap, and 200 changes a second
 //	go run ./bench websockets what open WebSockets cost, and that they outlast changes
 //	go run ./bench sse        from a service's write of an event to the client's read
 //	go run ./bench publish    messages a second over HTTP, beside a Go program at the same server
@@ -35,7 +36,7 @@ func main() {
 	}
 }
 
-const usage = `usage: bench proxy|discovery|register|websockets|sse|publish|fanout|all [flags]; bench all -h lists the flags`
+const usage = `usage: bench proxy|discovery|register|scale|websockets|sse|publish|fanout|all [flags]; bench all -h lists the flags`
 
 // A measurement is a subcommand.
 type measurement interface {
@@ -63,6 +64,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		{new(proxyBench), "proxy"},
 		{new(discoveryBench), "discovery"},
 		{&discoveryBench{only: overAdminName}, "register"},
+		{new(scaleBench), "scale"},
 		{new(websocketBench), "websockets"},
 		{new(sseBench), "sse"},
 		{new(publishBench), "publish"},

@@ -180,11 +180,29 @@ type gateway struct {
 
 // runGoapi builds goapi as a user would, runs it, and waits until it is ready.
 func runGoapi(ctx context.Context, l *lab, core int, address string, flags ...string) (*gateway, error) {
-	program := filepath.Join(l.dir, "goapi")
+	program, err := buildGoapi(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	g, err := launchGoapi(ctx, l, program, core, address, flags...)
+	if err != nil {
+		return nil, err
+	}
+	err = g.await(ctx, g.admin+"/readyz")
+	return g, err
+}
+
+func buildGoapi(ctx context.Context, l *lab) (program string, err error) {
+	program = filepath.Join(l.dir, "goapi")
 	build := exec.CommandContext(ctx, "go", "build", "-o", program, "github.com/goapi-dev/goapi/cmd/goapi")
 	if said, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build goapi: %w: %s", err, said)
+		return "", fmt.Errorf("build goapi: %w: %s", err, said)
 	}
+	return program, nil
+}
+
+// launchGoapi runs goapi, which may not be ready yet.
+func launchGoapi(ctx context.Context, l *lab, program string, core int, address string, flags ...string) (*gateway, error) {
 	admin, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
@@ -196,8 +214,7 @@ func runGoapi(ctx context.Context, l *lab, core int, address string, flags ...st
 	if err != nil {
 		return nil, err
 	}
-	g := &gateway{process: p, admin: "http://" + admin, client: &http.Client{Transport: new(http.Transport)}}
-	return g, p.await(ctx, g.admin+"/readyz")
+	return &gateway{process: p, admin: "http://" + admin, client: &http.Client{Transport: new(http.Transport)}}, nil
 }
 
 // newService describes a service of one node, with one path.

@@ -34,6 +34,7 @@ type store struct {
 type started struct {
 	url   string   // what the gateway follows
 	flags []string // that the gateway needs besides
+	aside string   // the same store, where the gateway does not look; "" if there is no such place
 	// open returns who announces services in it: another than the gateway. The
 	// caller closes it, if it is an io.Closer.
 	open func(ctx context.Context, g *gateway) (registry.Writer, error)
@@ -91,7 +92,7 @@ func startNATS(ctx context.Context, l *lab, scheme string) (*started, error) {
 		return nil, err
 	}
 	url := scheme + "://" + address
-	return &started{url: url, open: overURL(url)}, nil
+	return &started{url: url, aside: url + "?bucket=aside", open: overURL(url)}, nil
 }
 
 // startEtcd starts a server in a process of its own.
@@ -101,7 +102,7 @@ func startEtcd(ctx context.Context, l *lab) (*started, error) {
 		return nil, err
 	}
 	url := "etcd://" + address
-	return &started{url: url, open: overURL(url)}, nil
+	return &started{url: url, aside: url + "?prefix=/aside", open: overURL(url)}, nil
 }
 
 // The subcommands that run a server; the others call them.
