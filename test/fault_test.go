@@ -191,11 +191,12 @@ func (s *scene) registerNodes() {
 	}
 }
 
-// awaitNodes returns when all nodes are announced.
+// awaitNodes returns when as many nodes are announced as there are. Others may
+// be, that went all at once a moment ago.
 func (s *scene) awaitNodes() {
 	s.t.Helper()
 	for _, kind := range s.kinds {
-		s.await(func() bool { return len(s.process.nodes(kind)) == len(s.nodes) }, "nodes of "+kind)
+		s.await(func() bool { return len(s.process.nodes(kind)) >= len(s.nodes) }, "nodes of "+kind)
 	}
 }
 

@@ -138,7 +138,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 	}{
 		{"run --resolver nosuch", "micro, path, vpath, host, grpc, subdomain"},
 		{"run --handler nosuch", "want auto, rpc, http, web or api"},
-		{"run --registry nosuch://x", "known schemes: embedded:"},
+		{"run --registry nosuch://x", "known schemes: consul:"},
 		{"run --registry nats://user:secret@127.0.0.1:1?nosuch=1", "nosuch"},
 		{"run --registry nats://127.0.0.1:1?token=secret", "token"},
 		{"run --registry memory:?x=1", "takes no address and no parameters"},

@@ -58,9 +58,12 @@ func (g *gateway) openRegistries(ctx context.Context) (reg registry.Registry, so
 // is started again serves what it knew.
 func (g *gateway) openRegistry(ctx context.Context, open func(context.Context) (registry.Registry, error), url string) (registry.Registry, error) {
 	reg, err := open(ctx)
-	if errors.Is(err, registry.ErrUnavailable) {
+	if errors.Is(err, registry.ErrUnavailable) && ctx.Err() == nil {
 		g.log.Warn("registry cannot be reached; it is tried again", slog.String("registry", standard.Redact(url)), slog.Any("error", err))
 		reg, err = registry.NewLazy(open), nil
+	}
+	if ctx.Err() != nil && err != nil {
+		return nil, ctx.Err()
 	}
 	if err == nil {
 		g.onClose(func() error { return standard.Close(reg) })
