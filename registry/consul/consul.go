@@ -26,14 +26,15 @@
 //
 // # How changes are seen
 //
-// A [registry.Watcher] holds three blocking queries, however many services
-// there are: an agent takes 200 connections of a client at most. The first is
-// small and comes at once whenever a check of any service changes, and says of
-// most changes whose they are; the others tell of all checks and of all names,
-// and are asked the less often the larger they are. What they find to have
-// changed is read, each service by itself. Two things move neither a check nor a name: a service without a check, and one
-// that changed its address alone. Then all services are read again, some at a
-// time.
+// A [registry.Watcher] holds two blocking queries, however many services there
+// are: an agent takes 200 connections of a client at most. One is small and
+// comes at once whenever a check of any service changes, and says of most changes
+// whose they are; where it does not, and a while after it did, the watcher looks
+// at all checks. The other tells of all names. What is large is asked for the
+// less often the larger it is. What is found to have changed is read, each
+// service by itself. Two things move neither a check nor a name: a service
+// without a check, and one that changed its address alone. Then all services
+// are read again, some at a time.
 //
 // Every server answers as the leader has it, not from a copy of its own that
 // may be late: who registers finds what was registered, and the index of
@@ -223,10 +224,7 @@ func (r *Registry) await(ctx context.Context, back chan<- struct{}) {
 			continue
 		}
 		if retry.failed() || index < q.index {
-			select {
-			case back <- struct{}{}:
-			default: // one is there already
-			}
+			put(back)
 		}
 		retry.reset()
 		if index <= q.index {

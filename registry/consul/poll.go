@@ -27,11 +27,12 @@ const (
 	// pollBell tells of the checks that do not pass, and comes whenever any
 	// check changes. It is small, and so at once.
 	pollBell = iota
-	// pollChecks tells of all checks. It holds the tags of each service.
-	pollChecks
 	// pollNames tells of all services by name, with their tags, and comes
 	// whenever anything that is registered changes.
 	pollNames
+	// pollChecks tells of all checks. It holds the tags of each service, and is
+	// asked when the bell has rung.
+	pollChecks
 	polls
 )
 
@@ -41,23 +42,29 @@ type poll struct {
 
 	id   int
 	read func([]byte) (view, error)
-	// look gets a value when the poll is needed before long; nil for one that
-	// never is.
-	look <-chan struct{}
+	// wanted says when to ask; nil for one that blocks at the agent.
+	wanted *wanted
+}
+
+// wanted says when a question is to be asked.
+type wanted struct {
+	now   chan struct{} // holds one token when there is need of an answer
+	later chan struct{} // holds one token when there may be news in it
 }
 
 // newPolls returns the questions of a watcher: as many for ten thousand
-// services as for one. Look says that the checks are to be looked at.
-func newPolls(look <-chan struct{}) [polls]poll {
-	checks := question{path: pathChecks, wait: 5 * time.Minute}
-	bell := checks
-	bell.filter = `Status != "passing"`
-	bell.wait = 10 * time.Second // bounds how long an agent is believed that is silent
-	names := question{path: pathNames, wait: 5 * time.Minute}
+// services as for one. That of all checks is asked when it is wanted.
+func newPolls(checks *wanted) [polls]poll {
 	return [polls]poll{
-		{bell, pollBell, readChecks, nil},
-		{checks, pollChecks, readChecks, look},
-		{names, pollNames, readNames, nil},
+		{
+			question: question{
+				path: pathChecks, filter: `Status != "passing"`,
+				wait: 10 * time.Second, // bounds how long an agent is believed that is silent
+			},
+			id: pollBell, read: readChecks,
+		},
+		{question: question{path: pathNames, wait: 5 * time.Minute}, id: pollNames, read: readNames},
+		{question: question{path: pathChecks}, id: pollChecks, read: readChecks, wanted: checks},
 	}
 }
 
@@ -74,10 +81,10 @@ type answer struct {
 
 // run asks until ctx is done or the agent fails, and hands on what is news.
 func (p poll) run(ctx context.Context, a *agent, answers chan<- answer) {
-	for ctx.Err() == nil {
+	for last := uint64(0); ctx.Err() == nil; {
 		begun := time.Now()
-		next, size := p.once(ctx, a)
-		if next.index != p.index || next.err != nil {
+		next, size := p.once(ctx, a, last)
+		if next.index != last || next.err != nil {
 			select {
 			case answers <- next:
 			case <-ctx.Done():
@@ -87,7 +94,10 @@ func (p poll) run(ctx context.Context, a *agent, answers chan<- answer) {
 		if next.err != nil {
 			return
 		}
-		p.index = next.index
+		last = next.index
+		if p.wanted == nil {
+			p.index = last
+		}
 		if next.reset {
 			p.index = 0
 		}
@@ -95,25 +105,36 @@ func (p poll) run(ctx context.Context, a *agent, answers chan<- answer) {
 	}
 }
 
-// rest waits after an answer that is worth some time. What comes at once after
-// a while of quiet is worth its price; of changes that follow each other most
-// are found for less, by the bell.
+// rest waits after an answer that is worth some time, and longer while nobody
+// is in need of the next.
 func (p poll) rest(ctx context.Context, begun time.Time, worth time.Duration) {
 	sleep(ctx, time.Until(begun.Add(leastPace+worth)))
-	timer := time.NewTimer(time.Until(begun.Add(patience * worth)))
+	if p.wanted == nil {
+		sleep(ctx, time.Until(begun.Add(patience*worth)))
+		return
+	}
+	select {
+	case <-ctx.Done():
+		return
+	case <-p.wanted.now:
+		return
+	case <-p.wanted.later:
+	}
+	timer := time.NewTimer(patience * worth)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
+	case <-p.wanted.now:
 	case <-timer.C:
-	case <-p.look:
 	}
 }
 
-// once asks once. It returns also how large the answer was.
-func (p poll) once(ctx context.Context, a *agent) (answer, int) {
+// once asks once, after an answer of the index last. It returns also how large
+// the answer was.
+func (p poll) once(ctx context.Context, a *agent, last uint64) (answer, int) {
 	data, index, err := a.ask(ctx, p.question)
-	next := answer{poll: p.id, index: index, reset: index < p.index, err: err}
-	if next.err == nil && index != p.index {
+	next := answer{poll: p.id, index: index, reset: index < last, err: err}
+	if next.err == nil && index != last {
 		next.view, next.err = p.read(data)
 	}
 	return next, len(data)

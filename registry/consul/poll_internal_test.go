@@ -98,29 +98,34 @@ func BenchmarkReadNames(b *testing.B) {
 
 // TestRest: what is large is asked for seldom, and sooner when it is needed.
 func TestRest(t *testing.T) {
+	const thousand = 1_500_000 // bytes, of so many services
 	tests := []struct {
-		name  string
-		size  int
-		look  time.Duration // when somebody is in need of it; 0 for never
-		want  time.Duration
-		blind bool // it hears nobody
+		name       string
+		size       int
+		blocks     bool
+		later, now time.Duration // when the answer is wanted; 0 for never
+		want       time.Duration
 	}{
-		{"what is empty", 0, 0, leastPace, true},
-		{"a thousand services", 1_500_000, 0, 1800 * time.Millisecond, true},
-		{"a thousand services that nobody needs", 1_500_000, 0, 1800 * time.Millisecond, false},
-		{"a thousand services, needed at once", 1_500_000, time.Millisecond, 455 * time.Millisecond, false},
-		{"a thousand services, needed later", 1_500_000, time.Second, time.Second, false},
+		{"small, and blocks", 0, true, 0, 0, leastPace},
+		{"large, and blocks", thousand, true, 0, 0, 1800 * time.Millisecond},
+		{"small, wanted later", 0, false, time.Second, 0, time.Second},
+		{"large, wanted later", thousand, false, time.Second, 0, 2800 * time.Millisecond},
+		{"large, wanted at once", thousand, false, 0, time.Millisecond, 455 * time.Millisecond},
+		{"large, wanted later and then at once", thousand, false, time.Second, 2 * time.Second, 2 * time.Second},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				look := make(chan struct{}, 1)
-				p := poll{look: look}
-				if tt.blind {
-					p.look = nil
+				w := wanted{make(chan struct{}, 1), make(chan struct{}, 1)}
+				p := poll{wanted: &w}
+				if tt.blocks {
+					p.wanted = nil
 				}
-				if tt.look > 0 {
-					time.AfterFunc(tt.look, func() { look <- struct{}{} })
+				if tt.now > 0 {
+					time.AfterFunc(tt.now, func() { put(w.now) })
+				}
+				if tt.later > 0 {
+					time.AfterFunc(tt.later, func() { put(w.later) })
 				}
 				begun := time.Now()
 				p.rest(t.Context(), begun, time.Duration(tt.size)*perByte)

@@ -166,6 +166,7 @@ func (w *watcher) take(a answer) {
 	})
 	switch a.poll {
 	case pollBell:
+		put(w.feed.checks.later)
 		w.guess = w.guess || !said
 		for _, name := range w.recent { // what changes goes on to change
 			w.touch(name)
@@ -239,9 +240,14 @@ func (w *watcher) look() {
 		return
 	}
 	w.guess = false
+	put(w.feed.checks.now)
+}
+
+// put puts a token where one is enough.
+func put(c chan<- struct{}) {
 	select {
-	case w.feed.look <- struct{}{}:
-	default: // they will be
+	case c <- struct{}{}:
+	default: // one is there
 	}
 }
 
@@ -278,18 +284,18 @@ func (w *watcher) drop() {
 // it is lost.
 type feed struct {
 	answers chan answer
-	views   [polls]view   // nil for those that have not come yet
-	look    chan struct{} // for pollChecks
+	views   [polls]view // nil for those that have not come yet
+	checks  wanted      // says when to look at all of them
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 }
 
 // newFeed starts the polls. The caller closes the feed.
 func (r *Registry) newFeed() *feed {
-	f := &feed{answers: make(chan answer), look: make(chan struct{}, 1)}
+	f := &feed{answers: make(chan answer), checks: wanted{make(chan struct{}, 1), make(chan struct{}, 1)}}
 	ctx, cancel := context.WithCancel(r.life)
 	f.cancel = cancel
-	for _, p := range newPolls(f.look) {
+	for _, p := range newPolls(&f.checks) {
 		f.running.Go(func() { p.run(ctx, r.agent, f.answers) })
 	}
 	return f
@@ -323,10 +329,7 @@ func (h *hints) add(name string) {
 	if !slices.Contains(h.names, name) {
 		h.names = append(h.names, name)
 	}
-	select {
-	case h.told <- struct{}{}:
-	default: // one is there
-	}
+	put(h.told)
 }
 
 // take returns the names, and forgets them.
