@@ -135,7 +135,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	if ex := ExchangeFrom(r.Context()); ex != nil {
 		ex.Err = err
 	}
-	if rw, ok := w.(*response); ok && rw.status != 0 {
+	if rw, ok := w.(*response); ok && rw.learnt.Status != 0 {
 		panic(http.ErrAbortHandler)
 	}
 	if r.ContentLength != 0 {
@@ -171,7 +171,7 @@ type HandlerFunc func(http.ResponseWriter, *http.Request) error
 func (f HandlerFunc) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rw, ok := w.(*response)
 	if !ok {
-		rw = &response{ResponseWriter: w}
+		rw = &response{ResponseWriter: w, learnt: new(Exchange)}
 	}
 	if err := f(rw, r); err != nil {
 		WriteError(rw, r, err)

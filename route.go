@@ -46,6 +46,11 @@ func (rt *Route) Like(e *Endpoint) *Route {
 	return &Route{Service: rt.Service, Pattern: rt.Pattern, Endpoint: e, Upstream: rt.Upstream, Policy: rt.Policy, like: like}
 }
 
+// Under returns rt as it is under another policy, with an inner ring of its own.
+func (rt *Route) Under(p *Policy) *Route {
+	return &Route{Service: rt.Service, Pattern: rt.Pattern, Endpoint: rt.Endpoint, Upstream: rt.Upstream, Policy: p}
+}
+
 // A Policy is what an operator lays on a route. A nil *Policy, and a zero
 // field, mean the default.
 type Policy struct {
