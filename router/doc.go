@@ -44,8 +44,9 @@
 // "/**" takes the requests that would name another service. The list of routes
 // shows it; it is no report, since what a resolver would find is not known.
 //
-// When two services claim one route, the one that has it keeps it; else it is
-// the earlier registry's, or the smaller name's. The other one waits, and is
+// When two services claim one route, it is the one's that the operator calls
+// the gateway's own ([Options.Operator]); else the one that has it keeps it; else
+// it is the earlier registry's, or the smaller name's. The other one waits, and is
 // reported.
 //
 // # Bounds

@@ -2,9 +2,11 @@ package router
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"strings"
 
+	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/registry"
 )
 
@@ -29,12 +31,8 @@ type Listing struct {
 // Reports.
 func (t *Table) Routes() []Listing {
 	list := []Listing{}
-	for _, s := range t.services.all() {
-		for _, c := range s.claims {
-			if has, waits := t.trie(c.host).find(t.hasher, &c.pattern, c.method); has == c && !waits {
-				list = append(list, c.listing())
-			}
-		}
+	for l := range t.Served() {
+		list = append(list, l)
 	}
 	slices.SortFunc(list, func(l, m Listing) int { return cmp.Or(l.compare(m), slices.Compare(l.Methods, m.Methods)) })
 	merged := list[:0]
@@ -46,6 +44,21 @@ func (t *Table) Routes() []Listing {
 		}
 	}
 	return merged
+}
+
+// Served returns the announced routes that the table serves, one for each method,
+// in no order.
+func (t *Table) Served() iter.Seq2[Listing, *goapi.Route] {
+	return func(yield func(Listing, *goapi.Route) bool) {
+		for _, s := range t.services.all() {
+			for _, c := range s.claims {
+				has, waits := t.trie(c.host).find(t.hasher, &c.pattern, c.method)
+				if has == c && !waits && !yield(c.listing(), c.route) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // A Resolvable is what a resolver reaches of a service.

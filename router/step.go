@@ -115,8 +115,8 @@ func (s *step) settle() {
 	}
 }
 
-// decide returns who has a slot from now on: the service that had it, or else
-// the first in the list.
+// decide returns who has a slot from now on: the operator's service, or the one
+// that had it, or else the first in the list.
 func (s *step) decide(slot *claimed) contest {
 	claims := slot.claims
 	if len(claims) == 0 {
@@ -135,10 +135,15 @@ func (s *step) decide(slot *claimed) contest {
 	return contest{holder: claims[0], waiting: claims[1:]}
 }
 
-// heir returns where the claim is of the service that had the slot, in the last
-// table or before the program was started, or -1.
+// heir returns where the claim is of the operator, or else of the service that
+// had the slot, in the last table or before the program was started, or -1.
 func (s *step) heir(slot *claimed) int {
-	before := s.table.opts.Before
+	before, operator := s.table.opts.Before, s.table.opts.Operator
+	if operator != nil {
+		if i := slices.IndexFunc(slot.claims, func(c *claim) bool { return operator(c.route.Service) }); i >= 0 {
+			return i
+		}
+	}
 	had := ""
 	switch was := slot.was.holder; {
 	case len(slot.claims) == 1:

@@ -25,6 +25,9 @@ type Options struct {
 	// Handlers are the names that endpoints may use. Endpoints that name
 	// others are left out. Default: rpc, http, api and web.
 	Handlers []string
+	// Operator says whether a service is the operator's own: no other service can
+	// take what it claims, nor keep it. Default: none is.
+	Operator func(service string) bool
 	// Before is what was known before the program was started: who had a route
 	// then has it again, whoever comes first now. Default: nothing.
 	Before Before
