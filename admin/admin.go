@@ -2,9 +2,9 @@
 // what they can do with it. New returns its handler, and [Client] talks to it.
 //
 // The paths are /healthz (the process lives), /readyz (it should get requests),
-// /services, /routes, /explain, /exposed, /registry, /rpc, /broker and
-// /dead-letters. All but the first two need the token, where there is one. It is
-// not for the public: a listener of its own, loopback by default, serves it, and
+// /services, /routes, /policies, /explain, /exposed, /registry, /rpc, /broker,
+// /dead-letters, /metrics and /debug/pprof/. All but the first two need the token,
+// where there is one. It is not for the public: a listener of its own, loopback by default, serves it, and
 // every request must be the operator's own; see [Options].
 package admin
 
@@ -53,6 +53,11 @@ type Options struct {
 	Broker http.Handler
 	// DeadLetters serves /dead-letters and what is below. Default: not found.
 	DeadLetters http.Handler
+	// Metrics serves /metrics. Default: not found.
+	Metrics http.Handler
+	// Policies returns what is laid on a route, for a request to it or, nil, for
+	// all. Default: nothing is known but the policy of the route.
+	Policies func(*goapi.Route, *http.Request) []Applied
 	// Mounts are the paths that are not routed. Default: none.
 	Mounts []Mount
 	// Resolver is the name of what finds services for requests without a route.
@@ -71,7 +76,7 @@ func New(live *router.Live, pools *upstream.Pools, opts *Options) http.Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &api{live: live, pools: pools, ready: o.Ready, log: o.Logger, mounts: o.Mounts, resolver: cmp.Or(o.Resolver, "none")}
+	a := &api{live: live, pools: pools, ready: o.Ready, log: o.Logger, mounts: o.Mounts, resolver: cmp.Or(o.Resolver, "none"), policies: o.Policies}
 	a.reporter, _ = o.Source.(registry.Reporter)
 	a.steadies = o.Steadies
 	a.joined, _ = o.Source.(joined)
@@ -84,10 +89,12 @@ func New(live *router.Live, pools *upstream.Pools, opts *Options) http.Handler {
 	mux.Handle("/readyz", get(a.readiness))
 	mux.Handle("/services", g.lock(get(a.services)))
 	mux.Handle("/routes", g.lock(get(a.routes)))
+	mux.Handle("/policies", g.lock(get(a.routePolicies)))
 	mux.Handle("/explain", g.lock(get(a.explain)))
 	mux.Handle("/exposed", g.lock(get(a.exposed)))
 	for path, h := range map[string]http.Handler{
 		"/registry": o.Registry, "/rpc": o.Call, "/broker": o.Broker, "/dead-letters": o.DeadLetters, "/dead-letters/": o.DeadLetters,
+		"/metrics": o.Metrics, "/debug/pprof/": profiles(),
 	} {
 		if h != nil {
 			mux.Handle(path, g.lock(h))
@@ -112,6 +119,7 @@ type api struct {
 
 	mounts   []Mount
 	resolver string
+	policies func(*goapi.Route, *http.Request) []Applied
 
 	steadies []*registry.Steady
 	reporter registry.Reporter // nil if the registry is none
@@ -149,7 +157,7 @@ func get(f goapi.HandlerFunc) http.Handler {
 
 func notFound(_ http.ResponseWriter, r *http.Request) error {
 	return goapi.NewError(http.StatusNotFound,
-		fmt.Sprintf("the admin API has no %q: it has /healthz, /readyz, /services, /routes, /explain, /exposed, /registry, /rpc, /broker and /dead-letters", clip(r.URL.Path)), nil)
+		fmt.Sprintf("the admin API has no %q: it has /healthz, /readyz, /services, /routes, /policies, /explain, /exposed, /registry, /rpc, /broker, /dead-letters, /metrics and /debug/pprof/", clip(r.URL.Path)), nil)
 }
 
 func (a *api) hasTable() error {

@@ -75,6 +75,13 @@ func (c *Client) Explain(ctx context.Context, method, rawURL string, headers []s
 	return e, err
 }
 
+// Policies returns what is laid on each announced route.
+func (c *Client) Policies(ctx context.Context) ([]RoutePolicies, error) {
+	var list []RoutePolicies
+	err := c.do(ctx, http.MethodGet, "/policies", nil, &list)
+	return list, err
+}
+
 // Exposed returns what the public can reach.
 func (c *Client) Exposed(ctx context.Context) (*Exposed, error) {
 	e := new(Exposed)
@@ -96,6 +103,14 @@ func (c *Client) Call(ctx context.Context, service, endpoint string, request jso
 	var reply json.RawMessage
 	err := c.do(ctx, http.MethodPost, "/rpc", body, &reply)
 	return reply, err
+}
+
+// List returns every version of every service in the gateway's registries, as it
+// is announced.
+func (c *Client) List(ctx context.Context) ([]*registry.Service, error) {
+	var services []*registry.Service
+	err := ofRegistry(c.do(ctx, http.MethodGet, "/registry", nil, &services))
+	return services, err
 }
 
 // Register implements registry.Writer through the gateway's registry. Beyond the

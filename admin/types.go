@@ -124,6 +124,9 @@ type Explanation struct {
 	Variables map[string]string `json:"variables,omitempty"`
 	// Policy is what holds for the route.
 	Policy *Policy `json:"policy,omitempty"`
+	// Applied is all that configuration lays on it, the request's path and host
+	// included.
+	Applied []Applied `json:"applied,omitempty"`
 	// Nodes are those that can serve the request.
 	Nodes []Node `json:"nodes,omitempty"`
 	// Candidates are the announced routes for the path, the first first, and More
