@@ -59,7 +59,6 @@ themselves and their HTTP routes in a registry, and the gateway routes to them.
 Try it:  goapi demo`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd, w.env) },
 	}
 	root.AddCommand(runCommand(w), demoCommand(w), servicesCommand(w), routesCommand(w), explainCommand(w), exposedCommand(w),

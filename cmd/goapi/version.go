@@ -8,6 +8,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// release is the version that a build outside a clone is given, with
+// -ldflags "-X main.release=v1.2.3". Empty means that the build knows.
+var release string //nolint:gochecknoglobals // the linker sets it
+
 func versionCommand(w world) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
@@ -17,8 +21,8 @@ func versionCommand(w world) *cobra.Command {
 	}
 }
 
-// version says what the build knows of itself: the module's version or commit,
-// and the toolchain.
+// version says what the build knows of itself: the release or the module's
+// version, the commit, and the toolchain.
 func version() string {
 	v, commit, dirty := "(devel)", "", ""
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -33,6 +37,9 @@ func version() string {
 				dirty = " modified"
 			}
 		}
+	}
+	if release != "" {
+		v = release
 	}
 	return fmt.Sprintf("%s%s%s %s %s/%s", v, commit, dirty, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
