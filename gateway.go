@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 )
 
 // A Gateway is an http.Handler that routes each request and hands it to the
@@ -81,8 +82,8 @@ func (g *Gateway) log(r *http.Request, ex *Exchange) {
 		return
 	}
 	attrs := []slog.Attr{
-		slog.String("method", r.Method), slog.String("path", r.URL.EscapedPath()),
-		slog.Int("status", status), slog.Any("error", ex.Err),
+		slog.String("method", r.Method), slog.String("path", bounded(r.URL.EscapedPath())),
+		slog.Int("status", status), slog.String("error", bounded(ex.Err.Error())),
 	}
 	if ex.Route != nil {
 		attrs = append(attrs, slog.String("service", ex.Route.Service), slog.String("endpoint", ex.Route.Endpoint.Name))
@@ -91,6 +92,17 @@ func (g *Gateway) log(r *http.Request, ex *Exchange) {
 		attrs = append(attrs, slog.String("node", ex.Node), slog.Int("attempts", ex.Attempts))
 	}
 	g.Logger.LogAttrs(r.Context(), level, "request failed", attrs...)
+}
+
+// maxLogged bounds what clients and services have to say in a line of the log.
+const maxLogged = 1000
+
+// bounded returns the start of s.
+func bounded(s string) string {
+	if len(s) > maxLogged {
+		return strings.ToValidUTF8(s[:maxLogged], "") + "…"
+	}
+	return s
 }
 
 // With returns h for requests of one route: any handler alone, on any mux.

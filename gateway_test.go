@@ -225,3 +225,19 @@ func BenchmarkGateway(b *testing.B) {
 		gw.ServeHTTP(w, r)
 	}
 }
+
+// TestTheLogIsBounded: services and clients have a word in what is logged.
+func TestTheLogIsBounded(t *testing.T) {
+	var log strings.Builder
+	g := &goapi.Gateway{
+		Router: oneRoute{route("rpc")},
+		Handlers: map[string]http.Handler{"rpc": goapi.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
+			return goapi.NewError(http.StatusBadGateway, "broken", errors.New(strings.Repeat("é", 100_000)))
+		})},
+		Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	}
+	g.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/"+strings.Repeat("p", 100_000), nil))
+	if !strings.Contains(log.String(), "broken") || len(log.String()) > 4000 {
+		t.Errorf("the log has %d bytes: %.200q", log.Len(), log.String())
+	}
+}
