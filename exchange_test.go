@@ -37,7 +37,7 @@ func TestExchangeKnowsTheAnswer(t *testing.T) {
 		}, 201, 1},
 		{"an error", func(w http.ResponseWriter, r *http.Request) {
 			goapi.WriteError(w, r, goapi.NewError(http.StatusTeapot, "no coffee", errors.New("tea")))
-		}, 418, 77},
+		}, 418, 71},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
