@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"hash/maphash"
+	"math"
 	"sync"
 	"time"
 )
@@ -73,5 +74,83 @@ func (m *Memory) Rate() Rate { return m.rate }
 
 // Allow implements Limiter.
 func (m *Memory) Allow(key string, now time.Time) Result {
-	return Result{}
+	at, sum := now.Sub(m.epoch), maphash.String(m.seed, key)
+	s := &m.shards[sum%shards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	whole, known := s.whole(sum, at)
+	ok := m.full > 0 && whole+m.each-at <= m.full
+	if ok {
+		whole += m.each
+		s.set(sum, whole, at, known, m.most)
+	}
+	return m.result(ok, whole-at)
+}
+
+// Spend counts n requests of key that have passed elsewhere, as on another
+// gateway. They may leave the bucket with less than nothing, but with no more
+// than another Burst to make up for, whatever n is.
+func (m *Memory) Spend(key string, n int, now time.Time) {
+	if n <= 0 || m.full == 0 {
+		return
+	}
+	at, sum := now.Sub(m.epoch), maphash.String(m.seed, key)
+	s := &m.shards[sum%shards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	whole, known := s.whole(sum, at)
+	n = min(n, 2*m.rate.Burst)
+	s.set(sum, min(whole+m.each*time.Duration(n), at+2*m.full), at, known, m.most)
+}
+
+// result says what is left in a bucket that will be full in a while.
+func (m *Memory) result(ok bool, toFull time.Duration) Result {
+	if m.full == 0 {
+		return Result{RetryAfter: time.Minute} // as good as any
+	}
+	r := Result{OK: ok, Limit: m.rate.Burst, Remaining: int(max(0, m.full-toFull) / m.each), Reset: toFull}
+	if !ok {
+		r.RetryAfter = toFull + m.each - m.full
+	}
+	return r
+}
+
+// whole returns when the bucket of a key is full, which is never before at.
+func (s *shard) whole(sum uint64, at time.Duration) (whole time.Duration, known bool) {
+	whole, known = s.full[sum]
+	return max(whole, at), known
+}
+
+// set keeps when the bucket of a key is full.
+func (s *shard) set(sum uint64, whole, at time.Duration, known bool, most int) {
+	if !known {
+		if s.full == nil {
+			s.full = make(map[uint64]time.Duration)
+		}
+		if len(s.full) >= most {
+			s.forget(at)
+		}
+	}
+	s.full[sum] = whole
+}
+
+// forget makes room: it takes out the buckets that are full of a few that the
+// map gives by chance, or else the one that will be full before the others.
+func (s *shard) forget(at time.Duration) {
+	var first uint64
+	least, left := time.Duration(math.MaxInt64), looked
+	before := len(s.full)
+	for sum, whole := range s.full {
+		if whole <= at {
+			delete(s.full, sum)
+		} else if whole < least {
+			first, least = sum, whole
+		}
+		if left--; left == 0 {
+			break
+		}
+	}
+	if len(s.full) == before {
+		delete(s.full, first)
+	}
 }
