@@ -1,8 +1,10 @@
 package server
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -17,42 +19,50 @@ const (
 	grain = 8
 )
 
-// listener accepts connections whose clients must read.
-type listener struct {
-	net.Listener
-
-	timeout time.Duration
-	streams int // a connection of HTTP/2 has at a time
-}
-
-// Accept implements net.Listener.
-func (l *listener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return &conn{Conn: c, timeout: l.timeout, resets: resets{each: time.Second / time.Duration(l.streams)}}, nil
-}
-
-// conn is a connection that breaks when its client takes nothing of what is
-// written for the timeout. net/http has a bound for the whole answer only,
-// which an answer without an end cannot have.
+// conn is a connection as it was accepted: what TLS adds is around it. It breaks
+// when its client takes nothing of what is written for the timeout. net/http has
+// a bound for the whole answer only, which an answer without an end cannot have.
 type conn struct {
 	net.Conn
 
-	timeout time.Duration
-	armed   atomic.Int64 // when the deadline was moved, in Unix nanoseconds
-	foreign atomic.Bool  // the deadline is a handler's
-	from    atomic.Pointer[hijacked]
-	resets  resets
+	listener *listener
+	timeout  time.Duration
+	armed    atomic.Int64 // when the deadline was moved, in Unix nanoseconds
+	foreign  atomic.Bool  // the deadline is a handler's
+	closed   atomic.Bool
+	from     atomic.Pointer[hijacked]
+	tls      atomic.Pointer[tls.ConnectionState] // nil before the handshake, and in clear text
+	proxied  *proxied                            // nil where no proxy says who the client is
+	client   netip.Addr                          // as it is counted; guarded by clients
+	resets   resets
 }
 
 // Close implements net.Conn.
 func (c *conn) Close() error {
+	if !c.closed.Swap(true) {
+		c.listener.leave(c)
+	}
 	if h := c.from.Load(); h != nil {
 		h.remove(c)
 	}
 	return c.Conn.Close()
+}
+
+// Read implements net.Conn.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.proxied == nil {
+		return c.Conn.Read(p)
+	}
+	return c.proxied.read(c, p)
+}
+
+// RemoteAddr implements net.Conn. Where a proxy says who the client is, it waits
+// for that.
+func (c *conn) RemoteAddr() net.Addr {
+	if c.proxied == nil {
+		return c.Conn.RemoteAddr()
+	}
+	return c.proxied.remote(c)
 }
 
 // Write implements net.Conn.
@@ -111,6 +121,9 @@ func (c *conn) CloseWrite() error {
 // SyscallConn implements syscall.Conn, so that who has hijacked the connection
 // can wait for what there is to read without a buffer for it.
 func (c *conn) SyscallConn() (syscall.RawConn, error) {
+	if c.proxied != nil && c.proxied.holds() {
+		return nil, errors.ErrUnsupported // what was read with the proxy's header comes first
+	}
 	if sc, ok := c.Conn.(syscall.Conn); ok {
 		return sc.SyscallConn()
 	}

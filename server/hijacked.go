@@ -2,8 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
-	"net"
 	"sync"
 )
 
@@ -16,20 +14,8 @@ type hijacked struct {
 	closed bool
 }
 
-// within returns the connection within what net/http serves.
-func within(c net.Conn) *conn {
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
-	}
-	own, _ := c.(*conn)
-	return own
-}
-
 // add takes a connection in, until it is closed.
 func (h *hijacked) add(c *conn) {
-	if c == nil {
-		return
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {

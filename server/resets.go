@@ -39,7 +39,11 @@ func (r *resets) add(now time.Time) bool {
 type connKey struct{}
 
 func withConn(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, within(c))
+	if w, ok := c.(watching); ok {
+		c, _ := w.watched()
+		return context.WithValue(ctx, connKey{}, c)
+	}
+	return ctx
 }
 
 // reset counts a stream that ended before it was answered, and closes its

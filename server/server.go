@@ -5,11 +5,12 @@
 // clear text by prior knowledge, as clients of gRPC do. The limits hold for both,
 // for each stream of an HTTP/2 connection alone.
 //
-// The number of frames is not bounded, since net/http does not show them. A client
-// that sends empty ones as fast as it can, within a header for as long as
-// Options.HeaderTimeout allows or pings for ever, costs the time to read them:
-// they take no memory, and no handler learns of them. Whoever minds that bounds
-// the connections of an address in front of the server.
+// Frames of HTTP/2 that ask for nothing are bounded: a client may send some
+// thousands of them at once, a thousand a second, and as many more as it is
+// answered; beyond that its connection is closed.
+//
+// [Certificates] are files that are read again when they change. ACME is in
+// package acme.
 package server
 
 import (
@@ -21,6 +22,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -38,8 +40,15 @@ const (
 
 // Options adjust a Server. A nil *Options means all defaults.
 type Options struct {
-	// TLS makes the server speak TLS. It is not changed. Default: clear text.
+	// TLS makes the server speak TLS, and HTTP by ALPN unless it names what it
+	// speaks; see [Certificates.Config]. It is not changed. Default: clear text.
 	TLS *tls.Config
+	// Proxies are those whose connections begin with a header of the PROXY protocol,
+	// version 1 or 2, which says who the client is. One that does not is closed.
+	// The header of anybody else is not read. Default: none.
+	Proxies []netip.Prefix
+	// OptionalProxy takes connections of Proxies without a header for their own.
+	OptionalProxy bool
 	// HeaderTimeout bounds the time a client takes to send the header of a
 	// request. A client of HTTP/2 from which no whole frame, or header, came for so
 	// long is asked whether it is there, and has as long again to say so: within a
@@ -56,6 +65,17 @@ type Options struct {
 	WriteTimeout time.Duration
 	// MaxHeader bounds the header block of a request, in bytes. Default: 64 KiB.
 	MaxHeader int
+	// MaxFields bounds the lines of a header of HTTP/1.1 that are read at all, so that
+	// they are not kept in memory to be counted. Default: 1000.
+	MaxFields int
+	// MaxConns bounds the connections; one more is closed. Default: any number.
+	MaxConns int
+	// MaxPerClient bounds the connections of an address (64 bits of IPv6); one more
+	// is closed. Behind an address there may be many clients. Default: any number.
+	MaxPerClient int
+	// Exempt are those whose connections MaxPerClient does not count: proxies that
+	// speak for others. Default: none.
+	Exempt []netip.Prefix
 	// MaxStreams bounds the requests at a time on a connection of HTTP/2, and how
 	// many of them a second its client may reset before they are answered: four
 	// times as many at once are no harm, and beyond that the connection is closed.
@@ -88,6 +108,9 @@ func (o *Options) orDefault() Options {
 	if d.MaxHeader <= 0 {
 		d.MaxHeader = 64 << 10
 	}
+	if d.MaxFields <= 0 {
+		d.MaxFields = 1000
+	}
 	if d.MaxStreams <= 0 {
 		d.MaxStreams = 250
 	}
@@ -103,7 +126,7 @@ func (o *Options) orDefault() Options {
 // A Server is an open address, and serves a handler there.
 type Server struct {
 	opts     Options
-	listener net.Listener
+	listener *listener
 	hijacked hijacked
 	http     *http.Server
 	requests atomic.Int64 // that a handler has
@@ -121,11 +144,15 @@ func Listen(ctx context.Context, address string, opts *Options) (*Server, error)
 	o := opts.orDefault()
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(true)
-	protocols.SetUnencryptedHTTP2(o.TLS == nil)
-	s := &Server{opts: o, listener: &listener{Listener: l, timeout: o.WriteTimeout, streams: o.MaxStreams}}
+	protocols.SetUnencryptedHTTP2(true) // TLS is the listener's
+	o.TLS = speakHTTP(o.TLS)
+	s := &Server{opts: o, listener: &listener{
+		Listener: l,
+		opts:     o,
+		log:      o.Logger,
+		clients:  clients{most: o.MaxPerClient, exempt: o.Exempt},
+	}}
 	s.http = &http.Server{
-		TLSConfig:         o.TLS.Clone(),
 		Protocols:         &protocols,
 		ReadHeaderTimeout: o.HeaderTimeout,
 		IdleTimeout:       o.IdleTimeout,
@@ -145,20 +172,6 @@ func Listen(ctx context.Context, address string, opts *Options) (*Server, error)
 	return s, nil
 }
 
-// follow knows which connections there are.
-func (s *Server) follow(c net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		s.conns.Add(1)
-	case http.StateClosed:
-		s.conns.Add(-1)
-	case http.StateHijacked:
-		s.conns.Add(-1)
-		s.hijacked.add(within(c))
-	case http.StateActive, http.StateIdle: // it stays
-	}
-}
-
 // left returns what the log says of what is there still.
 func (s *Server) left() []any {
 	return []any{
@@ -176,6 +189,9 @@ func (s *Server) bound(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.requests.Add(1)
 		defer s.requests.Add(-1)
+		if c, ok := r.Context().Value(connKey{}).(*conn); ok {
+			r.TLS = c.tls.Load()
+		}
 		if r.ContentLength != 0 {
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.opts.BodyTimeout)) // a connection that is closed tells the one who reads
 		}
@@ -212,6 +228,24 @@ func (c complaints) Write(p []byte) (int, error) {
 // Addr returns the address that the server listens on.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
+// Stats is what a server has to count.
+type Stats struct {
+	Conns    int64 // connections that are open, those that were hijacked among them
+	Requests int64 // requests that a handler has
+	Refused  int64 // connections that were closed since there were too many
+	Floods   int64 // connections that were closed for what their clients sent
+}
+
+// Stats returns the counts of this moment.
+func (s *Server) Stats() Stats {
+	return Stats{
+		Conns:    s.listener.open.Load(),
+		Requests: s.requests.Load(),
+		Refused:  s.listener.refused.Load(),
+		Floods:   s.listener.floods.Load(),
+	}
+}
+
 // Close gives up the address of a server that was never run.
 func (s *Server) Close() error { return s.listener.Close() }
 
@@ -227,7 +261,7 @@ func (s *Server) Run(ctx context.Context, h http.Handler) error {
 	s.http.BaseContext = func(net.Listener) context.Context { return base }
 
 	served := make(chan error, 1)
-	go func() { served <- s.serve() }()
+	go func() { served <- s.http.Serve(s.listener) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("server: %s: %w", s.Addr(), err)
@@ -265,12 +299,4 @@ func (s *Server) drain(ctx context.Context) bool {
 	}
 	log.Info("drained", slog.String("address", s.Addr().String()), slog.Duration("after", time.Since(began)))
 	return true
-}
-
-// serve accepts connections until the server is shut down.
-func (s *Server) serve() error {
-	if s.http.TLSConfig == nil {
-		return s.http.Serve(s.listener)
-	}
-	return s.http.ServeTLS(s.listener, "", "")
 }

@@ -1,0 +1,160 @@
+package server
+
+import (
+	"encoding/binary"
+	"sync"
+	"time"
+)
+
+// The types of frames that count, by their numbers on the wire.
+const (
+	typeData    = 0x0
+	typeHeaders = 0x1
+	typeReset   = 0x3
+
+	flagPadded = 0x8
+
+	frameHeader = 9
+)
+
+// preface is what a client of HTTP/2 begins with.
+const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+// What frames are worth. One that brings the client nothing but work for the
+// gateway costs one. What the gateway answers earns what a client may need to
+// say about it: how much of it was read, on the stream and in all, and pings
+// that measure how long it took.
+const (
+	earnAnswer = 8   // for the header of an answer
+	earnData   = 4   // for a frame of its body
+	earnBytes  = 512 // so many bytes of it earn one more
+)
+
+// frames bounds what the client of an HTTP/2 connection may send that asks for
+// nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, RST_STREAM, CONTINUATION,
+// DATA without any, and frames that nobody knows. Each costs net/http as much as
+// one that is of use. The gateway's own RST_STREAM counts as well: something
+// has made it send that.
+//
+// What asks for work (a header, a body) is free here: streams, bodies and the
+// time of handlers have bounds of their own.
+type frames struct {
+	in, out framing
+	budget  budget
+}
+
+func newFrames(streams int, now time.Time) *frames {
+	rate := float64(500 + 2*streams)
+	return &frames{budget: budget{rate: rate, burst: 2 * rate, most: 16 * rate, left: 2 * rate, at: now}}
+}
+
+// read takes what the client sent, and reports whether that is within the bound.
+func (f *frames) read(p []byte) bool {
+	for len(p) > 0 {
+		var h frame
+		var ok bool
+		if h, p, ok = f.in.next(p); ok && !h.asks() && !f.budget.spend(time.Now()) {
+			return false
+		}
+	}
+	return true
+}
+
+// wrote takes what is about to be sent to the client.
+func (f *frames) wrote(p []byte) {
+	for len(p) > 0 {
+		var h frame
+		var ok bool
+		if h, p, ok = f.out.next(p); !ok {
+			continue
+		}
+		switch h.kind {
+		case typeHeaders:
+			f.budget.earn(earnAnswer)
+		case typeData:
+			f.budget.earn(earnData + h.length/earnBytes)
+		case typeReset:
+			f.budget.spend(time.Now()) // the next that the client sends tells
+		}
+	}
+}
+
+// frame is what its first bytes say of a frame.
+type frame struct {
+	kind    byte
+	length  int
+	padding int // of length, with the byte that says how much
+}
+
+// asks says that a frame asks for work that is bounded elsewhere.
+func (h frame) asks() bool {
+	return h.kind == typeHeaders || h.kind == typeData && h.length > h.padding
+}
+
+// framing finds the frames in one direction of a connection.
+type framing struct {
+	head [frameHeader + 1]byte // and how much padding there is
+	have int
+	skip int
+}
+
+// next takes the beginning of p, and returns the rest of it, and a frame if one
+// begins there.
+func (f *framing) next(p []byte) (h frame, rest []byte, ok bool) {
+	if n := min(f.skip, len(p)); n > 0 {
+		f.skip -= n
+		return frame{}, p[n:], false
+	}
+	n := copy(f.head[f.have:f.need()], p)
+	f.have += n
+	if f.have < f.need() {
+		return frame{}, p[n:], false
+	}
+	h = frame{kind: f.head[3], length: f.length()}
+	if f.need() > frameHeader {
+		h.padding = 1 + int(f.head[frameHeader])
+	}
+	f.skip = h.length - (f.have - frameHeader)
+	f.have = 0
+	return h, p[n:], true
+}
+
+// need returns how many bytes say what a frame is.
+func (f *framing) need() int {
+	if f.have >= frameHeader && f.head[3] == typeData && f.head[4]&flagPadded != 0 && f.length() > 0 {
+		return frameHeader + 1
+	}
+	return frameHeader
+}
+
+func (f *framing) length() int {
+	return int(binary.BigEndian.Uint32(f.head[:4]) >> 8)
+}
+
+// budget is what a client may spend: so much a second, more at once, and what it
+// earns. It may be used concurrently.
+type budget struct {
+	rate, burst, most float64
+
+	mu   sync.Mutex
+	left float64
+	at   time.Time
+}
+
+// spend takes one, and reports whether it was there.
+func (b *budget) spend(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.left < b.burst {
+		b.left = min(b.burst, b.left+b.rate*now.Sub(b.at).Seconds())
+	}
+	b.at = now
+	b.left--
+	return b.left >= 0
+}
+
+func (b *budget) earn(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.left = min(b.most, b.left+float64(n))
+}
