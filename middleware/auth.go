@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -132,6 +133,9 @@ func (a *auth) identify(r *http.Request) (*goapi.Identity, int, error) {
 func (a *auth) refuse(err error) error {
 	var e *goapi.Error
 	if !errors.As(err, &e) {
+		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
 		e = goapi.NewError(http.StatusUnauthorized, "the credentials are not valid", err)
 	}
 	if e.Code != http.StatusUnauthorized || len(e.Header["Www-Authenticate"]) > 0 {

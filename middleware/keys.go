@@ -213,7 +213,11 @@ func (k *Keys) find(r *http.Request) (string, error) {
 // Clean implements Cleaner.
 func (k *Keys) Clean(r *http.Request) {
 	RemoveCredentials(r, keyScheme)
-	delete(r.Header, k.header)
+	for name := range r.Header {
+		if isSameName(name, k.header) {
+			delete(r.Header, name)
+		}
+	}
 	if k.query == "" {
 		return
 	}
