@@ -95,7 +95,7 @@ func (x *explainer) among(anyHost bool, claims ...*claim) (c *claim, missed bool
 		if anyHost {
 			host = ""
 		}
-		alone.setTrie(host, alone.trie(host).put(alone.hasher, &c.pattern, c.method, c))
+		alone.setTrie(host, alone.trie(host).edit(alone.hasher, []edit{{c, c}}, 0))
 	}
 	s := search{table: alone, request: x.request, path: x.path, method: x.request.Method}
 	c = alone.find(&s, x.host, preflight(x.request))

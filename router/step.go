@@ -90,6 +90,7 @@ func (s *step) settle() {
 	t := &s.table
 	s.findRanks()
 	holders := make([]*claim, 0, len(s.order))
+	edits := make([]edit, 0, len(s.order))
 	for _, slot := range s.order {
 		now := s.decide(slot)
 		holders = append(holders, now.holder)
@@ -98,7 +99,7 @@ func (s *step) settle() {
 			if c == nil {
 				c = was
 			}
-			t.setTrie(c.host, t.trie(c.host).put(t.hasher, &c.pattern, c.method, now.holder))
+			edits = append(edits, edit{c, now.holder})
 		}
 		if len(now.waiting) > 0 {
 			t.contests = t.contests.set(t.hasher, slot.key, &now)
@@ -108,6 +109,7 @@ func (s *step) settle() {
 		s.before = append(s.before, slot.was.reports()...)
 		s.now = append(s.now, now.reports()...)
 	}
+	t.edit(edits)
 	for _, c := range holders {
 		if t.waits(c) {
 			s.now = append(s.now, c.crowdedOut())
@@ -220,6 +222,19 @@ func (t *Table) trie(host string) *node {
 		return t.anyHost
 	}
 	return t.hosts.get(t.hasher, host)
+}
+
+// edit makes edits in the tries of their hosts. It is called on a table that
+// nobody has yet.
+func (t *Table) edit(edits []edit) {
+	for len(edits) > 0 {
+		host, run := edits[0].at.host, 1
+		for run < len(edits) && edits[run].at.host == host {
+			run++
+		}
+		t.setTrie(host, t.trie(host).edit(t.hasher, edits[:run], 0))
+		edits = edits[run:]
+	}
 }
 
 // setTrie sets the trie of a host. It is called on a table that nobody has yet.

@@ -53,52 +53,79 @@ func (n *node) find(h hasher, p *pattern, method string) (c *claim, waits bool) 
 	return nil, false
 }
 
-// put returns n, which may be nil, with c, or with nothing if c is nil, as the
-// claim of a pattern's shape and a method. It is nil when nothing is left.
-func (n *node) put(h hasher, p *pattern, method string, c *claim) *node {
-	return n.edit(h, p.trunk(), func(n *node) {
-		if p.expr != nil {
-			n.putExpression(h, p, method, c)
-			return
-		}
-		claims := n.claims(p)
-		i, found := position(claims, p, method)
-		after := claims[i:]
-		if found {
-			after = after[1:]
-		}
-		if c == nil {
-			n.setClaims(p, slices.Concat(claims[:i], after))
-		} else {
-			n.setClaims(p, slices.Concat(claims[:i], []*claim{c}, after))
-		}
-	})
+// An edit makes a claim that of a host, a pattern's shape and a method.
+type edit struct {
+	at  *claim // has all three
+	now *claim // nil takes out what is there
 }
 
-// edit returns a copy of n, which may be nil, in which change was applied to
-// what the segments lead to. It is nil when nothing is left.
-func (n *node) edit(h hasher, segments []segment, change func(*node)) *node {
-	var e node
+// follows says whether an edit goes on with a segment at a depth.
+func (e edit) follows(s segment, depth int) bool {
+	trunk := e.at.pattern.trunk()
+	return depth < len(trunk) && trunk[depth].kind == s.kind && (s.kind == one || trunk[depth].text == s.text)
+}
+
+// edit returns n, which may be nil, with edits, whose trunks lead to it in as
+// many segments as depth says. It is nil when nothing is left. What edits side
+// by side have in common of their way is copied once.
+func (n *node) edit(h hasher, edits []edit, depth int) *node {
+	var next node
 	if n != nil {
-		e = *n
+		next = *n
 	}
-	switch {
-	case len(segments) == 0:
-		change(&e)
-	case segments[0].kind == one:
-		e.variable = e.variable.edit(h, segments[1:], change)
-	default:
-		text := segments[0].text
-		if child := e.literals.find(h, text).edit(h, segments[1:], change); child != nil {
-			e.literals = e.literals.set(h, text, *child)
-		} else {
-			e.literals = e.literals.remove(h, text)
+	for len(edits) > 0 {
+		trunk := edits[0].at.pattern.trunk()
+		if len(trunk) == depth {
+			next.put(h, edits[0])
+			edits = edits[1:]
+			continue
 		}
+		run := 1
+		for run < len(edits) && edits[run].follows(trunk[depth], depth) {
+			run++
+		}
+		next.editChild(h, trunk[depth], edits[:run], depth+1)
+		edits = edits[run:]
 	}
-	if e.literals.isEmpty() && e.variable == nil && e.end == nil && e.tail == nil {
+	if next.literals.isEmpty() && next.variable == nil && next.end == nil && next.tail == nil {
 		return nil
 	}
-	return &e
+	return &next
+}
+
+// editChild makes edits in what a segment leads to. It is called on a node that
+// nobody has yet.
+func (n *node) editChild(h hasher, s segment, edits []edit, depth int) {
+	child := n.next(h, s).edit(h, edits, depth)
+	switch {
+	case s.kind == one:
+		n.variable = child
+	case child == nil:
+		n.literals = n.literals.remove(h, s.text)
+	default:
+		n.literals = n.literals.set(h, s.text, *child)
+	}
+}
+
+// put makes an edit whose trunk leads to n. It is called on a node that nobody
+// has yet.
+func (n *node) put(h hasher, e edit) {
+	p := &e.at.pattern
+	if p.expr != nil {
+		n.putExpression(h, e)
+		return
+	}
+	claims := n.claims(p)
+	i, found := position(claims, p, e.at.method)
+	after := claims[i:]
+	if found {
+		after = after[1:]
+	}
+	if e.now == nil {
+		n.setClaims(p, slices.Concat(claims[:i], after))
+	} else {
+		n.setClaims(p, slices.Concat(claims[:i], []*claim{e.now}, after))
+	}
 }
 
 // next returns the node that a segment leads to, or nil.
@@ -141,10 +168,11 @@ func (n *node) setClaims(p *pattern, claims []*claim) {
 
 // putExpression is put for a regular expression whose trunk leads to n. It is
 // called on a node that nobody has yet.
-func (n *node) putExpression(h hasher, p *pattern, method string, c *claim) {
+func (n *node) putExpression(h hasher, e edit) {
 	t := n.tail.copied()
+	p := &e.at.pattern
 	stem := p.expr.stem
-	if next := t.exprs.get(h, stem).put(p, method, c); next != nil {
+	if next := t.exprs.get(h, stem).put(p, e.at.method, e.now); next != nil {
 		t.exprs = t.exprs.set(h, stem, next)
 		t.longest = max(t.longest, len(stem))
 	} else {

@@ -10,8 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestTrie puts claims into a trie and takes them out again. Every older trie
-// stays as it was, and nothing is left when all is taken out.
+// TestTrie puts claims into a trie and takes them out again, several at a time.
+// Every older trie stays as it was, and nothing is left when all is taken out.
 func TestTrie(t *testing.T) {
 	texts := []string{
 		"/", "/a", "/a/", "/a/b", "/a/*", "/*/b", "/**", "/a/**", "/a:v", "/a:w", "/a/**:v", "/a/*:v",
@@ -26,7 +26,8 @@ func TestTrie(t *testing.T) {
 			want map[string]*claim
 		}
 		var versions []version
-		for range rapid.IntRange(0, 40).Draw(t, "steps") {
+		var edits []edit
+		for range rapid.IntRange(0, 40).Draw(t, "edits") {
 			text := rapid.SampledFrom(texts).Draw(t, "text")
 			method := rapid.SampledFrom([]string{"", "GET", "POST"}).Draw(t, "method")
 			p := mustParse(t, text)
@@ -37,7 +38,12 @@ func TestTrie(t *testing.T) {
 			} else {
 				delete(want, method+text)
 			}
-			root = root.put(h, p, method, c)
+			edits = append(edits, edit{&claim{pattern: *p, method: method}, c})
+			if rapid.IntRange(0, 2).Draw(t, "more") > 0 {
+				continue
+			}
+			root = root.edit(h, edits, 0)
+			edits = nil
 			versions = append(versions, version{root, maps.Clone(want)})
 		}
 		for _, v := range versions {
@@ -62,7 +68,8 @@ func TestPatternOrder(t *testing.T) {
 	texts := []string{"/a/**", "/a/**:v", "/a/**:w"}
 	for _, text := range texts {
 		p := mustParse(t, text)
-		root = root.put(h, p, "", &claim{pattern: *p})
+		c := &claim{pattern: *p}
+		root = root.edit(h, []edit{{c, c}}, 0)
 	}
 	var got []string
 	for _, c := range root.literals.find(h, "a").tail.rests {

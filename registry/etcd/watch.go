@@ -146,13 +146,16 @@ func (w *watcher) beSilent(ctx context.Context) error {
 // take sees to a message, and to those that are there besides. When the feed
 // breaks, the next attempt tells whether contact is lost.
 func (w *watcher) take(msg message) {
-	for range maxBatch {
+	for n := 1; ; n++ {
 		if err := w.feed.read(msg, &w.mirror); err != nil {
 			w.registry.log.Debug("registry watch broke", slog.Any("reason", err))
 			if errors.Is(err, errGap) || tooLong(err) {
 				w.mirror.revision = 0
 			}
 			w.drop()
+			return
+		}
+		if n == maxBatch {
 			return
 		}
 		select {

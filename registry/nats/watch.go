@@ -141,7 +141,7 @@ func (w *watcher) wait(ctx context.Context) error {
 
 // take sees to a message, and to those that are there besides.
 func (w *watcher) take(m *natsgo.Msg) {
-	for range maxBatch {
+	for n := 1; ; n++ {
 		c, err := w.feed.read(m)
 		if err != nil {
 			w.registry.log.Debug("registry bucket is read anew", slog.Any("reason", err))
@@ -150,6 +150,9 @@ func (w *watcher) take(m *natsgo.Msg) {
 		}
 		if c.key != "" {
 			w.apply(c)
+		}
+		if n == maxBatch {
+			return
 		}
 		select {
 		case m = <-w.feed.messages:
