@@ -13,11 +13,18 @@ type merge struct {
 
 // source is what one registry says, and what remains of it.
 type source struct {
-	services []*Service // ordered by name
-	kept     []*Service // less the nodes that an earlier registry has
+	exclusive bool       // no later registry may add to its services
+	services  []*Service // ordered by name
+	kept      []*Service // less the nodes that an earlier registry has
 }
 
-func newMerge(n int) *merge { return &merge{sources: make([]source, n)} }
+func newMerge(members []Member) *merge {
+	m := &merge{sources: make([]source, len(members))}
+	for i, member := range members {
+		m.sources[i].exclusive = member.Exclusive
+	}
+	return m
+}
 
 // set replaces what registry i says.
 func (m *merge) set(i int, services []*Service) {
@@ -45,13 +52,18 @@ func (m *merge) services() []*Service {
 }
 
 // keep returns the services of a name that registry i has, without the nodes
-// that earlier registries have under the same name. Services of old that say
+// that earlier registries have under the same name, or none if an earlier one
+// has the name for itself. Services of old that say
 // the same are returned again.
 func (m *merge) keep(i int, name string, old []*Service) []*Service {
 	mine := named(m.sources[i].services, name)
 	taken := make(map[string]bool)
 	for _, earlier := range m.sources[:i] {
-		for _, s := range named(earlier.services, name) {
+		has := named(earlier.services, name)
+		if earlier.exclusive && len(has) > 0 {
+			return nil
+		}
+		for _, s := range has {
 			for _, n := range s.Nodes {
 				taken[n.ID] = true
 			}

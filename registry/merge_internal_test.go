@@ -23,7 +23,7 @@ func TestMergeAgreesWithModel(t *testing.T) {
 		}
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		m := newMerge(3)
+		m := newMerge(make([]Member, 3))
 		states := make([][]*Service, 3)
 		for range rapid.IntRange(1, 10).Draw(t, "changes") {
 			i := rapid.IntRange(0, 2).Draw(t, "member")

@@ -46,6 +46,9 @@ type Member struct {
 	Name string
 	// Reader is the registry.
 	Reader Reader
+	// Exclusive keeps the names of its services to itself: what a later member
+	// announces under one of them is left out.
+	Exclusive bool
 }
 
 // A MemberState is how a watcher of a Multi last found a member.
@@ -130,7 +133,7 @@ func (m *Multi) ask(ctx context.Context, question func(context.Context, Reader) 
 	if ctx.Err() != nil {
 		return nil, len(m.members), ctx.Err()
 	}
-	merged := newMerge(len(m.members))
+	merged := newMerge(m.members)
 	for i := range m.members {
 		if errs[i] == nil {
 			merged.set(i, answers[i])

@@ -458,3 +458,37 @@ func where(services []*registry.Service) []string {
 	}
 	return list
 }
+
+// TestMultiExclusive: nobody joins the services of a member that has them for
+// itself, whoever comes first.
+func TestMultiExclusive(t *testing.T) {
+	own, announced := newFeed(), newFeed()
+	m := registry.NewMulti([]registry.Member{
+		{Name: "own", Reader: own, Exclusive: true}, {Name: "announced", Reader: announced},
+	}, nil)
+	steps := []struct {
+		name           string
+		own, announced []*registry.Service
+		want           []string
+	}{
+		{"joined by nobody", []*registry.Service{serving("a", "n1")}, []*registry.Service{serving("a", "n2"), serving("b", "n3")}, []string{"a: n1@0", "b: n3@1"}},
+		{"gone", []*registry.Service{}, nil, []string{"a: n2@1", "b: n3@1"}},
+		{"back", []*registry.Service{serving("a", "n1")}, nil, []string{"a: n1@0", "b: n3@1"}},
+	}
+	w := watch(t, m)
+	var last []*registry.Service
+	for _, tt := range steps {
+		if tt.announced != nil {
+			last = placed(1, tt.announced)
+			announced.say(last)
+		}
+		own.say(placed(0, tt.own))
+		got := where(next(t, w))
+		for !slices.Equal(got, tt.want) && len(got) != len(tt.want) {
+			got = where(next(t, w)) // one feed after the other
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: Next() = %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}

@@ -49,7 +49,7 @@ func (m *Multi) Watch(ctx context.Context) (Watcher, error) {
 		closed: make(chan struct{}),
 		wake:   make(chan struct{}, 1),
 		news:   make([]news, len(m.members)),
-		merged: newMerge(len(m.members)),
+		merged: newMerge(m.members),
 	}
 	for i := range m.members {
 		w.wg.Go(func() { w.follow(following, i) })
