@@ -78,6 +78,31 @@ func TestFeedRead(t *testing.T) {
 	}
 }
 
+// TestTakeLosesNothing: of more messages than one state takes in, the rest is
+// left for the next.
+func TestTakeLosesNothing(t *testing.T) {
+	const more = 3
+	f := &feed{id: 7, messages: make(chan message, maxBatch+more)}
+	w := &watcher{feed: f}
+	w.mirror.begin()
+	w.mirror.complete(1)
+	for i := range maxBatch + more {
+		kv := record1(i, "")
+		kv.ModRevision = int64(i + 2)
+		f.messages <- message{answer: &pb.WatchResponse{
+			Header: &pb.ResponseHeader{Revision: kv.GetModRevision()}, WatchId: 7, Events: []*mvccpb.Event{{Kv: kv}},
+		}}
+	}
+	w.take(<-f.messages)
+	if got := len(f.messages); got != more {
+		t.Errorf("take() of %d messages leaves %d, want %d", maxBatch+more, got, more)
+	}
+	w.take(<-f.messages)
+	if got := len(w.mirror.marks); got != maxBatch+more {
+		t.Errorf("take() of %d nodes has %d of them", maxBatch+more, got)
+	}
+}
+
 // TestNoPollingStorm: a server that ends every watch at once is asked less and
 // less often.
 func TestNoPollingStorm(t *testing.T) {

@@ -3,6 +3,9 @@ package nats
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
 	"testing"
 	"time"
 
@@ -48,6 +51,32 @@ func TestFeedRead(t *testing.T) {
 				t.Errorf("patience() after a message = %v, want about %v", f.patience(), patience)
 			}
 		})
+	}
+}
+
+// TestTakeLosesNothing: of more messages than one state takes in, the rest is
+// left for the next, and is no gap.
+func TestTakeLosesNothing(t *testing.T) {
+	const more = 3
+	r := &Registry{bucket: bucket{name: "test"}, log: slog.New(slog.DiscardHandler)}
+	f := &feed{registry: r, messages: make(chan *natsgo.Msg, maxBatch+more)}
+	w := &watcher{registry: r, feed: f}
+	for i := range maxBatch + more {
+		m := message(strconv.Itoa(i+1), "Header", "")
+		m.Subject = fmt.Sprintf("$KV.test.greeter.%d", i)
+		m.Data = fmt.Appendf(nil, `{"name":"greeter","nodes":[{"id":"%d","address":"127.0.0.1:1"}]}`, i)
+		f.messages <- m
+	}
+	w.take(<-f.messages)
+	if got := len(f.messages); got != more {
+		t.Errorf("take() of %d messages leaves %d, want %d", maxBatch+more, got, more)
+	}
+	w.take(<-f.messages)
+	if w.feed == nil {
+		t.Fatal("take() found a gap, want none")
+	}
+	if got := len(w.records.Services()[0].Nodes); got != maxBatch+more {
+		t.Errorf("take() of %d nodes has %d of them", maxBatch+more, got)
 	}
 }
 
