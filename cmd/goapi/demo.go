@@ -24,7 +24,7 @@ import (
 const demoTTL = 15 * time.Second
 
 func demoCommand(w world) *cobra.Command {
-	var c config
+	var c settings
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the gateway with sample services, and what to ask it",
@@ -44,7 +44,7 @@ It prints curl lines to paste. Ctrl-C ends all of it.`,
 	return cmd
 }
 
-func demo(ctx context.Context, c config, w world) (err error) {
+func demo(ctx context.Context, c settings, w world) (err error) {
 	for flag, address := range map[string]string{"admin": c.admin, "nats": c.nats} {
 		if address != natsOff && !loopback(address) {
 			return fmt.Errorf("--%s %s: the demo is for this machine only; listen on 127.0.0.1", flag, address)

@@ -27,7 +27,7 @@ const (
 
 // brokerURL returns --broker: by default the embedded bus where a registry is
 // embedded, so that none is started for the sake of events alone.
-func (c *config) brokerURL() string {
+func (c *settings) brokerURL() string {
 	switch {
 	case c.broker == brokerOff:
 		return ""
@@ -40,7 +40,7 @@ func (c *config) brokerURL() string {
 }
 
 // checkEvents returns what the flags about events say that cannot be.
-func (c *config) checkEvents() error {
+func (c *settings) checkEvents() error {
 	mounts, err := parseMounts(c.mounts)
 	if err != nil {
 		return err

@@ -10,19 +10,19 @@ func TestCheckEvents(t *testing.T) {
 	embedded, none := []string{"embedded:"}, []string{"memory:"}
 	tests := []struct {
 		name string
-		cfg  config
+		cfg  settings
 		want string // in the error; "" for none
 	}{
-		{"all lists", config{registries: embedded, publish: []string{"orders.**", "payments"}, subscribe: []string{"*"}, push: []string{"orders.eu"}}, ""},
-		{"nothing without a broker", config{registries: none}, ""},
-		{"publish a comma", config{registries: embedded, publish: []string{"orders,payments"}}, `--publish "orders,payments": a topic here has no comma; repeat the flag`},
-		{"subscribe a comma", config{registries: embedded, subscribe: []string{"orders", "a,b"}}, "repeat the flag"},
-		{"push a comma", config{registries: embedded, push: []string{","}}, "repeat the flag"},
-		{"publish without a broker", config{registries: none, publish: []string{"orders"}}, "--publish orders needs a broker"},
-		{"subscribe without a broker", config{registries: none, subscribe: []string{"orders"}}, "--subscribe orders needs a broker"},
-		{"push without a broker", config{registries: embedded, broker: brokerOff, push: []string{"orders"}}, "--push orders needs a broker"},
-		{"mount without a broker", config{registries: none, mounts: []string{"/e=event"}, publish: []string{"orders"}}, "--mount /e=event needs a broker"},
-		{"no pattern", config{registries: embedded, publish: []string{"**.orders"}}, "is no pattern"},
+		{"all lists", settings{registries: embedded, publish: []string{"orders.**", "payments"}, subscribe: []string{"*"}, push: []string{"orders.eu"}}, ""},
+		{"nothing without a broker", settings{registries: none}, ""},
+		{"publish a comma", settings{registries: embedded, publish: []string{"orders,payments"}}, `--publish "orders,payments": a topic here has no comma; repeat the flag`},
+		{"subscribe a comma", settings{registries: embedded, subscribe: []string{"orders", "a,b"}}, "repeat the flag"},
+		{"push a comma", settings{registries: embedded, push: []string{","}}, "repeat the flag"},
+		{"publish without a broker", settings{registries: none, publish: []string{"orders"}}, "--publish orders needs a broker"},
+		{"subscribe without a broker", settings{registries: none, subscribe: []string{"orders"}}, "--subscribe orders needs a broker"},
+		{"push without a broker", settings{registries: embedded, broker: brokerOff, push: []string{"orders"}}, "--push orders needs a broker"},
+		{"mount without a broker", settings{registries: none, mounts: []string{"/e=event"}, publish: []string{"orders"}}, "--mount /e=event needs a broker"},
+		{"no pattern", settings{registries: embedded, publish: []string{"**.orders"}}, "is no pattern"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -40,7 +40,7 @@ const (
 // A gateway is the whole server: what it listens on, what it follows, and what
 // it has opened.
 type gateway struct {
-	cfg config
+	cfg settings
 	log *slog.Logger
 
 	public, admin   *server.Server
@@ -60,7 +60,7 @@ type gateway struct {
 
 // newGateway listens and connects. The context bounds the call; whoever gets a
 // gateway closes it.
-func newGateway(ctx context.Context, cfg config, log *slog.Logger) (*gateway, error) {
+func newGateway(ctx context.Context, cfg settings, log *slog.Logger) (*gateway, error) {
 	g := &gateway{cfg: cfg, log: log, stopping: make(chan struct{}), drained: make(chan struct{})}
 	if err := g.open(ctx); err != nil {
 		return nil, errors.Join(err, g.Close())
@@ -104,7 +104,7 @@ func (g *gateway) open(ctx context.Context) error {
 }
 
 // resolve returns the resolver that --resolver names, nil for none.
-func (c *config) resolve() (resolver.Resolver, error) {
+func (c *settings) resolve() (resolver.Resolver, error) {
 	resolve, err := resolver.ByName(c.resolver)
 	if err != nil {
 		return nil, fmt.Errorf("--resolver: %w", err)

@@ -86,7 +86,7 @@ func TestBrokerURL(t *testing.T) {
 		{"nats://10.0.0.1:4222", []string{"memory:"}, "nats://10.0.0.1:4222", false},
 	}
 	for _, tt := range tests {
-		c := config{broker: tt.broker, registries: tt.registries}
+		c := settings{broker: tt.broker, registries: tt.registries}
 		if got := c.brokerURL(); got != tt.want || c.embedded() != tt.embedded {
 			t.Errorf("--broker %q --registry %v = %q, embedded %v; want %q, %v", tt.broker, tt.registries, got, c.embedded(), tt.want, tt.embedded)
 		}
@@ -115,7 +115,7 @@ func TestMountHeaders(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer sub.Close()
-			g := &gateway{cfg: config{publish: []string{"orders"}}}
+			g := &gateway{cfg: settings{publish: []string{"orders"}}}
 			r := httptest.NewRequest(http.MethodPost, "/orders/placed?topic=orders", strings.NewReader("{}"))
 			for _, name := range []string{"X-A", "X-B", "Authorization"} {
 				r.Header.Set(name, "1")

@@ -8,7 +8,7 @@ import (
 )
 
 func runCommand(w world) *cobra.Command {
-	var c config
+	var c settings
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the gateway",

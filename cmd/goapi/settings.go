@@ -29,8 +29,8 @@ const (
 // natsOff keeps the embedded bus inside the process.
 const natsOff = "off"
 
-// config is what the flags of goapi run say.
-type config struct {
+// settings is what the flags of goapi run say.
+type settings struct {
 	address, admin, nats         string
 	registries                   []string
 	broker                       string
@@ -51,14 +51,14 @@ type config struct {
 }
 
 // addListeners adds the flags that goapi run and goapi demo share.
-func (c *config) addListeners(flags *pflag.FlagSet, address string) {
+func (c *settings) addListeners(flags *pflag.FlagSet, address string) {
 	flags.StringVar(&c.address, "address", address, "where clients connect, host:port")
 	flags.StringVar(&c.admin, "admin", defaultAdmin, "where the admin API listens, host:port")
 	flags.StringVar(&c.nats, "nats", defaultNATS, "where the embedded bus listens, host:port, or off to keep it inside the process")
 }
 
 // addServer adds the flags that only a real server has.
-func (c *config) addServer(flags *pflag.FlagSet, env func(string) (string, bool)) {
+func (c *settings) addServer(flags *pflag.FlagSet, env func(string) (string, bool)) {
 	flags.StringArrayVar(&c.registries, "registry", []string{"embedded:"}, "URL of a registry: embedded:, nats://HOST:PORT, etcd://HOST:PORT, consul://HOST:PORT, mdns:, file:NAME.yaml, nats+micro://HOST:PORT or memory: (repeatable; an earlier one takes precedence)")
 	flags.StringVar(&c.broker, "broker", "", "URL of the message broker: embedded:, nats://HOST:PORT, nats+micro://HOST:PORT, http+micro: or memory:, or off; it must be there when the gateway starts (default embedded: where a registry is embedded:, else off)")
 	flags.StringArrayVar(&c.mounts, "mount", nil, "path of --address that is given to a handler: /events=event, /cloudevents=cloudevents or /broker=broker (repeatable; options follow as in /events=event?namespace=NS&format=protobuf&allow_header=NAME&deny_header=NAME, of which the last two, repeatable, say which headers are published)")
@@ -84,7 +84,7 @@ func (c *config) addServer(flags *pflag.FlagSet, env func(string) (string, bool)
 }
 
 // check returns what the flags say that cannot be.
-func (c *config) check() error {
+func (c *settings) check() error {
 	if !slices.Contains([]string{"auto", "rpc", "http", "web", "api"}, c.handler) {
 		return fmt.Errorf("--handler %q: want auto, rpc, http, web or api", c.handler)
 	}
@@ -119,7 +119,7 @@ func (c *config) check() error {
 }
 
 // embedded says that something uses the embedded bus.
-func (c *config) embedded() bool {
+func (c *settings) embedded() bool {
 	return anyEmbedded(append(slices.Clone(c.registries), c.brokerURL())...)
 }
 
@@ -153,7 +153,7 @@ func dataDir(env func(string) (string, bool)) string {
 }
 
 // proxies returns --trusted-proxy as prefixes.
-func (c *config) proxies() ([]netip.Prefix, error) {
+func (c *settings) proxies() ([]netip.Prefix, error) {
 	var prefixes []netip.Prefix
 	for _, s := range c.trustedProxies {
 		if ip, err := netip.ParseAddr(s); err == nil {
@@ -170,7 +170,7 @@ func (c *config) proxies() ([]netip.Prefix, error) {
 }
 
 // publicTLS returns what --address is served with, nil for clear text.
-func (c *config) publicTLS() (*tls.Config, error) {
+func (c *settings) publicTLS() (*tls.Config, error) {
 	if c.tlsCert == "" && c.tlsKey == "" {
 		return nil, nil //nolint:nilnil // clear text
 	}
@@ -185,7 +185,7 @@ func (c *config) publicTLS() (*tls.Config, error) {
 }
 
 // upstreamTLS returns how nodes are called over TLS.
-func (c *config) upstreamTLS() (*tls.Config, error) {
+func (c *settings) upstreamTLS() (*tls.Config, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.upstreamCA == "" {
 		return conf, nil

@@ -29,7 +29,7 @@ func TestPublicTLS(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := &config{tlsCert: tt.cert, tlsKey: tt.key}
+			c := &settings{tlsCert: tt.cert, tlsKey: tt.key}
 			conf, err := c.publicTLS()
 			switch {
 			case tt.want == "" && err != nil:
