@@ -33,8 +33,8 @@ const (
 // frames bounds what the client of an HTTP/2 connection may send that asks for
 // nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, RST_STREAM, CONTINUATION,
 // DATA without any, and frames that nobody knows. Each costs net/http as much as
-// one that is of use. The gateway's own RST_STREAM counts as well: something
-// has made it send that.
+// one that is of use. The server's own RST_STREAM counts as well: something has
+// made it send that.
 //
 // What asks for work (a header, a body) is free here: streams, bodies and the
 // time of handlers have bounds of their own.
@@ -53,11 +53,22 @@ func (f *frames) read(p []byte) bool {
 	for len(p) > 0 {
 		var h frame
 		var ok bool
-		if h, p, ok = f.in.next(p); ok && !h.asks() && !f.budget.spend(time.Now()) {
+		if h, p, ok = f.in.next(p); ok && !f.allow(h) {
 			return false
 		}
 	}
 	return true
+}
+
+// allow reports whether the client may send a frame.
+func (f *frames) allow(h frame) bool {
+	switch {
+	case h.kind == typeData && h.length > h.padding:
+		return true
+	case h.kind == typeHeaders:
+		return f.budget.spend(0, time.Now()) // unless it is in debt
+	}
+	return f.budget.spend(1, time.Now())
 }
 
 // wrote takes what is about to be sent to the client.
@@ -74,7 +85,7 @@ func (f *frames) wrote(p []byte) {
 		case typeData:
 			f.budget.earn(earnData + h.length/earnBytes)
 		case typeReset:
-			f.budget.spend(time.Now()) // the next that the client sends tells
+			f.budget.spend(1, time.Now()) // the next that the client sends tells
 		}
 	}
 }
@@ -84,11 +95,6 @@ type frame struct {
 	kind    byte
 	length  int
 	padding int // of length, with the byte that says how much
-}
-
-// asks says that a frame asks for work that is bounded elsewhere.
-func (h frame) asks() bool {
-	return h.kind == typeHeaders || h.kind == typeData && h.length > h.padding
 }
 
 // framing finds the frames in one direction of a connection.
@@ -141,15 +147,15 @@ type budget struct {
 	at   time.Time
 }
 
-// spend takes one, and reports whether it was there.
-func (b *budget) spend(now time.Time) bool {
+// spend takes n, and reports whether it was there.
+func (b *budget) spend(n float64, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.left < b.burst {
 		b.left = min(b.burst, b.left+b.rate*now.Sub(b.at).Seconds())
 	}
 	b.at = now
-	b.left--
+	b.left -= n
 	return b.left >= 0
 }
 

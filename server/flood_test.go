@@ -1,0 +1,258 @@
+package server_test
+
+import (
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"github.com/goapi-dev/goapi/server"
+)
+
+// floods are what clients send as fast as they can, on a connection where stream
+// 1 waits for its answer, and takes a body.
+var floods = []struct {
+	name string
+	next func(c *http2Conn, n uint32) error
+}{
+	{"rapid reset", func(c *http2Conn, n uint32) error {
+		if err := c.open(2*n+3, true); err != nil {
+			return err
+		}
+		return c.framer.WriteRSTStream(2*n+3, http2.ErrCodeCancel)
+	}},
+	{"CONTINUATION", func(c *http2Conn, n uint32) error {
+		if n == 0 {
+			return c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 3})
+		}
+		return c.framer.WriteContinuation(3, false, nil)
+	}},
+	{"CONTINUATION with a field", func(c *http2Conn, n uint32) error {
+		if n == 0 {
+			return c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 3})
+		}
+		return c.framer.WriteContinuation(3, false, []byte("\x00\x01a\x01b"))
+	}},
+	{"PING", func(c *http2Conn, _ uint32) error { return c.framer.WritePing(false, [8]byte{}) }},
+	{"PING that answers nothing", func(c *http2Conn, _ uint32) error { return c.framer.WritePing(true, [8]byte{}) }},
+	{"SETTINGS", func(c *http2Conn, _ uint32) error { return c.framer.WriteSettings() }},
+	{"SETTINGS that change", func(c *http2Conn, n uint32) error {
+		return c.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<16 + n%2})
+	}},
+	{"empty DATA", func(c *http2Conn, _ uint32) error { return c.framer.WriteData(1, false, nil) }},
+	{"DATA that is padding", func(c *http2Conn, _ uint32) error {
+		return c.framer.WriteDataPadded(1, false, nil, make([]byte, 16))
+	}},
+	{"PRIORITY", func(c *http2Conn, n uint32) error {
+		return c.framer.WritePriority(2*n+1, http2.PriorityParam{StreamDep: 0, Weight: byte(n)})
+	}},
+	{"WINDOW_UPDATE", func(c *http2Conn, _ uint32) error { return c.framer.WriteWindowUpdate(0, 1) }},
+	{"WINDOW_UPDATE of a stream", func(c *http2Conn, _ uint32) error { return c.framer.WriteWindowUpdate(1, 1) }},
+	{"frames that nobody knows", func(c *http2Conn, _ uint32) error { return c.framer.WriteRawFrame(0xf7, 0, 0, nil) }},
+	{"more streams than there may be", func(c *http2Conn, n uint32) error { return c.open(2*n+3, true) }},
+}
+
+// TestFloods sends what asks for nothing, again and again on new connections,
+// while another client wants its answers.
+func TestFloods(t *testing.T) {
+	for _, flood := range floods {
+		for _, over := range []string{"clear text", "TLS"} {
+			t.Run(flood.name+" in "+over, func(t *testing.T) {
+				certificate, roots := certificates(t)
+				var out syncBuffer
+				opts := &server.Options{Drain: time.Millisecond, Logger: slog.New(slog.NewTextHandler(&out, nil))}
+				protocols := unencrypted()
+				scheme := "http://"
+				if over == "TLS" {
+					opts.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+					scheme = "https://"
+					protocols.SetHTTP2(true)
+				}
+				var runs, worst atomic.Int64
+				s, _, _ := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == "/other" {
+						_, _ = io.WriteString(w, "answer")
+						return
+					}
+					if n := runs.Add(1); n > worst.Load() {
+						worst.Store(n)
+					}
+					defer runs.Add(-1)
+					<-r.Context().Done()
+				}), opts)
+				other := client(t, protocols, roots)
+				before := heap()
+				for range 3 {
+					conn := dial(t, s.Addr().String())
+					if over == "TLS" {
+						conn = tls.Client(conn, &tls.Config{RootCAs: roots, ServerName: "127.0.0.1", NextProtos: []string{"h2"}, MinVersion: tls.VersionTLS12})
+					}
+					sent := floodWith(t, conn, flood.next)
+					if sent > 1_000_000 { // what sockets hold is sent as well
+						t.Errorf("%d frames were sent until the connection was closed, want few", sent)
+					}
+					rsp, err := other.Do(request(t, scheme+s.Addr().String()+"/other", nil))
+					if err != nil {
+						t.Fatalf("another client: %v", err)
+					}
+					if b, _ := io.ReadAll(rsp.Body); string(b) != "answer" {
+						t.Errorf("answer to another client = %q", b)
+					}
+					rsp.Body.Close()
+				}
+				if grown := heap() - before; grown > 16<<20 {
+					t.Errorf("the heap grew by %d KiB, want little", grown>>10)
+				}
+				if n := worst.Load(); n > 3*250 {
+					t.Errorf("%d handlers ran at once, want at most 250 for a connection", n)
+				}
+				if strings.Contains(out.String(), "level=ERROR") {
+					t.Errorf("log = %q, want no error", out.String())
+				}
+			})
+		}
+	}
+}
+
+// floodWith sends frames until the connection is closed, and returns how many.
+func floodWith(t *testing.T, conn net.Conn, next func(*http2Conn, uint32) error) (sent uint32) {
+	t.Helper()
+	c := speakHTTP2(t, conn)
+	c.framer.AllowIllegalWrites = true
+	c.headers(t, 1, false)
+	ended := drained(t, c)
+	for ; sent < 5_000_000; sent++ {
+		if next(c, sent) != nil {
+			break
+		}
+	}
+	<-ended
+	return sent
+}
+
+// heap returns what is in use, in bytes.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+// TestFloodsBesideOthers measures what floods cost the clients that are there at
+// the same time.
+func TestFloodsBesideOthers(t *testing.T) {
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/other" {
+			<-time.After(time.Millisecond) // what a service takes
+			_, _ = io.WriteString(w, "answer")
+			return
+		}
+		<-r.Context().Done()
+	})
+	s, _, _ := start(t, h, &server.Options{Drain: time.Millisecond})
+	other := client(t, unencrypted(), nil)
+	p99 := func() time.Duration {
+		var took []time.Duration
+		for range 300 {
+			began := time.Now()
+			rsp, err := other.Do(request(t, "http://"+s.Addr().String()+"/other", nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, rsp.Body)
+			rsp.Body.Close()
+			took = append(took, time.Since(began))
+		}
+		slices.Sort(took)
+		return took[len(took)*99/100]
+	}
+	alone := p99()
+	stop, over := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+			floodWith(t, dial(t, s.Addr().String()), floods[i%len(floods)].next)
+		}
+	}()
+	beside := p99()
+	close(stop)
+	<-over
+	t.Logf("p99 alone %s, beside floods %s", alone, beside)
+	if beside > 2*alone+50*time.Millisecond { // the machine is shared
+		t.Errorf("p99 beside floods = %s, alone %s: want it less than doubled", beside, alone)
+	}
+}
+
+// TestHonestFrames has a client send what honest ones do: two updates of the
+// window and a ping for each frame that it gets, for many of them, and a ping for
+// each of many answers.
+func TestHonestFrames(t *testing.T) {
+	const size = 8 << 20
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/" && r.Header.Get("X-Small") != "" {
+			return
+		}
+		part := make([]byte, 512)
+		for range size / len(part) {
+			if _, err := w.Write(part); err != nil {
+				return
+			}
+			_ = http.NewResponseController(w).Flush()
+		}
+	})
+	s, _, _ := start(t, h, nil)
+	t.Run("of a long answer", func(t *testing.T) {
+		c := dialHTTP2(t, s)
+		c.headers(t, 1, true)
+		got, pings := 0, 0
+		for got < size {
+			f := c.read(t)
+			d, ok := f.(*http2.DataFrame)
+			if !ok {
+				continue
+			}
+			got += len(d.Data())
+			if n := uint32(d.Length); n > 0 {
+				if c.framer.WriteWindowUpdate(0, n) != nil || c.framer.WriteWindowUpdate(1, n) != nil || c.framer.WritePing(false, [8]byte{1}) != nil {
+					t.Fatalf("the connection was closed after %d bytes", got)
+				}
+				pings++
+			}
+		}
+		if pings < 10_000 {
+			t.Errorf("%d pings were sent, want a flood's worth", pings)
+		}
+	})
+	t.Run("of many answers", func(t *testing.T) {
+		c := dialHTTP2(t, s)
+		for i := range uint32(5000) {
+			id := 2*i + 1
+			c.headers(t, id, true, "x-small", "1")
+			for {
+				f := c.read(t)
+				if f.Header().StreamID == id && f.Header().Flags.Has(http2.FlagHeadersEndStream) {
+					break
+				}
+			}
+			for range 5 {
+				if err := c.framer.WritePing(false, [8]byte{2}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	})
+}
