@@ -63,7 +63,7 @@ Try it:  goapi demo`,
 	}
 	root.AddCommand(runCommand(w), demoCommand(w), servicesCommand(w), routesCommand(w), explainCommand(w), exposedCommand(w),
 		callCommand(w), registerCommand(w), publishCommand(w), subscribeCommand(w),
-		dlqCommand(w), versionCommand(w))
+		dlqCommand(w), keyCommand(w), versionCommand(w))
 	root.SetArgs(args)
 	root.SetIn(w.in)
 	root.SetOut(w.out)
