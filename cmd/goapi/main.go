@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/goapi-dev/goapi/config"
 )
 
 func main() {
@@ -76,6 +78,12 @@ Try it:  goapi demo`,
 		return 0
 	case errors.As(err, &exit):
 		return int(exit)
+	}
+	if wrong, ok := errors.AsType[*config.Error](err); ok { // a line for each mistake
+		for line := range strings.SplitSeq(wrong.Error(), "\n") {
+			fmt.Fprintln(w.err, "goapi:", printable(line))
+		}
+		return 1
 	}
 	fmt.Fprintln(w.err, "goapi:", strings.TrimPrefix(oneLine(err), "goapi: "))
 	return 1

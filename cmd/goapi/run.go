@@ -20,6 +20,9 @@ Each flag is also an environment variable: --log-level is GOAPI_LOG_LEVEL.
 Repeated values are split at white space.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := c.configure(cmd.Flags(), w.env); err != nil {
+				return err
+			}
 			log, err := newLogger(w.err, c.logLevel, c.logFormat)
 			if err != nil {
 				return err

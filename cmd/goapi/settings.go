@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/goapi-dev/goapi/config"
 	"github.com/goapi-dev/goapi/handler"
 )
 
@@ -29,8 +30,13 @@ const (
 // natsOff keeps the embedded bus inside the process.
 const natsOff = "off"
 
-// settings is what the flags of goapi run say.
+// settings is what the flags of goapi run say, and the file of --config for those
+// that say nothing.
 type settings struct {
+	configFile string
+	file       *config.File // what it says; nil without one
+	fromFile   []string     // the flags that it was asked for
+
 	address, admin, nats         string
 	registries                   []string
 	broker                       string
@@ -44,6 +50,7 @@ type settings struct {
 	natsTokenFile                string
 	trustedProxies               []string
 	upstreamCA                   string
+	upstreamCert, upstreamKey    string
 	tlsCert, tlsKey              string
 	drain                        time.Duration
 	policies                     policies
@@ -60,6 +67,7 @@ func (c *settings) addListeners(flags *pflag.FlagSet, address string) {
 // addServer adds the flags that only a real server has.
 func (c *settings) addServer(flags *pflag.FlagSet, env func(string) (string, bool)) {
 	flags.StringArrayVar(&c.registries, "registry", []string{"embedded:"}, "URL of a registry: embedded:, nats://HOST:PORT, etcd://HOST:PORT, consul://HOST:PORT, mdns:, file:NAME.yaml, nats+micro://HOST:PORT or memory: (repeatable; an earlier one takes precedence)")
+	flags.StringVar(&c.configFile, "config", "", "YAML file with these settings and more: policies, identity, limits, certificates; flags win over it (default: none)")
 	flags.StringVar(&c.broker, "broker", "", "URL of the message broker: embedded:, nats://HOST:PORT, nats+micro://HOST:PORT, http+micro: or memory:, or off; it must be there when the gateway starts (default embedded: where a registry is embedded:, else off)")
 	flags.StringArrayVar(&c.mounts, "mount", nil, "path of --address that is given to a handler: /events=event, /cloudevents=cloudevents or /broker=broker (repeatable; options follow as in /events=event?namespace=NS&format=protobuf&allow_header=NAME&deny_header=NAME, of which the last two, repeatable, say which headers are published)")
 	flags.StringArrayVar(&c.publish, "publish", nil, "topic that clients of --address may publish on, such as orders, orders.* or **; of the handlers event, cloudevents and broker (repeatable; default: none)")
@@ -78,6 +86,8 @@ func (c *settings) addServer(flags *pflag.FlagSet, env func(string) (string, boo
 	flags.StringVar(&c.tlsCert, "tls-cert", "", "PEM file of the certificate that --address is served with, its chain included; default: clear text")
 	flags.StringVar(&c.tlsKey, "tls-key", "", "PEM file of its private key")
 	flags.StringVar(&c.upstreamCA, "upstream-ca", "", "PEM file of the authority that signed the certificates of nodes with secure=true; default: the system's")
+	flags.StringVar(&c.upstreamCert, "upstream-cert", "", "PEM file of the certificate that nodes with secure=true get to see of the gateway, its chain included; default: none")
+	flags.StringVar(&c.upstreamKey, "upstream-key", "", "PEM file of its private key")
 	c.policies.add(flags)
 	flags.StringArrayVar(&c.origins, "origin", nil, "web page that may open WebSockets and, of mounts, publish, besides the gateway's own: https://app.example.com or https://*.example.com (repeatable)")
 	flags.DurationVar(&c.drain, "drain", 30*time.Second, "time that requests in flight get when the gateway stops")
@@ -187,17 +197,35 @@ func (c *settings) publicTLS() (*tls.Config, error) {
 // upstreamTLS returns how nodes are called over TLS.
 func (c *settings) upstreamTLS() (*tls.Config, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12}
-	if c.upstreamCA == "" {
+	if c.upstreamCA != "" {
+		pem, err := os.ReadFile(c.upstreamCA)
+		if err != nil {
+			return nil, fmt.Errorf("--upstream-ca: %w", err)
+		}
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("--upstream-ca %s: the file holds no PEM certificate", c.upstreamCA)
+		}
+	}
+	if c.upstreamCert == "" && c.upstreamKey == "" {
 		return conf, nil
 	}
-	pem, err := os.ReadFile(c.upstreamCA)
-	if err != nil {
-		return nil, fmt.Errorf("--upstream-ca: %w", err)
+	if c.upstreamCert == "" || c.upstreamKey == "" {
+		return nil, errors.New("--upstream-cert and --upstream-key belong together: give both, or none to show nodes no certificate")
 	}
-	conf.RootCAs = x509.NewCertPool()
-	if !conf.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("--upstream-ca %s: the file holds no PEM certificate", c.upstreamCA)
+	shown := func() (*tls.Certificate, error) {
+		cert, err := tls.LoadX509KeyPair(c.upstreamCert, c.upstreamKey)
+		if err != nil {
+			return nil, fmt.Errorf("--upstream-cert %s --upstream-key %s: %w", c.upstreamCert, c.upstreamKey, err)
+		}
+		return &cert, nil
 	}
+	if _, err := shown(); err != nil {
+		return nil, err
+	}
+	// Connections to nodes are few and kept: each handshake reads the files, so that a
+	// certificate that was replaced is used.
+	conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return shown() }
 	return conf, nil
 }
 

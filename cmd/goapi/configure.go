@@ -1,0 +1,57 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/goapi-dev/goapi/config"
+)
+
+// configure reads --config, if there is one, and lets it say what neither flags
+// nor environment do.
+func (c *settings) configure(flags *pflag.FlagSet, env func(string) (string, bool)) error {
+	c.file = new(config.File)
+	if c.configFile == "" {
+		return nil
+	}
+	file, err := config.Load(c.configFile, env)
+	if err != nil {
+		return err
+	}
+	c.file = file
+	var errs []error
+	flags.VisitAll(func(f *pflag.Flag) {
+		values, ok := file.Set(f.Name)
+		if f.Changed || !ok {
+			return
+		}
+		c.fromFile = append(c.fromFile, f.Name)
+		for _, v := range values {
+			if err := flags.Set(f.Name, v); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %s: %w", c.configFile, fileKey(f.Name), err))
+			}
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// fileKey returns the key of the file that says what a flag does.
+func fileKey(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
+
+// blame names the key of the file in an error that begins with the flag, if that
+// is where the value is from.
+func (c *settings) blame(err error) error {
+	if err == nil {
+		return nil
+	}
+	rest, ok := strings.CutPrefix(err.Error(), "--")
+	end := strings.IndexAny(rest, " :")
+	if !ok || end < 0 || !slices.Contains(c.fromFile, rest[:end]) {
+		return err
+	}
+	return fmt.Errorf("%s: %s%s", c.configFile, fileKey(rest[:end]), rest[end:])
+}
