@@ -61,19 +61,35 @@ func isBare(u *url.URL) bool {
 // scheme is an error that lists the known ones; the URL's password never shows.
 func Open[T any](ctx context.Context, known map[string]OpenFunc[T], rawURL string) (T, error) {
 	var none T
-	u, err := url.Parse(rawURL)
-	if err != nil || u.Scheme == "" {
-		return none, fmt.Errorf("%q is no URL of the form SCHEME:…; known schemes: %s", Redact(rawURL), schemes(known))
-	}
-	open, ok := known[u.Scheme]
-	if !ok {
-		return none, fmt.Errorf("unknown scheme %q; known schemes: %s", u.Scheme, schemes(known))
+	u, open, err := find(known, rawURL)
+	if err != nil {
+		return none, err
 	}
 	v, err := open(ctx, u)
 	if err != nil {
 		return none, fmt.Errorf("%s: %w", nats.Redact(u), err)
 	}
 	return v, nil
+}
+
+// Check returns why Open could not know what a URL names. It opens nothing, so
+// that what else is wrong shows only then.
+func Check[T any](known map[string]OpenFunc[T], rawURL string) error {
+	_, _, err := find(known, rawURL)
+	return err
+}
+
+// find returns a URL and the constructor for its scheme.
+func find[T any](known map[string]OpenFunc[T], rawURL string) (*url.URL, OpenFunc[T], error) {
+	u, err := url.Parse(rawURL)
+	if err != nil || u.Scheme == "" {
+		return nil, nil, fmt.Errorf("%q is no URL of the form SCHEME:…; known schemes: %s", Redact(rawURL), schemes(known))
+	}
+	open, ok := known[u.Scheme]
+	if !ok {
+		return nil, nil, fmt.Errorf("unknown scheme %q; known schemes: %s", u.Scheme, schemes(known))
+	}
+	return u, open, nil
 }
 
 // Close closes v if it is an io.Closer.

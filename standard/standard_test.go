@@ -43,6 +43,18 @@ func TestOpenMistakes(t *testing.T) {
 	}
 }
 
+func TestCheck(t *testing.T) {
+	for url, want := range map[string]string{
+		"etcd://10.0.0.1:2379": "", "memory:": "", // neither is opened
+		"ectd://10.0.0.1:2379": `unknown scheme "ectd"`, "10.0.0.1:2379": "known schemes",
+	} {
+		err := standard.Check(standard.Registries(nil), url)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("Check(%q) = %v, want %q", url, err, want)
+		}
+	}
+}
+
 func TestRegistries(t *testing.T) {
 	srv, err := nats.Start(t.Context(), t.TempDir(), &nats.ServerOptions{Address: "127.0.0.1:0"})
 	if err != nil {
