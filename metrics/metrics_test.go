@@ -455,3 +455,13 @@ func sum(all map[string]float64, name string) float64 {
 	}
 	return n
 }
+
+// get1 returns a request.
+func get1(path string) *http.Request { return httptest.NewRequest(http.MethodGet, path, nil) }
+
+// discard is a ResponseWriter for an answer that nobody reads.
+type discard struct{}
+
+func (discard) Header() http.Header         { return make(http.Header) }
+func (discard) WriteHeader(int)             {}
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
