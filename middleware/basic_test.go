@@ -1,0 +1,255 @@
+package middleware_test
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/middleware"
+)
+
+// hashOf returns what htpasswd -B writes of a password.
+func hashOf(t testing.TB, password string, cost int) string {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), cost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Replace(string(hash), "$2a$", "$2y$", 1)
+}
+
+func TestNewBasic(t *testing.T) {
+	hash := hashOf(t, "open sesame", 4)
+	costly := strings.Replace(hash, "$04$", "$13$", 1)
+	tests := []struct {
+		name, file string
+		want       string // in the error; empty is none
+	}{
+		{"one", "alice:" + hash, ""},
+		{"comments, empty lines, a name with spaces", "# users\n\nalice the first:" + hash + "\r\n", ""},
+		{"others that write bcrypt", "alice:" + strings.Replace(hash, "$2y$", "$2b$", 1), ""},
+		{"none", "# nobody\n", "there are no users"},
+		{"no colon", "alice", "line 1: want name:hash"},
+		{"no name", ":" + hash, "line 1: want name:hash"},
+		{"twice", "alice:" + hash + "\nalice:" + hash, "line 2: alice is there already"},
+		{"in the clear", "x:" + hash + "\nalice:secretsecret", "line 2: the password of alice is no bcrypt hash: run htpasswd -nB alice"},
+		{"MD5", "alice:$apr1$secretsecret$x", "line 1: the password of alice is no bcrypt hash"},
+		{"SHA-1", "alice:{SHA}secretsecret=", "no bcrypt hash"},
+		{"crypt", "alice:$6$secretsecret", "no bcrypt hash"},
+		{"the bcrypt that was wrong", "alice:" + strings.Replace(hash, "$2y$", "$2x$", 1), "no bcrypt hash"},
+		{"cut short", "alice:" + hash[:40], "the bcrypt hash of alice is damaged"},
+		{"too long", "alice:" + hash + "A", "the bcrypt hash of alice is damaged"},
+		{"too costly", "alice:" + costly, "has cost 13, and each try would take that long; at most 12: run htpasswd -nB -C 10 alice"},
+		{"not UTF-8", "al\xff:" + hash, "not UTF-8"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := middleware.NewBasic(strings.NewReader(tt.file), "")
+			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("NewBasic error = %v, want %q", err, tt.want)
+			}
+			if err != nil && (strings.Contains(err.Error(), "secretsecret") || strings.Contains(err.Error(), "\n")) {
+				t.Errorf("NewBasic error = %v: shows the password, or has several lines", err)
+			}
+		})
+	}
+}
+
+func TestBasic(t *testing.T) {
+	b := mustBasic(t, "alice:"+hashOf(t, "open: sesame", 4)+"\nzoë:"+hashOf(t, "", 4))
+	tests := []struct {
+		name, header string
+		subject      string
+		status       int // of the error; -1 is ErrNoCredentials
+	}{
+		{"none", "", "", -1},
+		{"another scheme", "Bearer x", "", -1},
+		{"right", pair("alice", "open: sesame"), "alice", 0},
+		{"again", pair("alice", "open: sesame"), "alice", 0},
+		{"lower case scheme", strings.Replace(pair("alice", "open: sesame"), "Basic", "basic", 1), "alice", 0},
+		{"UTF-8 and an empty password", pair("zoë", ""), "zoë", 0},
+		{"wrong", pair("alice", "open"), "", 401},
+		{"wrong again", pair("alice", "open"), "", 401},
+		{"right after wrong", pair("alice", "open: sesame"), "alice", 0},
+		{"the other's", pair("alice", ""), "", 401},
+		{"not known", pair("bob", "open: sesame"), "", 401},
+		{"not known, again", pair("bob", "open: sesame"), "", 401},
+		{"no name", pair("", "open: sesame"), "", 401},
+		{"another case", pair("Alice", "open: sesame"), "", 401},
+		{"no colon", "Basic " + base64.StdEncoding.EncodeToString([]byte("alice")), "", 401},
+		{"no base64", "Basic ???", "", 401},
+		{"base64 of URLs", "Basic " + base64.URLEncoding.EncodeToString([]byte("alice:\xff\xff\xff")), "", 401},
+		{"more after it", pair("alice", "open: sesame") + ", Basic x", "", 401},
+		{"a line break", pair("alice", "open: sesame\n"), "", 401},
+		{"a zero byte", pair("alice\x00", "open: sesame"), "", 401},
+		{"longer than bcrypt reads", pair("alice", strings.Repeat("x", 73)), "", 401},
+		{"huge", pair("alice", strings.Repeat("x", 1<<16)), "", 401},
+		{"empty", "Basic ", "", 401},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := &http.Request{Header: http.Header{}}
+			if tt.header != "" {
+				r.Header.Set("Authorization", tt.header)
+			}
+			id, err := b.Authenticate(r)
+			checkIdentity(t, id, err, tt.subject, tt.status)
+			if err != nil && strings.Contains(err.Error(), "sesame") {
+				t.Errorf("error = %v: shows the password", err)
+			}
+		})
+	}
+	if got, want := b.Challenge(), `Basic realm="goapi", charset="UTF-8"`; got != want {
+		t.Errorf("Challenge() = %s, want %s", got, want)
+	}
+}
+
+// TestBasicPaysOnce has time that is counted in tries: what is remembered costs
+// none.
+func TestBasicPaysOnce(t *testing.T) {
+	const cost = 9
+	b := mustBasic(t, "alice:"+hashOf(t, "right", cost))
+	price := timeOf(t, b, "alice", "right", true)
+	for _, tt := range []struct {
+		name, user, password string
+		ok                   bool
+	}{
+		{"right", "alice", "right", true}, {"wrong", "alice", "wrong", false}, {"not known", "bob", "right", false},
+	} {
+		timeOf(t, b, tt.user, tt.password, tt.ok)
+		if again := timeOf(t, b, tt.user, tt.password, tt.ok); again > price/2 {
+			t.Errorf("%s, again: took %s; the first took %s", tt.name, again, price)
+		}
+	}
+}
+
+// TestBasicForgets has what is remembered come to its end.
+func TestBasicForgets(t *testing.T) {
+	hash := hashOf(t, "right", 4)
+	synctest.Test(t, func(t *testing.T) {
+		b := mustBasic(t, "alice:"+hash)
+		for range 3 {
+			timeOf(t, b, "alice", "right", true)
+			timeOf(t, b, "alice", "wrong", false)
+			time.Sleep(6 * time.Minute)
+		}
+	})
+}
+
+// TestBasicTakesAsLongForUnknownNames compares the fastest of several tries,
+// with users whose passwords cost differently.
+func TestBasicTakesAsLongForUnknownNames(t *testing.T) {
+	b := mustBasic(t, "alice:"+hashOf(t, "right", 9)+"\nbob:"+hashOf(t, "right", 9))
+	best := func(name string) time.Duration {
+		least := time.Hour
+		for i := range 5 {
+			least = min(least, timeOf(t, b, name, fmt.Sprint("wrong", i), false))
+		}
+		return least
+	}
+	known, unknown := best("alice"), best("nobody")
+	if unknown < known/2 || known < unknown/2 {
+		t.Errorf("a known name takes %s, an unknown one %s", known, unknown)
+	}
+}
+
+// TestBasicSheds has more tries than can be checked: some are answered 503 at
+// once, and the others in time.
+func TestBasicSheds(t *testing.T) {
+	b := mustBasic(t, "alice:"+hashOf(t, "right", 8))
+	var (
+		wg         sync.WaitGroup
+		shed, done atomic.Int32
+	)
+	for i := range 200 {
+		wg.Go(func() {
+			_, err := b.Authenticate(request(t.Context(), "alice", fmt.Sprint("wrong", i)))
+			switch goapi.Status(err) {
+			case 503:
+				shed.Add(1)
+			case 401:
+				done.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if shed.Load() < 100 || done.Load() == 0 || shed.Load()+done.Load() != 200 {
+		t.Errorf("of 200 tries %d were shed, %d checked", shed.Load(), done.Load())
+	}
+	if _, err := b.Authenticate(request(t.Context(), "alice", "right")); err != nil {
+		t.Errorf("after the storm: %v", err)
+	}
+}
+
+// TestBasicEndsWithTheRequest has a client go away while it waits.
+func TestBasicEndsWithTheRequest(t *testing.T) {
+	b := mustBasic(t, "alice:"+hashOf(t, "right", 9))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var wg sync.WaitGroup
+	var gone atomic.Int32
+	for i := range 20 {
+		wg.Go(func() {
+			if _, err := b.Authenticate(request(ctx, "alice", fmt.Sprint("wrong", i))); errors.Is(err, context.Canceled) {
+				gone.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if gone.Load() == 0 {
+		t.Error("all waited for a client that was gone")
+	}
+}
+
+func BenchmarkBasic(b *testing.B) {
+	basic := mustBasic(b, "alice:"+hashOf(b, "right", 10))
+	r := request(b.Context(), "alice", "right")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := basic.Authenticate(r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func mustBasic(t testing.TB, lines string) *middleware.Basic {
+	t.Helper()
+	b, err := middleware.NewBasic(strings.NewReader(lines), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func pair(name, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+password))
+}
+
+func request(ctx context.Context, name, password string) *http.Request {
+	r := &http.Request{Header: http.Header{"Authorization": {pair(name, password)}}}
+	return r.WithContext(ctx)
+}
+
+// timeOf returns how long a try takes.
+func timeOf(t *testing.T, b *middleware.Basic, name, password string, ok bool) time.Duration {
+	t.Helper()
+	r := request(t.Context(), name, password)
+	began := time.Now()
+	_, err := b.Authenticate(r)
+	took := time.Since(began)
+	if (err == nil) != ok {
+		t.Errorf("Authenticate(%s, %s) = %v, want ok = %t", name, password, err, ok)
+	}
+	return took
+}
