@@ -11,9 +11,9 @@ import (
 // a weaker hash collide, and take the place of another's endpoints.
 type digest [sha256.Size]byte
 
-// serviceDigest returns a digest of all that s holds.
-func serviceDigest(s *Service) digest {
-	b := appendString(nil, s.Name)
+// appendService appends all that s holds.
+func appendService(b []byte, s *Service) []byte {
+	b = appendString(b, s.Name)
 	b = appendString(b, s.Version)
 	b = appendMap(b, s.Metadata)
 	b = binary.AppendUvarint(b, uint64(len(s.Endpoints)))
@@ -25,21 +25,27 @@ func serviceDigest(s *Service) digest {
 		b = appendString(b, n.Address)
 		b = appendMap(b, n.Metadata)
 	}
-	return sha256.Sum256(b)
+	return b
 }
 
 // groupDigest returns a digest of what a record announces for its nodes.
 func groupDigest(metadata map[string]string, endpoints *list) digest {
-	return sha256.Sum256(append(appendMap(nil, metadata), endpoints.sum[:]...))
+	sum := endpoints.content()
+	return sha256.Sum256(append(appendMap(nil, metadata), sum[:]...))
 }
 
-// listDigest returns a digest of the content of a list of endpoints.
-func listDigest(endpoints []*shared) digest {
-	var b []byte
-	for _, e := range endpoints {
-		b = append(b, e.sum[:]...)
+// content returns a digest of the content of a list. It is worked out once, and
+// only for a service whose nodes announce lists that may differ.
+func (l *list) content() digest {
+	if l.sum == (digest{}) {
+		var b []byte
+		for _, e := range l.endpoints {
+			sum := endpointDigest(e.endpoint)
+			b = append(b, sum[:]...)
+		}
+		l.sum = sha256.Sum256(b)
 	}
-	return sha256.Sum256(b)
+	return l.sum
 }
 
 // endpointDigest returns a digest of the content of e. What is null and what is

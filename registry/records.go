@@ -1,10 +1,10 @@
 package registry
 
 import (
-	"bytes"
-	"cmp"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"slices"
 )
@@ -24,6 +24,7 @@ type Records struct {
 	endpoints map[digest]*shared
 	lists     map[digest]*list
 	words     words
+	seed      maphash.Seed
 	changed   map[string]struct{} // names whose services are to be built again
 	services  []*Service          // the complete state, less what changed since
 
@@ -35,24 +36,16 @@ type Records struct {
 
 // A record is what one key announces.
 type record struct {
-	sum       digest // of what it was made from
-	group     group
-	name      string
-	metadata  map[string]string
-	endpoints *list
-	nodes     []*Node
-}
+	announcement
 
-// A group is what nodes have in common that one Service describes.
-type group struct {
-	version string
-	sum     digest // of metadata and endpoints
+	sum   uint64 // of what it was made from: tells what is new from what is renewed
+	name  string
+	nodes []*Node
 }
 
 // shared is an endpoint and how often records hold it.
 type shared struct {
 	key      digest
-	sum      digest // of the content, whatever its encoding was
 	endpoint *Endpoint
 	uses     int
 }
@@ -60,7 +53,7 @@ type shared struct {
 // A list is all endpoints of a record, and how many records hold it.
 type list struct {
 	key       digest // of the JSON; zero for one that is not looked for
-	sum       digest // of the content
+	sum       digest // of the content, whatever its encoding was; zero until it is asked for
 	endpoints []*shared
 	uses      int
 }
@@ -69,7 +62,7 @@ type list struct {
 // error; the key then counts as absent, and LeftOut tells of it.
 func (r *Records) Put(key string, value []byte) error {
 	r.init()
-	sum := digest(sha256.Sum256(value))
+	sum := maphash.Bytes(r.seed, value)
 	if old := r.byKey[key]; old != nil && old.sum == sum {
 		return nil
 	}
@@ -87,7 +80,7 @@ func (r *Records) Put(key string, value []byte) error {
 // lists hold no nil.
 func (r *Records) Set(key string, s *Service) {
 	r.init()
-	sum := serviceDigest(s)
+	sum := maphash.Bytes(r.seed, appendService(nil, s))
 	if old := r.byKey[key]; old != nil && old.sum == sum {
 		return
 	}
@@ -95,9 +88,7 @@ func (r *Records) Set(key string, s *Service) {
 	for _, e := range s.Endpoints {
 		l.endpoints = append(l.endpoints, r.hold(endpointDigest(e), e))
 	}
-	rec := newRecord(s.Name, s.Version, s.Metadata, s.Nodes, r.keep(l))
-	rec.sum = sum
-	r.replace(key, rec)
+	r.replace(key, &record{announcement{s.Version, s.Metadata, r.keep(l)}, sum, s.Name, s.Nodes})
 }
 
 // Delete removes the record of a key, if there is one.
@@ -141,46 +132,15 @@ func (r *Records) Services() []*Service {
 // Get returns the services of one name, as Services has them.
 func (r *Records) Get(name string) []*Service { return named(r.Services(), name) }
 
-// decode reads a record: in parts, of which one may be known, or else whole,
-// which says best what is wrong.
+// decode reads a record: quickly, or else strictly, which says best what is
+// wrong.
 func (r *Records) decode(value []byte) (*record, error) {
-	if rec, ok := r.decodeParts(value); ok {
+	if rec, ok := r.decodePlain(value); ok {
 		return rec, nil
 	}
 	raw, err := readService(value)
 	if err != nil {
 		return nil, err
-	}
-	return r.assemble(raw, new(list))
-}
-
-// decodeParts reads a record whose endpoints can be cut out, and returns false
-// for others. A list of endpoints that another record holds is not read.
-func (r *Records) decodeParts(value []byte) (rec *record, ok bool) {
-	rest, endpoints, ok := cut(value)
-	if !ok {
-		return nil, false
-	}
-	raw, err := readService(rest)
-	if err != nil {
-		return nil, false
-	}
-	key := digest(sha256.Sum256(endpoints))
-	l := r.lists[key]
-	if l == nil {
-		l = &list{key: key}
-		if raw.Endpoints, ok = elements(endpoints); !ok {
-			return nil, false
-		}
-	}
-	rec, err = r.assemble(raw, l)
-	return rec, err == nil
-}
-
-// assemble makes a record of its parts. A list that no record holds yet is read.
-func (r *Records) assemble(raw *rawService, l *list) (*record, error) {
-	if raw.Name == "" {
-		return nil, errNoName()
 	}
 	if err := checkSize(len(raw.Endpoints), len(raw.Nodes)); err != nil {
 		return nil, err
@@ -189,13 +149,46 @@ func (r *Records) assemble(raw *rawService, l *list) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
+	whole := &plainRecord{name: raw.Name, version: raw.Version, metadata: raw.Metadata, nodes: nodes}
+	return r.assemble(whole, raw.Endpoints, new(list))
+}
+
+// decodePlain reads a record in the form that most write, and returns false for
+// others. A list of endpoints that another record holds is not read.
+func (r *Records) decodePlain(value []byte) (rec *record, ok bool) {
+	p, ok := r.words.readRecord(value)
+	if !ok {
+		return nil, false
+	}
+	l := new(list)
+	var endpoints []json.RawMessage
+	if p.endpoints != nil {
+		l.key = sha256.Sum256(p.endpoints)
+		if known := r.lists[l.key]; known != nil {
+			l = known
+		} else if endpoints, ok = elements(p.endpoints); !ok {
+			return nil, false
+		}
+	}
+	if checkSize(len(endpoints), len(p.nodes)) != nil {
+		return nil, false
+	}
+	rec, err := r.assemble(p, endpoints, l)
+	return rec, err == nil
+}
+
+// assemble makes a record of its parts. A list that no record holds yet is read.
+func (r *Records) assemble(p *plainRecord, endpoints []json.RawMessage, l *list) (_ *record, err error) {
+	if p.name == "" {
+		return nil, errNoName()
+	}
 	if l.uses == 0 {
-		if l.endpoints, err = readList("endpoints", raw.Endpoints, r.read); err != nil {
+		if l.endpoints, err = readList("endpoints", endpoints, r.read); err != nil {
 			r.drop(l)
 			return nil, err
 		}
 	}
-	return newRecord(raw.Name, raw.Version, raw.Metadata, nodes, r.keep(l)), nil
+	return &record{announcement: announcement{p.version, p.metadata, r.keep(l)}, name: p.name, nodes: p.nodes}, nil
 }
 
 // read returns the endpoint of some JSON, which is not decoded again when it is
@@ -205,7 +198,7 @@ func (r *Records) read(data []byte) (*shared, error) {
 	if r.endpoints[key] != nil {
 		return r.hold(key, nil), nil
 	}
-	if e, ok := r.words.readPlain(data); ok {
+	if e, ok := r.words.readEndpoint(data); ok {
 		return r.hold(key, e), nil
 	}
 	e, err := readEndpoint(data)
@@ -219,7 +212,7 @@ func (r *Records) read(data []byte) (*shared, error) {
 func (r *Records) hold(key digest, e *Endpoint) *shared {
 	s := r.endpoints[key]
 	if s == nil {
-		s = &shared{key: key, sum: endpointDigest(e), endpoint: e}
+		s = &shared{key: key, endpoint: e}
 		r.endpoints[key] = s
 	}
 	s.uses++
@@ -228,11 +221,8 @@ func (r *Records) hold(key digest, e *Endpoint) *shared {
 
 // keep counts a use of a list.
 func (r *Records) keep(l *list) *list {
-	if l.uses == 0 {
-		l.sum = listDigest(l.endpoints)
-		if l.key != (digest{}) {
-			r.lists[l.key] = l
-		}
+	if l.uses == 0 && l.key != (digest{}) {
+		r.lists[l.key] = l
 	}
 	l.uses++
 	return l
@@ -282,6 +272,7 @@ func (r *Records) init() {
 	if r.byKey != nil {
 		return
 	}
+	r.seed = maphash.MakeSeed()
 	r.byKey = make(map[string]*record)
 	r.byName = make(map[string]*announced)
 	r.endpoints = make(map[digest]*shared)
@@ -303,89 +294,4 @@ func (r *Records) build(name string, _ []*Service) []*Service {
 		services[i] = b.service
 	}
 	return services
-}
-
-// announced is what there is of one name.
-type announced struct {
-	records map[string]*record // by key
-	built   []built            // ordered by version, then digest
-}
-
-// built is a group and the Service that describes it.
-type built struct {
-	group   group
-	service *Service
-}
-
-// A place is a node and where it was found.
-type place struct {
-	key  string
-	from *record
-	node *Node
-}
-
-// build makes the services anew, and keeps those that are as they were. It
-// returns the nodes that gave way to others.
-func (a *announced) build(name string) []Omission {
-	places, omissions := a.places(name)
-	groups := make(map[group]*Service)
-	for _, id := range slices.Sorted(maps.Keys(places)) {
-		p := places[id]
-		s := groups[p.from.group]
-		if s == nil {
-			s = p.from.service()
-			groups[p.from.group] = s
-		}
-		s.Nodes = append(s.Nodes, p.node)
-	}
-	for _, old := range a.built {
-		if s := groups[old.group]; s != nil && slices.EqualFunc(s.Nodes, old.service.Nodes, equalNodes) {
-			groups[old.group] = old.service
-		}
-	}
-	a.built = make([]built, 0, len(groups))
-	for g, s := range groups {
-		a.built = append(a.built, built{g, s})
-	}
-	slices.SortFunc(a.built, func(x, y built) int { return x.group.compare(y.group) })
-	return omissions
-}
-
-// places returns where each node id is found, and the nodes that gave way to
-// others.
-func (a *announced) places(name string) (map[string]place, []Omission) {
-	places := make(map[string]place)
-	var omissions []Omission
-	for _, key := range slices.Sorted(maps.Keys(a.records)) {
-		rec := a.records[key]
-		for _, n := range rec.nodes {
-			if p, ok := places[n.ID]; ok {
-				omissions = append(omissions, shadowed(name, n.ID, p.key, key))
-			}
-			places[n.ID] = place{key, rec, n}
-		}
-	}
-	return places, omissions
-}
-
-func newRecord(name, version string, metadata map[string]string, nodes []*Node, endpoints *list) *record {
-	g := group{version, groupDigest(metadata, endpoints)}
-	return &record{group: g, name: name, metadata: metadata, endpoints: endpoints, nodes: nodes}
-}
-
-// service returns the record as a Service, without nodes.
-func (rec *record) service() *Service {
-	s := &Service{Name: rec.name, Version: rec.group.version, Metadata: rec.metadata}
-	for _, e := range rec.endpoints.endpoints {
-		s.Endpoints = append(s.Endpoints, e.endpoint)
-	}
-	return s
-}
-
-func (g group) compare(h group) int {
-	return cmp.Or(cmp.Compare(g.version, h.version), bytes.Compare(g.sum[:], h.sum[:]))
-}
-
-func equalNodes(a, b *Node) bool {
-	return a == b || a.ID == b.ID && a.Address == b.Address && maps.Equal(a.Metadata, b.Metadata)
 }

@@ -1,9 +1,7 @@
 package registry
 
 import (
-	"bytes"
 	"encoding/json"
-	"slices"
 	"strings"
 )
 
@@ -11,41 +9,10 @@ import (
 // counts from the outermost, and refuses what is far deeper.
 const maxCut = 1000
 
-// cut takes the list of endpoints out of a record: rest is the record with null
-// in its place. It looks for the ends of strings and brackets only, which takes
-// a fraction of the time that reading takes, and it is right about valid JSON.
-// So whoever reads rest, and each of the list's [elements], has read the record
-// as strictly as if it were whole. It returns false for what it cannot cut:
-// that must be read whole.
-func cut(value []byte) (rest, list []byte, ok bool) {
-	i, ok := open(value, 0, '{')
-	for more := ok; more; {
-		var key, member []byte
-		if key, i, ok = cutValue(value, i); !ok || key[0] != '"' || bytes.IndexByte(key, '\\') >= 0 {
-			return nil, nil, false
-		}
-		if i, ok = open(value, i, ':'); !ok {
-			return nil, nil, false
-		}
-		if member, i, ok = cutValue(value, i); !ok {
-			return nil, nil, false
-		}
-		if bytes.EqualFold(key, []byte(`"endpoints"`)) {
-			if list != nil || member[0] != '[' {
-				return nil, nil, false
-			}
-			list = member
-			rest = slices.Concat(value[:i-len(member)], []byte("null"), value[i:])
-		}
-		if i, more = open(value, i, ','); !more {
-			_, ok = open(value, i, '}')
-		}
-	}
-	return rest, list, ok && list != nil
-}
-
 // elements cuts a list, and returns false for what is none. The elements are
-// part of it.
+// part of it. It looks for the ends of strings and brackets only, which takes a
+// fraction of the time that reading takes, and it is right about valid JSON: so
+// whoever reads each of them has read the list as strictly as if it were whole.
 func elements(text []byte) (list []json.RawMessage, ok bool) {
 	i, ok := open(text, 0, '[')
 	if !ok {

@@ -5,11 +5,19 @@ import (
 	"unicode/utf8"
 )
 
-// readPlain reads an endpoint in the form that go-micro and this package write:
+// readRecord reads a record in the form that go-micro and this package write:
 // without white space and escapes, and with names as they are. It says what
-// readEndpoint says, in a fraction of the time, and returns false for any other
-// form.
-func (w *words) readPlain(data []byte) (e *Endpoint, ok bool) {
+// readService and readNode say, in a fraction of the time, and returns false for
+// any other form. The endpoints are left to be read.
+func (w *words) readRecord(data []byte) (rec *plainRecord, ok bool) {
+	c := &plain{text: data, words: w}
+	rec = c.record()
+	return rec, !c.failed && c.at == len(c.text)
+}
+
+// readEndpoint does the same for an endpoint: it says what the function
+// readEndpoint says.
+func (w *words) readEndpoint(data []byte) (e *Endpoint, ok bool) {
 	c := &plain{text: data, words: w}
 	e = c.endpoint()
 	return e, !c.failed && c.at == len(c.text)
@@ -50,6 +58,87 @@ type plain struct {
 	at     int
 	failed bool
 	values []*Value // of the lists that are being read
+}
+
+// A plainRecord is a record whose endpoints are still JSON; nil for none.
+type plainRecord struct {
+	name, version string
+	metadata      map[string]string
+	endpoints     []byte
+	nodes         []*Node
+}
+
+func (c *plain) record() *plainRecord {
+	rec := new(plainRecord)
+	c.take("{")
+	for first := true; c.more(first, "}"); first = false {
+		switch c.key() {
+		case "name":
+			rec.name = c.string()
+		case "version":
+			rec.version = c.string()
+		case "metadata":
+			c.want(rec.metadata == nil)
+			rec.metadata = c.strings()
+		case "endpoints":
+			c.want(rec.endpoints == nil)
+			rec.endpoints = c.brackets()
+		case "nodes":
+			c.want(rec.nodes == nil)
+			rec.nodes = c.nodes()
+		default:
+			c.failed = true
+		}
+	}
+	return rec
+}
+
+// brackets takes a list as it is, or null.
+func (c *plain) brackets() []byte {
+	if c.is("null") {
+		return nil
+	}
+	from := c.at
+	c.want(!c.failed && from < len(c.text) && c.text[from] == '[')
+	if c.failed {
+		return nil
+	}
+	end := bracketed(c.text, from)
+	c.want(end > 0)
+	c.at = max(end, from)
+	return c.text[from:c.at]
+}
+
+// nodes reads a list of nodes, none of which is null, or null.
+func (c *plain) nodes() []*Node {
+	if c.is("null") {
+		return nil
+	}
+	list := []*Node{}
+	c.take("[")
+	for first := true; c.more(first, "]"); first = false {
+		list = append(list, c.node())
+	}
+	return list
+}
+
+func (c *plain) node() *Node {
+	n := new(Node)
+	c.take("{")
+	for first := true; c.more(first, "}"); first = false {
+		switch c.key() {
+		case "id":
+			n.ID = c.string()
+		case "address":
+			n.Address = c.string()
+		case "metadata":
+			c.want(n.Metadata == nil)
+			n.Metadata = c.strings()
+		default:
+			c.failed = true
+		}
+	}
+	return n
 }
 
 func (c *plain) endpoint() *Endpoint {

@@ -7,6 +7,60 @@ import (
 	"unsafe"
 )
 
+func TestReadRecord(t *testing.T) {
+	tests := []struct {
+		name, text string
+		endpoints  string // that are left to be read
+		ok         bool
+	}{
+		{"empty", `{}`, "", true},
+		{"every field", `{"name":"a","version":"1","metadata":{"team":"blue"},"endpoints":[{"name":"A.B"}],"nodes":[` +
+			`{"metadata":{"protocol":"mucp"},"id":"a-1","address":"10.0.0.1:80"},{"id":"a-2"}]}`, `[{"name":"A.B"}]`, true},
+		{"in another order", `{"nodes":[],"endpoints":[],"name":"a"}`, `[]`, true},
+		{"nulls", `{"metadata":null,"endpoints":null,"nodes":null}`, "", true},
+		{"brackets in strings", `{"name":"\"endpoints\":[","endpoints":["]\\"]}`, "", false},
+		{"escapes in endpoints", `{"endpoints":[{"name":"]\"\\"}],"name":"a"}`, `[{"name":"]\"\\"}]`, true},
+		{"white space in endpoints", `{"endpoints":[ ],"name":"a"}`, `[ ]`, true},
+		{"a string twice", `{"name":"a","name":"b","nodes":[{"id":"1","id":"2"}]}`, "", true},
+		{"null, then a value", `{"endpoints":null,"endpoints":[1]}`, "[1]", true},
+		{"endpoints twice", `{"endpoints":[],"endpoints":[]}`, "", false},
+		{"nodes twice", `{"nodes":[],"nodes":[]}`, "", false},
+		{"metadata twice", `{"metadata":{},"metadata":{}}`, "", false},
+		{"metadata of a node twice", `{"nodes":[{"metadata":{},"metadata":{}}]}`, "", false},
+		{"null in nodes", `{"nodes":[null]}`, "", false},
+		{"a port of old", `{"nodes":[{"id":"1","address":"a","port":80}]}`, "", false},
+		{"a name in another case", `{"Endpoints":[]}`, "", false},
+		{"endpoints that are no list", `{"endpoints":{}}`, "", false},
+		{"endpoints without end", `{"endpoints":[{]`, "", false},
+		{"no endpoints", `{"endpoints":`, "", false},
+		{"white space", ` {}`, "", false},
+		{"two", `{}{}`, "", false},
+		{"nothing", ``, "", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rec, ok := new(words).readRecord([]byte(tt.text))
+			if ok != tt.ok {
+				t.Fatalf("readRecord(%s) = %t, want %t", tt.text, ok, tt.ok)
+			}
+			if !ok {
+				return
+			}
+			if string(rec.endpoints) != tt.endpoints {
+				t.Errorf("readRecord(%s) leaves the endpoints %s, want %s", tt.text, rec.endpoints, tt.endpoints)
+			}
+			raw, err := readService([]byte(tt.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			nodes, err := readList("nodes", raw.Nodes, readNode)
+			if rec.name != raw.Name || rec.version != raw.Version || !reflect.DeepEqual(rec.metadata, raw.Metadata) || !reflect.DeepEqual(rec.nodes, nodes) {
+				t.Errorf("readRecord(%s) = %+v, want %+v with the nodes %v, %v", tt.text, rec, raw, nodes, err)
+			}
+		})
+	}
+}
+
 func TestReadPlain(t *testing.T) {
 	deep := func(levels int) string {
 		return `{"request":` + strings.Repeat(`{"values":[`, levels-1) + `{}` + strings.Repeat(`]}`, levels-1) + `}`
@@ -52,12 +106,12 @@ func TestReadPlain(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, ok := new(words).readPlain([]byte(tt.text))
+			got, ok := new(words).readEndpoint([]byte(tt.text))
 			if ok != tt.ok {
-				t.Fatalf("readPlain(%.80s) = %t, want %t", tt.text, ok, tt.ok)
+				t.Fatalf("readEndpoint(%.80s) = %t, want %t", tt.text, ok, tt.ok)
 			}
 			if want, err := readEndpoint([]byte(tt.text)); ok && !reflect.DeepEqual(got, want) {
-				t.Errorf("readPlain(%.80s) = %+v, want %+v, %v", tt.text, got, want, err)
+				t.Errorf("readEndpoint(%.80s) = %+v, want %+v, %v", tt.text, got, want, err)
 			}
 		})
 	}
@@ -97,16 +151,16 @@ func FuzzPlain(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var w words
-		got, ok := w.readPlain(data)
+		got, ok := w.readEndpoint(data)
 		if !ok {
 			return
 		}
 		want, err := readEndpoint(data)
 		if err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("readPlain(%s) = %+v, want %+v, %v", data, got, want, err)
+			t.Errorf("readEndpoint(%s) = %+v, want %+v, %v", data, got, want, err)
 		}
-		if again, _ := w.readPlain(data); !reflect.DeepEqual(again, want) {
-			t.Errorf("readPlain(%s) again = %+v, want %+v", data, again, want)
+		if again, _ := w.readEndpoint(data); !reflect.DeepEqual(again, want) {
+			t.Errorf("readEndpoint(%s) again = %+v, want %+v", data, again, want)
 		}
 	})
 }
