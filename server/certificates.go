@@ -45,6 +45,11 @@ type TLSOptions struct {
 	// ClientAuth says what is asked of clients. Default: ClientAuthRequire with
 	// ClientCA, else ClientAuthNone.
 	ClientAuth ClientAuth
+	// Tickets lets clients resume sessions by tickets, which spares them and the
+	// server the proof of who they are: with a key of RSA, that is most of what a
+	// handshake costs. Their keys change daily, but what is said to clients is that a
+	// ticket is good for a week. Default: each handshake is a whole one.
+	Tickets bool
 	// Logger gets what happens to the files. Default: none.
 	Logger *slog.Logger
 }
@@ -114,7 +119,9 @@ func NewCertificates(opts *TLSOptions) (*Certificates, error) {
 // later is used for the handshakes that follow.
 func (c *Certificates) Config() *tls.Config {
 	conf := c.config(nil)
-	conf.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.current.Load().conf, nil }
+	if c.opts.ClientCA != "" {
+		conf.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.current.Load().conf, nil }
+	}
 	return conf
 }
 
@@ -126,6 +133,8 @@ func (c *Certificates) config(pool *x509.CertPool) *tls.Config {
 		NextProtos:     []string{protoHTTP2, protoHTTP1},
 		GetCertificate: c.GetCertificate,
 		ClientCAs:      pool,
+
+		SessionTicketsDisabled: !c.opts.Tickets,
 	}
 	if c.opts.Issued != nil {
 		conf.NextProtos = append(conf.NextProtos, protoACME)
