@@ -1,0 +1,294 @@
+package config
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxNames bounds the names that a mistake lists.
+const maxNames = 10
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// index returns the key of an element of a list.
+func index(key string, i int) string { return key + "[" + itoa(i) + "]" }
+
+// keysOf returns the keys of a map in order.
+func keysOf[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// check notes what is wrong between the parts of the file.
+func (f *File) check(d *decoder) {
+	f.checkServer(d)
+	f.checkIdentity(d)
+	f.checkPatterns(d)
+	f.checkRoutes(d)
+	for _, name := range keysOf(f.Service) {
+		if s := f.Service[name]; s != nil && strings.HasPrefix(name, staticPrefix) {
+			d.wrong(join("services", name), "the policy of a route of this file stands in routes; write it there")
+		}
+	}
+	f.eachPolicy(func(key string, p *Policy) { f.checkPolicy(d, key, p) })
+	for i, name := range f.Metadata {
+		if slices.Index(f.Metadata, name) != i {
+			d.wrong(index("metadata", i), "%s is there twice; remove one", name)
+		}
+	}
+}
+
+// eachPolicy calls f with each policy of the file and its key.
+func (f *File) eachPolicy(do func(key string, p *Policy)) {
+	if f.Policy != nil {
+		do("policy", f.Policy)
+	}
+	for i := range f.Patterns {
+		do(index("patterns", i), &f.Patterns[i].Policy)
+	}
+	for _, name := range keysOf(f.Service) {
+		s := f.Service[name]
+		if s == nil {
+			continue // a mistake, which is noted
+		}
+		key := join("services", name)
+		do(key, &s.Policy)
+		for _, endpoint := range keysOf(s.Endpoints) {
+			if p := s.Endpoints[endpoint]; p != nil {
+				do(join(key+".endpoints", endpoint), p)
+			}
+		}
+	}
+	for i := range f.Routes {
+		do(index("routes", i), &f.Routes[i].Policy)
+	}
+}
+
+// checkPolicy notes what a policy cannot say where it stands, and what it names
+// that the file does not have.
+func (f *File) checkPolicy(d *decoder, key string, p *Policy) {
+	if p.HealthCheck != nil && (strings.HasPrefix(key, "patterns") || strings.Contains(key, ".endpoints.")) {
+		d.wrong(join(key, "health_check"), "nodes are probed for a service as a whole; write it in services or in policy")
+	}
+	known := f.Identity.Names()
+	if p.Auth != nil {
+		for i, name := range p.Auth.Any {
+			switch {
+			case name == "" || slices.Contains(known, name):
+			case len(known) == 0:
+				d.wrong(index(join(key, "auth.any"), i), "there is no authenticator %q; write one in identity", name)
+			default:
+				d.wrong(index(join(key, "auth.any"), i), "there is no authenticator %q in identity; %s", name, instead(name, known))
+			}
+		}
+	}
+	for i, l := range p.RateLimit {
+		if l.late() && len(known) == 0 {
+			d.wrong(index(join(key, "rate_limit"), i)+".key", "%s is never known, as the file has no identity; write one, or the key client", l.Key)
+		}
+	}
+}
+
+// checkServer notes what settings of the server do not go together.
+func (f *File) checkServer(d *decoder) {
+	pair := func(certKey, keyKey string, cert, key Path) {
+		switch _, hasCert := d.places[certKey]; {
+		case cert == "" && key == "":
+		case key == "" && !d.failed(keyKey):
+			d.wrong(certKey, "it has no private key; write %s, too", keyKey[strings.LastIndexByte(keyKey, '.')+1:])
+		case cert == "" && !hasCert:
+			d.wrong(keyKey, "it has no certificate; write %s, too", certKey[strings.LastIndexByte(certKey, '.')+1:])
+		case cert != "" && key != "":
+			if err := d.inputs.pair(cert, key); err != nil {
+				d.wrong(certKey, "%s", err)
+			}
+		}
+	}
+	pair("tls_cert", "tls_key", f.TLSCert, f.TLSKey)
+	pair("upstream_cert", "upstream_key", f.UpstreamCert, f.UpstreamKey)
+	listeners := []struct{ key, address string }{{"address", f.Address}, {"admin", f.Admin}, {"nats", f.NATS}}
+	for i, l := range listeners {
+		for _, other := range listeners[:i] {
+			if l.address != "" && l.address == other.address && !strings.HasSuffix(l.address, ":0") {
+				d.wrong(l.key, "%s has this address, too; write another", other.key)
+			}
+		}
+	}
+	if f.Identity == nil {
+		return
+	}
+	for _, name := range keysOf(f.Identity.MTLS) {
+		if f.TLS == nil || f.TLS.ClientCA == "" && !d.failed("tls.client_ca") {
+			d.wrong(join("identity.mtls", name), "no certificate of a client is ever verified; write tls.client_ca, too")
+		}
+	}
+}
+
+// failed says whether there is a mistake about a key.
+func (d *decoder) failed(key string) bool {
+	return slices.ContainsFunc(d.mistakes, func(m Mistake) bool { return m.Key == key })
+}
+
+// pair returns what is wrong with the files of a certificate and its key.
+func (in inputs) pair(cert, key Path) error {
+	certificate, err := in.read(string(cert))
+	if err != nil {
+		return err
+	}
+	private, err := in.read(string(key))
+	if err != nil {
+		return err
+	}
+	if _, err := tls.X509KeyPair(certificate, private); err != nil {
+		return fmt.Errorf("it is no certificate with its key (%s); name PEM files that belong together", strings.TrimPrefix(err.Error(), "tls: "))
+	}
+	return nil
+}
+
+// check implements checker.
+func (t *TLS) check(d *decoder, key string) {
+	switch {
+	case t.ClientAuth == "none" && t.ClientCA != "":
+		d.wrong(join(key, "client_auth"), "client_ca is there, and nobody is asked; write request or require, or remove client_ca")
+	case t.ClientAuth != "" && t.ClientAuth != "none" && t.ClientCA == "":
+		d.wrong(join(key, "client_auth"), "certificates of clients cannot be verified; write client_ca, too")
+	}
+}
+
+// check implements checker.
+func (c *Certificate) check(d *decoder, key string) {
+	if err := d.inputs.pair(c.Cert, c.Key); err != nil {
+		d.wrong(key, "%s", err)
+	}
+}
+
+// check implements checker.
+func (a *ACME) check(d *decoder, key string) {
+	if len(a.Domains)+len(a.OnDemandAllow) == 0 {
+		d.wrong(key, "there is nothing to have a certificate for; write domains or on_demand_allow")
+	}
+	for i, domain := range a.Domains {
+		switch _, err := netip.ParseAddr(domain); {
+		case strings.HasPrefix(domain, "*."):
+			d.wrong(index(join(key, "domains"), i), "a certificate for %s needs a challenge over DNS; write the names, or put it in on_demand_allow", domain)
+		case err == nil:
+			d.wrong(index(join(key, "domains"), i), "%s is an address; write the name of a host", domain)
+		}
+	}
+}
+
+// check implements checker.
+func (e *EAB) check(d *decoder, key string) {
+	if e.MACKey == "" {
+		d.wrong(key, "it has no key; write mac_key_file")
+	}
+}
+
+// check implements checker.
+func (p *ProxyProtocol) check(d *decoder, key string) {
+	if len(p.From) == 0 {
+		d.wrong(join(key, "from"), "nobody is believed; write the addresses of the proxies, or remove proxy_protocol")
+	}
+}
+
+// check implements checker.
+func (a *AccessLog) check(d *decoder, key string) {
+	switch {
+	case a.File != "" && a.Output != "":
+		d.wrong(join(key, "file"), "output is there, too; write one of the two")
+	case a.Output == "off" && (a.Sample != nil || a.Query || a.Buffer != 0):
+		d.wrong(join(key, "output"), "off goes with nothing else; write output: off alone, or remove it")
+	}
+}
+
+// check implements checker.
+func (t *Tracing) check(d *decoder, key string) {
+	u, err := url.Parse(t.Endpoint)
+	if err != nil || u.Host == "" {
+		d.wrong(join(key, "endpoint"), "want a URL such as http://127.0.0.1:4318")
+		return
+	}
+	if u.User != nil {
+		d.wrong(join(key, "endpoint"), "a URL with a password stands in logs; write headers: {Authorization: …}")
+	}
+	if t.CA != "" && u.Scheme == "http" {
+		d.wrong(join(key, "ca"), "http:// shows no certificate; write https://, or remove it")
+	}
+}
+
+// check implements checker.
+func (l *Limits) check(d *decoder, key string) {
+	if l.PerClient > 0 && l.InFlight > 0 && l.PerClient > l.InFlight {
+		d.wrong(join(key, "per_client"), "%d is more than in_flight, %d; write less", l.PerClient, l.InFlight)
+	}
+	if l.ConnectionsPerClient > 0 && l.Connections > 0 && l.ConnectionsPerClient > l.Connections {
+		d.wrong(join(key, "connections_per_client"), "%d is more than connections, %d; write less", l.ConnectionsPerClient, l.Connections)
+	}
+	if l.HeaderBytes > 0 && l.URLBytes > l.HeaderBytes {
+		d.wrong(join(key, "url_bytes"), "%s is more than header_bytes, %s, which the target is part of; write less", l.URLBytes, l.HeaderBytes)
+	}
+}
+
+// checkIdentity notes names that several kinds of authenticators cannot share.
+func (f *File) checkIdentity(d *decoder) {
+	if f.Identity != nil && len(f.Identity.Names()) == 0 && len(d.mistakes) == 0 {
+		d.wrong("identity", "nobody is in it; write jwt, keys, basic, mtls or external, or remove it")
+	}
+}
+
+// checkPatterns notes patterns that are none, and policies for the same one.
+func (f *File) checkPatterns(d *decoder) {
+	if len(f.Patterns) > maxPatterns {
+		d.wrong("patterns", "there are %d, and each request is held against all; write at most %d", len(f.Patterns), maxPatterns)
+		return
+	}
+	first := make(map[string]int, len(f.Patterns))
+	for i, pat := range f.Patterns {
+		key := index("patterns", i) + ".match"
+		if pat.Match == "" {
+			continue // a mistake, which is noted
+		}
+		p, err := parsePattern(pat.Match)
+		if err != nil {
+			d.wrong(key, "%s", err)
+			continue
+		}
+		if before, ok := first[p.shape()]; ok {
+			d.wrong(key, "patterns[%d], on line %d, matches the same requests; write one policy for them", before, d.places[index("patterns", before)].line)
+			continue
+		}
+		first[p.shape()] = i
+	}
+}
+
+// isLoopback says whether a URL leads to this machine.
+func isLoopback(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// port returns what is wrong with the port of HOST:PORT.
+func port(address string) error {
+	if address == "off" {
+		return nil
+	}
+	n, err := strconv.Atoi(address[strings.LastIndexByte(address, ':')+1:])
+	if err != nil || n > 65535 {
+		return errors.New("a port from 0 to 65535")
+	}
+	return nil
+}

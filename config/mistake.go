@@ -1,0 +1,121 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// maxMistakes bounds how many mistakes an error tells of.
+const maxMistakes = 100
+
+// A Mistake is one thing that is wrong with a file, and where.
+type Mistake struct {
+	// File is the name of the file, as it was given.
+	File string
+	// Line and Column count from 1; they are 0 where the file as such is wrong.
+	Line, Column int
+	// Key names the value: "services.greeter.timeout". It is "" where there is
+	// none.
+	Key string
+	// Reason says what is wrong, and what to write instead.
+	Reason string
+}
+
+// String returns one line: FILE:LINE:COLUMN: KEY: REASON.
+func (m Mistake) String() string {
+	var b strings.Builder
+	b.WriteString(m.File)
+	if m.Line > 0 {
+		fmt.Fprintf(&b, ":%d:%d", m.Line, m.Column)
+	}
+	b.WriteString(": ")
+	if m.Key != "" {
+		b.WriteString(m.Key + ": ")
+	}
+	b.WriteString(m.Reason)
+	return b.String()
+}
+
+// An Error is all that is wrong with a file, at least one mistake, in the order
+// of the file.
+type Error struct {
+	Mistakes []Mistake
+}
+
+// Error returns one line for each mistake.
+func (e *Error) Error() string {
+	lines := make([]string, 0, len(e.Mistakes))
+	for i, m := range e.Mistakes {
+		if i == maxMistakes {
+			lines = append(lines, fmt.Sprintf("%s: %d more mistakes are not listed", m.File, len(e.Mistakes)-i))
+			break
+		}
+		lines = append(lines, m.String())
+	}
+	return strings.Join(lines, "\n")
+}
+
+// errorOf returns mistakes in the order of the file, nil for none.
+func errorOf(mistakes []Mistake) error {
+	if len(mistakes) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(mistakes, func(a, b Mistake) int {
+		return cmp.Or(a.Line-b.Line, a.Column-b.Column)
+	})
+	return &Error{slices.Compact(mistakes)}
+}
+
+// A place is where something stands in a file, from 1.
+type place struct{ line, column int }
+
+// nearest returns the known word that is the most like one that is not known, or
+// "" when none is like it.
+func nearest(word string, known []string) string {
+	found, best := "", min(len(word), 3) // two letters that changed places are two changes
+	plain := strings.NewReplacer("-", "_", " ", "_").Replace(strings.ToLower(word))
+	for _, k := range known {
+		if d := distance(plain, strings.ToLower(k)); d < best {
+			found, best = k, d
+		}
+	}
+	return found
+}
+
+// distance returns how many bytes are to be inserted, removed or changed to make
+// b of a; as many as are in the longer one if they differ much in length.
+func distance(a, b string) int {
+	if len(a) > 2*len(b)+2 {
+		return len(a)
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, diagonal+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// instead says what to write for a word that is not known.
+func instead(word string, known []string) string {
+	if k := nearest(word, known); k != "" {
+		return "did you mean " + k + "?"
+	}
+	if len(known) == 0 {
+		return "there is none to choose from"
+	}
+	return "known: " + strings.Join(known, ", ")
+}

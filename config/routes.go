@@ -1,0 +1,144 @@
+package config
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/registry"
+)
+
+// staticPrefix begins the names of services that stand for routes of the file.
+// No resolver finds a name with a slash.
+const staticPrefix = "static/"
+
+// Static says whether a service stands for a route of a file, as a router has
+// to know it: nobody else may have what it claims.
+func Static(service string) bool { return strings.HasPrefix(service, staticPrefix) }
+
+// Services returns the routes of the file as services that a registry may hold,
+// in their order. No two have the same name.
+func (f *File) Services() []*registry.Service {
+	services := make([]*registry.Service, len(f.Routes))
+	for i := range f.Routes {
+		services[i] = f.Routes[i].service()
+	}
+	return services
+}
+
+// name returns the name of the service that stands for the route.
+func (rt *Route) name() string {
+	name := staticPrefix + strings.TrimPrefix(rt.Match, "/")
+	if len(rt.Methods) > 0 {
+		name += ":" + strings.Join(slices.Sorted(slices.Values(rt.Methods)), ",")
+	}
+	return name
+}
+
+// service returns the service that stands for the route.
+func (rt *Route) service() *registry.Service {
+	host, path := "", rt.Match
+	if i := strings.IndexByte(path, '/'); i > 0 {
+		host, path = path[:i], path[i:]
+	}
+	e := &goapi.Endpoint{Name: rt.Match, Handler: "http", Method: rt.Methods, Path: []string{path}, Strip: rt.Strip}
+	if host != "" {
+		e.Host = []string{host}
+	}
+	if rt.Handler != "" {
+		e.Handler = rt.Handler
+	}
+	if rt.Endpoint != "" {
+		e.Name = rt.Endpoint
+	}
+	s := &registry.Service{Name: rt.name(), Endpoints: []*registry.Endpoint{e.Encode()}}
+	for _, address := range rt.To {
+		n := &registry.Node{ID: address, Address: address, Metadata: map[string]string{}}
+		if rt.TLS {
+			n.Metadata["secure"] = "true"
+		}
+		if rt.Handler == "rpc" {
+			n.Metadata["protocol"] = "mucp"
+		}
+		if rt.Protocol != "" {
+			n.Metadata["protocol"] = rt.Protocol
+		}
+		s.Nodes = append(s.Nodes, n)
+	}
+	return s
+}
+
+// check implements checker.
+func (rt *Route) check(d *decoder, key string) {
+	rt.Policy.check(d, key)
+	p, err := parsePattern(rt.Match)
+	switch {
+	case err != nil:
+		d.wrong(join(key, "match"), "%s", err)
+		return
+	case strings.Contains(rt.Match, ","):
+		d.wrong(join(key, "match"), "it has a comma, which stands between patterns; write %%2C")
+		return
+	case rt.Strip != "" && !p.begins(rt.Strip):
+		d.wrong(join(key, "strip"), "paths that %s matches do not begin with it; write the start that they have", rt.Match)
+	}
+	switch {
+	case len(rt.To) == 0:
+		d.wrong(join(key, "to"), "requests could go nowhere; write [HOST:PORT]")
+	case rt.Handler == "rpc" && rt.Endpoint == "":
+		d.wrong(join(key, "handler"), "it does not say what to call; write endpoint: SERVICE.METHOD, too")
+	case rt.Handler != "rpc" && rt.Endpoint != "":
+		d.wrong(join(key, "endpoint"), "only the handler rpc calls one; write handler: rpc, too, or remove it")
+	case rt.Handler != "rpc" && rt.Protocol != "":
+		d.wrong(join(key, "protocol"), "it is of the handler rpc; write handler: rpc, too, or remove it")
+	case rt.Handler == "rpc" && rt.Strip != "":
+		d.wrong(join(key, "strip"), "the handler rpc forwards no path; remove it")
+	}
+	for i, address := range rt.To {
+		if slices.Index(rt.To, address) != i {
+			d.wrong(index(join(key, "to"), i), "%s is there twice; remove one", address)
+		}
+	}
+	if err := rt.service().Validate(); err != nil && len(rt.To) > 0 {
+		d.wrong(join(key, "to"), "%s", strings.TrimPrefix(err.Error(), "registry: "))
+	}
+}
+
+// begins says whether every path that the pattern matches begins with a prefix.
+func (p *pattern) begins(prefix string) bool {
+	parts := strings.Split(strings.Trim(prefix, "/"), "/")
+	if len(parts) > len(p.segments) {
+		return false
+	}
+	for i, part := range parts {
+		if s := p.segments[i]; s.kind != literal || s.text != part {
+			return false
+		}
+	}
+	return true
+}
+
+// checkRoutes notes routes for the same requests.
+func (f *File) checkRoutes(d *decoder) {
+	type claim struct{ shape, method string }
+	first := make(map[claim]int)
+	for i := range f.Routes {
+		rt := &f.Routes[i]
+		p, err := parsePattern(rt.Match)
+		if err != nil {
+			continue // a mistake, which is noted
+		}
+		methods := rt.Methods
+		if len(methods) == 0 {
+			methods = []string{""}
+		}
+		for _, method := range methods {
+			c := claim{p.shape(), method}
+			if before, ok := first[c]; ok {
+				d.wrong(index("routes", i)+".match", "routes[%d], on line %d, is for the same requests; write one, or other methods", before, d.places[index("routes", before)].line)
+				break
+			}
+			first[c] = i
+		}
+	}
+}
