@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -30,7 +31,7 @@ const patience = 10 * time.Second
 func start(t *testing.T, h http.Handler, http2 bool) *httptest.Server {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)
-	s.Config.ErrorLog = nil
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // of panics that are meant
 	if s.EnableHTTP2 = http2; http2 {
 		s.StartTLS()
 	} else {
@@ -150,6 +151,40 @@ func TestBrokenAnswerStaysBroken(t *testing.T) {
 			resp.Body.Close()
 		}
 	})
+}
+
+// TestBrokenAnswerOfHTTP10: where the end of the connection is that of the answer,
+// that it is broken shows in what is compressed.
+func TestBrokenAnswerOfHTTP10(t *testing.T) {
+	for _, coding := range []string{"gzip", "zstd"} {
+		s := start(t, wrap(t, nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain")
+			for range 2 {
+				io.WriteString(w, large)
+				http.NewResponseController(w).Flush()
+			}
+			panic(http.ErrAbortHandler)
+		})), false)
+		conn, err := net.Dial("tcp", s.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(patience))
+		fmt.Fprintf(conn, "GET / HTTP/1.0\r\nAccept-Encoding: %s\r\n\r\n", coding)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || resp.Header.Get("Content-Encoding") != coding {
+			t.Fatalf("answer = %v, %v; want one with %s", resp.Header, err, coding)
+		}
+		if got, err := decoded(coding, body); err == nil {
+			t.Errorf("%s: %d bytes of a broken answer look whole", coding, len(got))
+		}
+	}
 }
 
 // TestErrorBeforeTheAnswer: an error of a handler that has written nothing is
@@ -437,8 +472,12 @@ func FuzzRoundTrip(f *testing.F) {
 	f.Add([]byte("short"), uint16(1), uint8(0), "zstd")
 	f.Add([]byte{}, uint16(1), uint8(1), "gzip")
 	f.Add([]byte(large), uint16(5000), uint8(0), "zstd;q=0.1, gzip;q=0.2")
+	compressed, err := compress.New(&compress.Options{MinSize: 64})
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, body []byte, piece uint16, flush uint8, accept string) {
-		h := wrap(t, &compress.Options{MinSize: 64}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		h := compressed(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain")
 			for i, rest := 1, body; len(rest) > 0; i++ {
 				n := min(int(piece)+1, len(rest))
