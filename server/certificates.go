@@ -192,25 +192,40 @@ func (c *Certificates) Reload() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	last := c.current.Load()
-	next := &shown{names: make(map[string][]*tls.Certificate)}
-	var errs []error
-	var changed bool
+	next, errs := c.read(last)
+	err := errors.Join(errs...)
+	if last == nil && err != nil {
+		return err
+	}
+	next.conf = c.config(next.clients.trusted())
+	c.current.Store(next)
+	for i, p := range next.pairs {
+		if last == nil || p != last.pairs[i] {
+			c.tell(p)
+		}
+	}
+	if next.clients != nil && (last == nil || next.clients != last.clients) {
+		c.opts.Logger.Info("client CA read", slog.String("file", c.opts.ClientCA))
+	}
+	return err
+}
+
+// read reads what the options name. What cannot be read is as it was last; where
+// there is nothing, errs says so.
+func (c *Certificates) read(last *shown) (next *shown, errs []error) {
+	next = &shown{names: make(map[string][]*tls.Certificate)}
 	for i, files := range c.opts.Pairs {
 		var before *pair
 		if last != nil {
 			before = last.pairs[i]
 		}
-		p, err := read(files, before)
+		p, err := readPair(files, before)
 		if err != nil {
 			errs = append(errs, err)
 			p = before
 		}
 		if p == nil {
-			continue // there is an error, and nothing to keep
-		}
-		if p != before {
-			changed = true
-			c.tell(p)
+			continue
 		}
 		next.pairs = append(next.pairs, p)
 		for _, name := range namesOf(p.cert.Leaf) {
@@ -226,17 +241,8 @@ func (c *Certificates) Reload() error {
 		errs = append(errs, err)
 		ca = before
 	}
-	if next.clients = ca; ca != before {
-		changed = true
-		c.opts.Logger.Info("client CA read", slog.String("file", c.opts.ClientCA))
-	}
-	err = errors.Join(errs...)
-	if last == nil && err != nil || last != nil && !changed {
-		return err
-	}
-	next.conf = c.config(ca.trusted())
-	c.current.Store(next)
-	return err
+	next.clients = ca
+	return next, errs
 }
 
 // tell logs what was read.
@@ -249,9 +255,9 @@ func (c *Certificates) tell(p *pair) {
 		slog.Any("names", namesOf(p.cert.Leaf)), slog.Time("until", p.cert.Leaf.NotAfter))
 }
 
-// read returns what the files of a pair hold: what was read before, if that is
-// the same.
-func read(files Pair, before *pair) (*pair, error) {
+// readPair returns what the files of a pair hold: what was read before, if that
+// is the same.
+func readPair(files Pair, before *pair) (*pair, error) {
 	p := &pair{files: files}
 	for i, file := range []string{files.Cert, files.Key} {
 		b, err := os.ReadFile(file)

@@ -28,7 +28,7 @@ func TestLogOfTheDrain(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			out := &signal{written: make(chan struct{})}
+			out := &firstLine{written: make(chan struct{})}
 			arrived, release := make(chan struct{}), make(chan struct{})
 			h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path == "/idle" {
@@ -89,15 +89,15 @@ func TestLogOfTheDrain(t *testing.T) {
 	}
 }
 
-// signal is a buffer for a log, of which the first line is waited for.
-type signal struct {
+// firstLine is a buffer for a log, of which the first line is waited for.
+type firstLine struct {
 	syncBuffer
 
 	once    sync.Once
 	written chan struct{}
 }
 
-func (s *signal) Write(p []byte) (int, error) {
+func (s *firstLine) Write(p []byte) (int, error) {
 	defer s.once.Do(func() { close(s.written) })
 	return s.syncBuffer.Write(p)
 }

@@ -16,12 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/goapi-dev/goapi/server"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestListenOnATakenAddress(t *testing.T) {
 	s, err := server.Listen(t.Context(), "127.0.0.1:0", nil)
