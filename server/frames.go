@@ -49,11 +49,11 @@ func newFrames(streams int, now time.Time) *frames {
 }
 
 // read takes what the client sent, and reports whether that is within the bound.
-func (f *frames) read(p []byte) bool {
+func (f *frames) read(p []byte, now time.Time) bool {
 	for len(p) > 0 {
 		var h frame
 		var ok bool
-		if h, p, ok = f.in.next(p); ok && !f.allow(h) {
+		if h, p, ok = f.in.next(p); ok && !f.allow(h, now) {
 			return false
 		}
 	}
@@ -61,14 +61,14 @@ func (f *frames) read(p []byte) bool {
 }
 
 // allow reports whether the client may send a frame.
-func (f *frames) allow(h frame) bool {
+func (f *frames) allow(h frame, now time.Time) bool {
 	switch {
 	case h.kind == typeData && h.length > h.padding:
 		return true
 	case h.kind == typeHeaders:
-		return f.budget.spend(0, time.Now()) // unless it is in debt
+		return f.budget.spend(0, now) // unless it is in debt
 	}
-	return f.budget.spend(1, time.Now())
+	return f.budget.spend(1, now)
 }
 
 // wrote takes what is about to be sent to the client.

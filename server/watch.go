@@ -55,7 +55,7 @@ func (w *watch) read(p []byte) error {
 	case header:
 		return w.lines(p)
 	case streams:
-		if !w.http2.read(p) {
+		if !w.http2.read(p, time.Now()) {
 			return errFlood
 		}
 	case request:
