@@ -59,7 +59,7 @@ func TestAddresses(t *testing.T) {
 
 func prefixes(list string) []netip.Prefix {
 	var out []netip.Prefix
-	for _, s := range strings.Fields(list) {
+	for s := range strings.FieldsSeq(list) {
 		out = append(out, netip.MustParsePrefix(s))
 	}
 	return out

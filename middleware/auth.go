@@ -38,12 +38,17 @@ type AuthOptions struct {
 // too few scopes it is 403. With no Authenticator at all, requests pass as
 // nobody, unless scopes are needed: then all are refused.
 //
-// It is an error if Headers name what no service gets to see, or a source that
-// does not exist.
+// It is an error if a scope is none, or if Headers name what no service gets to
+// see, or a source that does not exist.
 func Auth(authenticators []Authenticator, opts *AuthOptions) (func(http.Handler) http.Handler, error) {
 	var o AuthOptions
 	if opts != nil {
 		o = *opts
+	}
+	for _, s := range o.Scopes {
+		if s == "" || strings.ContainsFunc(s, isBetweenScopes) {
+			return nil, fmt.Errorf("middleware: %q is no scope: write each alone", s)
+		}
 	}
 	a := &auth{any: slices.Clone(authenticators), scopes: slices.Clone(o.Scopes), optional: o.Optional, keep: o.KeepCredentials}
 	if err := a.addHeaders(o.Headers); err != nil {

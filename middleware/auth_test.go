@@ -43,7 +43,7 @@ func (s *stub) Authenticate(r *http.Request) (*goapi.Identity, error) {
 // silent says that all is well, and not who it is.
 type silent struct{}
 
-func (silent) Challenge() string                                     { return "" }
+func (silent) Challenge() string                                   { return "" }
 func (silent) Authenticate(*http.Request) (*goapi.Identity, error) { return nil, nil } //nolint:nilnil // that is the mistake
 
 func TestAuthDecides(t *testing.T) {
@@ -291,6 +291,11 @@ func TestAuthOptions(t *testing.T) {
 			t.Fatal(err)
 		}
 		return e
+	}
+	for _, s := range []string{"", "read write", "read,write"} {
+		if _, err := middleware.Auth(nil, &middleware.AuthOptions{Scopes: []string{s}}); err == nil || !strings.Contains(err.Error(), "write each alone") {
+			t.Errorf("Auth with scope %q: error = %v", s, err)
+		}
 	}
 	tests := []struct {
 		name    string

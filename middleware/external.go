@@ -189,7 +189,7 @@ func (e *External) Authenticate(r *http.Request) (*goapi.Identity, error) {
 	if err != nil {
 		return nil, errExternal(err)
 	}
-	answer, err := e.client.Do(question)
+	answer, err := e.client.Do(question) //nolint:gosec // the operator says where to ask
 	if err != nil {
 		if r.Context().Err() != nil {
 			return nil, r.Context().Err()
@@ -210,8 +210,7 @@ func (e *External) Authenticate(r *http.Request) (*goapi.Identity, error) {
 
 // withoutURL returns why a question failed. The URL may hold a secret.
 func withoutURL(err error) error {
-	var failed *url.Error
-	if errors.As(err, &failed) {
+	if failed, ok := errors.AsType[*url.Error](err); ok {
 		return failed.Err
 	}
 	return err
@@ -226,7 +225,7 @@ func errExternal(cause error) error {
 
 // question returns what is asked about r.
 func (e *External) question(r *http.Request) (*http.Request, error) {
-	q, err := http.NewRequestWithContext(r.Context(), http.MethodGet, e.url, http.NoBody)
+	q, err := http.NewRequestWithContext(r.Context(), http.MethodGet, e.url, http.NoBody) //nolint:gosec // see above
 	if err != nil {
 		return nil, err
 	}

@@ -150,7 +150,10 @@ func (a *auth) checkConnection(r *http.Request) error {
 
 // value returns what a service is told of id. Empty is nothing.
 func (h *identityHeader) value(id *goapi.Identity) (string, error) {
-	value, ok := "", true
+	var (
+		value string
+		ok    = true
+	)
 	switch h.source {
 	case "subject":
 		value = id.Subject

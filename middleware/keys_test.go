@@ -210,7 +210,7 @@ func BenchmarkKeys(b *testing.B) {
 	key := middleware.NewKey()
 	k := mustKeys(b, "alice "+middleware.HashKey(key), nil)
 	r := httptest.NewRequest("GET", "/", nil)
-	r.Header.Set("X-API-Key", key)
+	r.Header.Set("X-Api-Key", key)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := k.Authenticate(r); err != nil {
@@ -263,7 +263,7 @@ func ExampleAuth() {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set("X-User", "root")
 		if key != "" {
-			r.Header.Set("X-API-Key", key)
+			r.Header.Set("X-Api-Key", key)
 		}
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)

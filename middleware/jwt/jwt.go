@@ -187,6 +187,17 @@ func (o *Options) check() error {
 // Run keeps the keys of JWKS fresh until ctx ends. One Run at a time.
 func (v *Verifier) Run(ctx context.Context) error { return v.keys.run(ctx) }
 
+// Inherit takes over the keys that old has, if they are from the same URL, so
+// that a change of configuration does not depend on the issuer. It is called
+// before Run and before the first request; old may be in use.
+func (v *Verifier) Inherit(old *Verifier) {
+	mine, ok := v.keys.(*remote)
+	before, was := old.keys.(*remote)
+	if ok && was && mine.url == before.url {
+		mine.keys.Store(before.keys.Load())
+	}
+}
+
 // Challenge implements middleware.Authenticator.
 func (v *Verifier) Challenge() string { return v.challenge }
 

@@ -1,31 +1,23 @@
 package jwt_test
 
 import (
-	"context"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	upstream "github.com/golang-jwt/jwt/v5"
 	"go.uber.org/goleak"
 
-	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/middleware"
 	"github.com/goapi-dev/goapi/middleware/jwt"
 )
@@ -60,7 +52,7 @@ func TestNew(t *testing.T) {
 		{"a secret with public keys' algorithm", func(o *jwt.Options) { o.Keys, o.Secret = nil, secret }, `"RS256" does not go with a secret: write HS256`},
 		{"a short secret", func(o *jwt.Options) { o.Keys, o.Secret, o.Algorithms = nil, secret[:31], []string{"HS256"} }, "has 31 bytes, and its algorithms need 32"},
 		{"a secret that is short without its newline", func(o *jwt.Options) {
-			o.Keys, o.Secret, o.Algorithms = nil, append(secret[:31:31], '\n'), []string{"HS256"}
+			o.Keys, o.Secret, o.Algorithms = nil, []byte(string(secret[:31])+"\n"), []string{"HS256"}
 		}, "has 31 bytes"},
 		{"a secret too short for one of its algorithms", func(o *jwt.Options) {
 			o.Keys, o.Secret, o.Algorithms = nil, secret, []string{"HS256", "HS384"}
@@ -369,206 +361,6 @@ func TestErrorsHideTheToken(t *testing.T) {
 			if len(part) > 4 && strings.Contains(err.Error(), part) {
 				t.Errorf("error = %v: shows %s", err, part)
 			}
-		}
-	}
-}
-
-// issuerKeys are the keys of an issuer, each named for its kind.
-type issuerKeys struct {
-	rsa              *rsa.PrivateKey
-	p256, p384, p521 *ecdsa.PrivateKey
-	ed               ed25519.PrivateKey
-	secret           string
-}
-
-// keys returns the same keys to all tests: RSA keys take long to make.
-var keys = func() func(testing.TB) *issuerKeys {
-	made := sync.OnceValues(func() (*issuerKeys, error) {
-		k := &issuerKeys{secret: strings.Repeat("0123456789abcdef", 4)}
-		var errs [5]error
-		k.rsa, errs[0] = rsa.GenerateKey(rand.Reader, 2048)
-		k.p256, errs[1] = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		k.p384, errs[2] = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-		k.p521, errs[3] = ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
-		_, k.ed, errs[4] = ed25519.GenerateKey(rand.Reader)
-		return k, errors.Join(errs[:]...)
-	})
-	return func(t testing.TB) *issuerKeys {
-		t.Helper()
-		k, err := made()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return k
-	}
-}()
-
-func (k *issuerKeys) private(name string) any {
-	switch name {
-	case "rsa":
-		return k.rsa
-	case "p256":
-		return k.p256
-	case "p384":
-		return k.p384
-	case "p521":
-		return k.p521
-	case "ed":
-		return k.ed
-	}
-	return []byte(k.secret)
-}
-
-// sign returns a token; header adds to its own, and kid is the key's name.
-func (k *issuerKeys) sign(t testing.TB, algorithm, name string, claims upstream.MapClaims, header map[string]any) string {
-	t.Helper()
-	with := map[string]any{"kid": name}
-	for key, value := range header {
-		with[key] = value
-	}
-	return signWith(t, upstream.GetSigningMethod(algorithm), k.private(name), claims, with)
-}
-
-func signWith(t testing.TB, method upstream.SigningMethod, key any, claims upstream.MapClaims, header map[string]any) string {
-	t.Helper()
-	token := upstream.NewWithClaims(method, claims)
-	for name, value := range header {
-		token.Header[name] = value
-	}
-	signed, err := token.SignedString(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return signed
-}
-
-// claims returns valid claims with changes; nil takes one away.
-func claims(changes map[string]any) upstream.MapClaims {
-	c := upstream.MapClaims{"iss": "https://issuer.example", "aud": "api", "sub": "alice", "exp": time.Now().Add(time.Hour).Unix()}
-	for name, value := range changes {
-		c[name] = value
-		if value == nil {
-			delete(c, name)
-		}
-	}
-	return c
-}
-
-func (k *issuerKeys) publicPEM(t testing.TB, name string) []byte {
-	t.Helper()
-	return pemOf(t, k.private(name).(crypto.Signer).Public())
-}
-
-func pemOf(t testing.TB, public any) []byte {
-	t.Helper()
-	raw, err := x509.MarshalPKIXPublicKey(public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: raw})
-}
-
-func (k *issuerKeys) privatePEM(t testing.TB) []byte {
-	t.Helper()
-	raw, err := x509.MarshalPKCS8PrivateKey(k.rsa)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})
-}
-
-func smallRSA(t testing.TB) []byte {
-	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 1024)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pemOf(t, &key.PublicKey)
-}
-
-// jwk returns a public key by hand, so that nothing of what is tested makes it.
-func (k *issuerKeys) jwk(t testing.TB, name string, changes map[string]any) []byte {
-	t.Helper()
-	m := map[string]any{"kid": name}
-	text := base64.RawURLEncoding.EncodeToString
-	switch key := k.private(name).(type) {
-	case *rsa.PrivateKey:
-		m["kty"], m["n"], m["e"] = "RSA", text(key.N.Bytes()), "AQAB"
-	case *ecdsa.PrivateKey:
-		raw, err := key.PublicKey.Bytes()
-		if err != nil {
-			t.Fatal(err)
-		}
-		half := (len(raw) - 1) / 2
-		m["kty"], m["crv"], m["x"], m["y"] = "EC", key.Params().Name, text(raw[1:1+half]), text(raw[1+half:])
-	case ed25519.PrivateKey:
-		m["kty"], m["crv"], m["x"] = "OKP", "Ed25519", text(key.Public().(ed25519.PublicKey))
-	}
-	for key, value := range changes {
-		m[key] = value
-	}
-	raw, err := json.Marshal(m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw
-}
-
-func (k *issuerKeys) set(t testing.TB, names ...string) []byte {
-	t.Helper()
-	var all [][]byte
-	for _, name := range names {
-		all = append(all, k.jwk(t, name, nil))
-	}
-	return setOf(all...)
-}
-
-func setOf(keys ...[]byte) []byte {
-	var list []string
-	for _, k := range keys {
-		list = append(list, string(k))
-	}
-	return []byte(`{"keys":[` + strings.Join(list, ",") + `]}`)
-}
-
-func encode(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
-
-// verifier returns one for the issuer and audience of claims.
-func verifier(t testing.TB, o jwt.Options) *jwt.Verifier {
-	t.Helper()
-	if o.Issuer == "" {
-		o.Issuer = "https://issuer.example"
-	}
-	if o.Audience == nil {
-		o.Audience = []string{"api"}
-	}
-	v, err := jwt.New(&o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
-}
-
-func bearer(token string) *http.Request {
-	return (&http.Request{Header: http.Header{"Authorization": {"Bearer " + token}}}).WithContext(context.Background())
-}
-
-// check has a token verified twice: what is remembered is the same.
-func check(t *testing.T, v *jwt.Verifier, token, subject, want string) {
-	t.Helper()
-	for range 2 {
-		id, err := v.Authenticate(bearer(token))
-		got := ""
-		if id != nil {
-			got = id.Subject
-		}
-		var e *goapi.Error
-		detail := ""
-		if errors.As(err, &e) {
-			detail = e.Detail
-		}
-		if got != subject || (err == nil) != (want == "") || !strings.Contains(detail, want) {
-			t.Errorf("Authenticate = %q, %v; want %q, %q", got, err, subject, want)
 		}
 	}
 }

@@ -186,7 +186,10 @@ func decodeJWK(raw []byte) (key, error) {
 		return key{}, fmt.Errorf("it is not valid: %w", err)
 	}
 	k := key{id: m.KID, algorithm: string(m.ALG), material: jwk.Key()}
-	return k, k.check()
+	if err := k.check(); err != nil {
+		return key{}, err
+	}
+	return k, nil
 }
 
 // check returns why a key is not to be used, or nil.

@@ -29,6 +29,7 @@ const (
 // a key has run do so earlier, seldom, and waits for a moment. When the keys
 // cannot be had, the last ones serve.
 type remote struct {
+	url     string
 	fetch   func(ctx context.Context) (*keySet, []error, error)
 	refresh time.Duration
 	log     *slog.Logger
@@ -56,7 +57,7 @@ func newRemote(o *Options) (*remote, error) {
 		return nil, err
 	}
 	return &remote{
-		fetch: f.fetch, refresh: o.Refresh, log: o.Logger, wanted: make(chan struct{}, 1),
+		url: f.url, fetch: f.fetch, refresh: o.Refresh, log: o.Logger, wanted: make(chan struct{}, 1),
 		limiter: rate.NewLimiter(rate.Every(unknownEvery), 1), failed: errNotYet,
 	}, nil
 }
