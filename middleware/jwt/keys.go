@@ -183,7 +183,7 @@ func decodeJWK(raw []byte) (key, error) {
 	}
 	jwk, err := jwkset.NewJWKFromMarshal(m, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
 	if err != nil {
-		return key{}, fmt.Errorf("it is not valid: %w", err)
+		return key{}, fmt.Errorf("it is not valid: %s", strings.ReplaceAll(err.Error(), "\n", ": "))
 	}
 	k := key{id: m.KID, algorithm: string(m.ALG), material: jwk.Key()}
 	if err := k.check(); err != nil {
