@@ -98,6 +98,7 @@ type Metrics struct {
 	registry *prometheus.Registry
 	requests *requests
 	broker   *brokerMetrics
+	reloads  *reloads
 
 	ejections *prometheus.CounterVec
 }
@@ -107,6 +108,7 @@ func New(opts *Options) *Metrics {
 	m := &Metrics{opts: opts.orDefault(), registry: prometheus.NewRegistry()}
 	m.requests = newRequests(&m.opts)
 	m.broker = newBrokerMetrics(&m.opts)
+	m.reloads = newReloads()
 	m.ejections = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "goapi_upstream_ejections_total", Help: "Ejections of nodes, by service and reason.",
 	}, []string{labelService, "reason"})
@@ -124,7 +126,7 @@ func New(opts *Options) *Metrics {
 		build,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.requests, m.ejections,
+		m.requests, m.ejections, m.reloads.ok, m.reloads.at,
 	)
 	m.registry.MustRegister(m.broker.all()...)
 	m.countLosses()

@@ -45,6 +45,9 @@ type TLSOptions struct {
 	// ClientAuth says what is asked of clients. Default: ClientAuthRequire with
 	// ClientCA, else ClientAuthNone.
 	ClientAuth ClientAuth
+	// MinVersion is the oldest version of TLS that is spoken: tls.VersionTLS12 or
+	// tls.VersionTLS13. Default: TLS 1.2.
+	MinVersion uint16
 	// Tickets lets clients resume sessions by tickets, which spares them and the
 	// server the proof of who they are: with a key of RSA, that is most of what a
 	// handshake costs. Their keys change daily, but what is said to clients is that a
@@ -128,7 +131,7 @@ func (c *Certificates) Config() *tls.Config {
 // config returns how handshakes are done while clients are vouched for by pool.
 func (c *Certificates) config(pool *x509.CertPool) *tls.Config {
 	conf := &tls.Config{
-		MinVersion:     tls.VersionTLS12,
+		MinVersion:     max(c.opts.MinVersion, tls.VersionTLS12),
 		CipherSuites:   cipherSuites(),
 		NextProtos:     []string{protoHTTP2, protoHTTP1},
 		GetCertificate: c.GetCertificate,

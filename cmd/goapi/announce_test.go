@@ -73,7 +73,7 @@ func TestRouteHandlers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := slices.Sorted(maps.Keys(g.handlers(n, new(broker.Memory)))); !slices.Equal(got, routeHandlers()) {
+	if got := slices.Sorted(maps.Keys(g.newHandlers(n, new(broker.Memory)))); !slices.Equal(got, routeHandlers()) {
 		t.Errorf("a gateway has the handlers %q, want those that register knows: %q", got, routeHandlers())
 	}
 }

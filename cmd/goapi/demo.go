@@ -58,7 +58,7 @@ func demo(ctx context.Context, c settings, w world) (err error) {
 	c.mounts = []string{"/events=event", "/broker=broker"}
 	c.publish, c.subscribe, c.push = []string{"orders", "signups"}, []string{"orders", "signups"}, []string{"orders"}
 	log := slog.New(slog.NewTextHandler(w.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	g, err := newGateway(ctx, c, log)
+	g, err := newGateway(ctx, c, w.env, log)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func demo(ctx context.Context, c settings, w world) (err error) {
 	services, withdraw := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error {
 		defer withdraw() // the gateway has answered its last request
-		return g.Run(running)
+		return g.Run(running, nil)
 	})
 	if err := startSamples(services, g, group, log); err != nil {
 		withdraw()

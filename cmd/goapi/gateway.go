@@ -11,22 +11,25 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/admin"
 	"github.com/goapi-dev/goapi/broker"
+	"github.com/goapi-dev/goapi/config"
 	"github.com/goapi-dev/goapi/handler"
+	"github.com/goapi-dev/goapi/metrics"
 	"github.com/goapi-dev/goapi/middleware"
 	"github.com/goapi-dev/goapi/nats"
 	"github.com/goapi-dev/goapi/push"
+	sharedlimits "github.com/goapi-dev/goapi/ratelimit/nats"
 	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/resolver"
 	"github.com/goapi-dev/goapi/router"
 	"github.com/goapi-dev/goapi/server"
+	"github.com/goapi-dev/goapi/server/acme"
 	"github.com/goapi-dev/goapi/upstream"
 )
 
@@ -41,11 +44,23 @@ const (
 // it has opened.
 type gateway struct {
 	cfg settings
+	env func(string) (string, bool)
 	log *slog.Logger
 
 	public, admin   *server.Server
+	plain           *server.Server // sends clients to TLS; nil without
 	routed, operate http.Handler   // what they serve
+	background      []func(context.Context) error
 	proxies         []netip.Prefix // --trusted-proxy
+	certificates    *server.Certificates
+	issuer          *acme.Manager    // nil without ACME
+	static          *registry.Memory // the routes of the configuration
+	current         atomic.Pointer[setup]
+	handlers        map[string]http.Handler
+	mounted         []mounted
+	group           *sharedlimits.Group // of gateways that share limits; nil until one is
+	metrics         *metrics.Metrics    // nil without
+	reopen          func() error        // opens the access log again; nil if that is no file
 	steadies        []*registry.Steady
 	embedded        *nats.Server // nil when nothing uses it
 	conns           *nats.Conns
@@ -60,10 +75,16 @@ type gateway struct {
 
 // newGateway listens and connects. The context bounds the call; whoever gets a
 // gateway closes it.
-func newGateway(ctx context.Context, cfg settings, log *slog.Logger) (*gateway, error) {
-	g := &gateway{cfg: cfg, log: log, stopping: make(chan struct{}), drained: make(chan struct{})}
+func newGateway(ctx context.Context, cfg settings, env func(string) (string, bool), log *slog.Logger) (*gateway, error) {
+	g := &gateway{
+		cfg: cfg, env: env, log: log,
+		static: new(registry.Memory), stopping: make(chan struct{}), drained: make(chan struct{}),
+	}
+	if g.cfg.file == nil {
+		g.cfg.file = new(config.File)
+	}
 	if err := g.open(ctx); err != nil {
-		return nil, errors.Join(err, g.Close())
+		return nil, errors.Join(cfg.blame(err), g.Close())
 	}
 	return g, nil
 }
@@ -88,7 +109,6 @@ func (g *gateway) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-
 	nodes, err := g.nodes()
 	if err != nil {
 		return err
@@ -97,7 +117,10 @@ func (g *gateway) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := g.serve(resolve, source, nodes, bus); err != nil {
+	if err := g.openIssuer(ctx); err != nil {
+		return err
+	}
+	if err := g.serve(ctx, resolve, source, nodes, bus); err != nil {
 		return err
 	}
 	return g.serveAdmin(reg, source, nodes, bus)
@@ -116,23 +139,41 @@ func (c *settings) resolve() (resolver.Resolver, error) {
 }
 
 // serve makes what the public listener serves.
-func (g *gateway) serve(resolve resolver.Resolver, source registry.Reader, nodes *nodes, bus broker.Broker) error {
-	handlers, policies := g.handlers(nodes, bus), &g.cfg.policies
-	mounts, err := g.mounts(bus)
+func (g *gateway) serve(ctx context.Context, resolve resolver.Resolver, source registry.Reader, nodes *nodes, bus broker.Broker) error {
+	observed, err := g.observe(ctx)
 	if err != nil {
 		return err
 	}
-	g.pools = upstream.NewPools(&upstream.Options{Logger: g.log, Policy: policies.service, Probe: nodes.probes(policies)})
+	if g.metrics = observed.metrics; g.metrics != nil && bus != nil {
+		bus = g.metrics.Broker(bus)
+	}
+	g.handlers = observed.handlers(g.newHandlers(nodes, bus))
+	if g.mounted, err = g.mounts(bus); err != nil {
+		return err
+	}
+	g.pools = upstream.NewPools(&upstream.Options{Logger: g.log, Policy: g.servicePolicy, Probe: g.probe(nodes)})
 	g.live = router.NewLive(source, g.pools, &router.Options{
 		Resolver: resolve,
 		Handler:  g.cfg.handler,
-		Handlers: slices.Sorted(maps.Keys(handlers)),
-		Policy:   policies.route,
+		Handlers: slices.Sorted(maps.Keys(g.handlers)),
+		Operator: g.isStatic,
 		Before:   remembered(g.steadies),
 		Logger:   g.log,
 	})
-	gw := &goapi.Gateway{Router: g.live, Handlers: handlers, Logger: g.log}
-	g.routed = middleware.Bounds(nil)(withMounts(mounts, gw))
+	first, err := g.newSetup(g.cfg.file, nil)
+	if err != nil {
+		return err
+	}
+	g.current.Store(first)
+	if err := g.openStatic(ctx); err != nil {
+		return err
+	}
+	if g.routed, err = g.outerRing(observed, http.HandlerFunc(g.serveCurrent)); err != nil {
+		return err
+	}
+	if g.metrics != nil {
+		g.metrics.Follow(g.live, g.pools, g.steadies...)
+	}
 	g.pusher = g.newPusher(bus, nodes)
 	return nil
 }
@@ -143,7 +184,7 @@ func (g *gateway) serveAdmin(reg registry.Registry, source registry.Reader, node
 	if err != nil {
 		return err
 	}
-	g.operate = middleware.Bounds(nil)(admin.New(g.live, g.pools, &admin.Options{
+	opts := &admin.Options{
 		Hosts:    g.cfg.adminHosts,
 		Token:    token,
 		Ready:    g.ready,
@@ -154,11 +195,25 @@ func (g *gateway) serveAdmin(reg registry.Registry, source registry.Reader, node
 		Mounts:   listMounts(g.cfg.mounts),
 		Resolver: g.cfg.resolver,
 		Broker:   g.adminBroker(bus),
+		Policies: g.applied,
 		Logger:   g.log,
 
 		DeadLetters: g.deadLetters(),
-	}))
+	}
+	if g.metrics != nil {
+		opts.Metrics = g.metrics.Handler()
+	}
+	g.operate = middleware.Bounds(nil)(admin.New(g.live, g.pools, opts))
 	return nil
+}
+
+// applied says what is laid on a route, for operators.
+func (g *gateway) applied(rt *goapi.Route, r *http.Request) []admin.Applied {
+	var list []admin.Applied
+	for _, a := range g.current.Load().policies.Explain(rt, r) {
+		list = append(list, admin.Applied{Policy: a.Policy, Value: a.Value, From: a.From})
+	}
+	return list
 }
 
 // nodesOf finds the nodes of a service.
@@ -171,24 +226,45 @@ func nodesOf(pools *upstream.Pools) func(string) *upstream.Set {
 	}
 }
 
-// listen opens the two listeners before anything else: a port that is taken is
-// the commonest mistake.
+// listen opens the listeners before anything else: a port that is taken is the
+// commonest mistake.
 func (g *gateway) listen(ctx context.Context) error {
-	tlsConf, err := g.cfg.publicTLS()
-	if err != nil {
+	opts := g.publicOptions()
+	var err error
+	if opts.TLS, err = g.publicTLS(); err != nil {
 		return err
 	}
-	g.public, err = server.Listen(ctx, g.cfg.address, &server.Options{TLS: tlsConf, Drain: g.cfg.drain, Logger: g.log})
-	if err != nil {
+	if g.public, err = server.Listen(ctx, g.cfg.address, opts); err != nil {
 		return listening("address", g.cfg.address, err)
 	}
 	g.onClose(g.public.Close)
+	if err := g.listenPlain(ctx); err != nil {
+		return err
+	}
 	g.admin, err = server.Listen(ctx, g.cfg.admin, &server.Options{Drain: adminDrain, Logger: g.log})
 	if err != nil {
 		return listening("admin", g.cfg.admin, err)
 	}
 	g.onClose(g.admin.Close)
 	return nil
+}
+
+// publicOptions returns the bounds of the public listener.
+func (g *gateway) publicOptions() *server.Options {
+	opts := &server.Options{Drain: g.cfg.drain, Exempt: g.proxies, Logger: g.log}
+	if p := g.cfg.file.ProxyProtocol; p != nil {
+		opts.OptionalProxy = p.Optional
+		for _, from := range p.From {
+			opts.Proxies = append(opts.Proxies, from.Prefix)
+		}
+	}
+	if l := g.cfg.file.Limits; l != nil {
+		opts.MaxConns, opts.MaxPerClient, opts.MaxStreams = l.Connections, l.ConnectionsPerClient, l.StreamsPerConnection
+		opts.MaxHeader, opts.MaxFields = int(l.HeaderBytes), max(l.HeaderFields, 1000)
+		opts.HeaderTimeout, opts.BodyTimeout = time.Duration(l.HeaderTimeout), time.Duration(l.BodyTimeout)
+		opts.IdleTimeout, opts.WriteTimeout = time.Duration(l.IdleTimeout), time.Duration(l.WriteTimeout)
+	}
+	return opts
 }
 
 func (g *gateway) startBus(ctx context.Context) error {
@@ -224,62 +300,4 @@ func (g *gateway) Close() error {
 	}
 	g.closers = nil
 	return errors.Join(errs...)
-}
-
-// ready returns why the gateway should get no requests now, or nil.
-func (g *gateway) ready() error {
-	select {
-	case <-g.stopping:
-		return errors.New("the gateway is stopping")
-	default:
-	}
-	select {
-	case <-g.live.Ready():
-		return nil
-	default:
-		return errors.New("the registry has not answered yet")
-	}
-}
-
-// Run serves until ctx is done: it fails readiness, stops accepting, lets the
-// requests in flight end, and only then lets go of the registry.
-func (g *gateway) Run(ctx context.Context) error {
-	rest, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	group, failed := errgroup.WithContext(rest)
-	for _, s := range g.steadies {
-		group.Go(func() error { return ignoreCancel(s.Run(failed)) })
-	}
-	group.Go(func() error { return ignoreCancel(g.live.Run(failed)) })
-	group.Go(func() error { return ignoreCancel(g.pools.Run(failed)) })
-	if g.pusher != nil {
-		group.Go(func() error { return ignoreCancel(g.pusher.Run(failed)) })
-	}
-	group.Go(func() error { return g.admin.Run(failed, g.operate) })
-	group.Go(func() error {
-		defer stop()
-		defer close(g.drained)
-		public, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(failed, cancel)()
-		context.AfterFunc(public, func() { close(g.stopping) })
-		return g.public.Run(public, g.routed)
-	})
-	g.log.Info("serving", slog.String("address", g.public.Addr().String()), slog.String("admin", g.admin.Addr().String()), slog.String("nats", g.natsAddr()))
-	return group.Wait()
-}
-
-// natsAddr returns where the embedded bus can be reached.
-func (g *gateway) natsAddr() string {
-	if g.embedded == nil || g.embedded.Addr() == "" {
-		return natsOff
-	}
-	return g.embedded.Addr()
-}
-
-func ignoreCancel(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/broker"
 	"github.com/goapi-dev/goapi/handler"
 )
@@ -155,20 +156,27 @@ func parseMounts(list []string) ([]mount, error) {
 // A mounted is a handler below a path.
 type mounted struct {
 	path    string
+	name    string // of the handler
 	handler http.Handler
 }
 
-// withMounts gives requests below a path to its handler, with that path taken
-// away, and all others to next. The longest path goes first. Paths are compared
-// as they were received, so that each means one thing only.
-func withMounts(mounts []mounted, next http.Handler) http.Handler {
+// route returns what policies, logs and metrics know a mount as.
+func (m *mounted) route() *goapi.Route {
+	return &goapi.Route{Pattern: m.path + "/**", Endpoint: &goapi.Endpoint{Name: m.path, Handler: m.name, Path: []string{m.path + "/**"}}}
+}
+
+// withMounts gives requests below a path to its handler within its policies,
+// with that path taken away, and all others to next. The longest path goes first.
+// Paths are compared as they were received, so that each means one thing only.
+func withMounts(mounts []mounted, wrap func(*goapi.Route, http.Handler) http.Handler, next http.Handler) http.Handler {
 	if len(mounts) == 0 {
 		return next
 	}
 	mounts = slices.Clone(mounts)
 	slices.SortFunc(mounts, func(a, b mounted) int { return len(b.path) - len(a.path) })
 	for i, m := range mounts {
-		mounts[i].handler = http.StripPrefix(m.path, m.handler)
+		rt := m.route()
+		mounts[i].handler = goapi.With(rt, wrap(rt, http.StripPrefix(m.path, m.handler)))
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.EscapedPath()

@@ -7,7 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/broker"
+	"github.com/goapi-dev/goapi/config"
+	"github.com/goapi-dev/goapi/middleware"
 )
 
 func TestParseMounts(t *testing.T) {
@@ -48,7 +51,7 @@ func TestWithMounts(t *testing.T) {
 	says := func(name string) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, name, " ", r.URL.EscapedPath()) })
 	}
-	h := withMounts([]mounted{{"/a", says("short")}, {"/a/b", says("long")}}, says("routes"))
+	h := withMounts([]mounted{{"/a", "event", says("short")}, {"/a/b", "broker", says("long")}}, bare, says("routes"))
 	for path, want := range map[string]string{
 		"/a":        "short ",
 		"/a/":       "short /",
@@ -139,5 +142,29 @@ func TestMountHeaders(t *testing.T) {
 				t.Errorf("published are %q, want %q: %v %s", got, want, d.Header, d.Body)
 			}
 		})
+	}
+}
+
+// bare lays nothing around a handler.
+func bare(_ *goapi.Route, h http.Handler) http.Handler { return h }
+
+// TestPoliciesOfMounts: a pattern protects a mount as it does a route.
+func TestPoliciesOfMounts(t *testing.T) {
+	file, err := config.Parse("goapi.yaml", []byte("patterns: [{match: /events/**, deny: [192.0.2.0/24]}]"), noEnvironment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policies, err := config.New(file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ok := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write([]byte(r.URL.Path)) })
+	h := middleware.Client(nil)(withMounts([]mounted{{"/events", "event", ok}}, policies.Wrap, ok))
+	for path, want := range map[string]int{"/events/orders": http.StatusForbidden, "/events": http.StatusForbidden, "/other": http.StatusOK} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, nil)) // from 192.0.2.1
+		if w.Code != want {
+			t.Errorf("POST %s = %d %s, want %d", path, w.Code, w.Body, want)
+		}
 	}
 }

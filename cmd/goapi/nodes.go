@@ -65,7 +65,7 @@ func (n *nodes) caller() client.ByProtocol {
 }
 
 // handlers returns those that serve routes.
-func (g *gateway) handlers(n *nodes, bus broker.Broker) map[string]http.Handler {
+func (g *gateway) newHandlers(n *nodes, bus broker.Broker) map[string]http.Handler {
 	relay := handler.GRPC(&handler.GRPCOptions{TLS: n.opts.TLS, DialContext: n.opts.DialContext, TrustedProxies: g.proxies})
 	streams := handler.StreamOptions{Origins: g.cfg.origins, Done: g.stopping}
 	forward := handler.HTTPOptions{TLS: n.opts.TLS, DialContext: n.opts.DialContext, TrustedProxies: g.proxies}
@@ -86,10 +86,10 @@ func (g *gateway) handlers(n *nodes, bus broker.Broker) map[string]http.Handler 
 	return handlers
 }
 
-// probes says how the nodes of services are probed, as --health-check has it.
-func (n *nodes) probes(p *policies) func(string) *upstream.Probe {
+// probe returns how the nodes of services are probed, as health_check has it.
+func (g *gateway) probe(n *nodes) func(string) *upstream.Probe {
 	return func(service string) *upstream.Probe {
-		check := p.healthCheck.of(service)
+		check := g.current.Load().policies.HealthCheck(service)
 		switch path, isHTTP := strings.CutPrefix(check, "http:"); {
 		case isHTTP:
 			return &upstream.Probe{Prober: upstream.ProbeHTTP(n.http, func(node *registry.Node) string {
@@ -102,6 +102,11 @@ func (n *nodes) probes(p *policies) func(string) *upstream.Probe {
 		}
 		return nil
 	}
+}
+
+// servicePolicy returns what holds for the nodes of a service where no route says.
+func (g *gateway) servicePolicy(service string) *upstream.Policy {
+	return g.current.Load().policies.Upstream(service)
 }
 
 // scheme returns how a node is spoken to over HTTP.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/goapi-dev/goapi/client"
 	"github.com/goapi-dev/goapi/client/grpc"
+	"github.com/goapi-dev/goapi/config"
 	"github.com/goapi-dev/goapi/registry"
 )
 
@@ -44,7 +45,7 @@ func TestProbes(t *testing.T) {
 		{"calc", server, false}, // it speaks no gRPC
 	}
 	for _, tt := range tests {
-		probe := n.probes(p)(tt.service)
+		probe := under(t, p).probe(n)(tt.service)
 		if probe == nil {
 			t.Fatalf("%s is not probed", tt.service)
 		}
@@ -53,7 +54,19 @@ func TestProbes(t *testing.T) {
 			t.Errorf("probe of %s at %s = %v, want well: %t", tt.service, tt.at.URL, err, tt.well)
 		}
 	}
-	if none, _ := given(); n.probes(none)("web") != nil {
+	if none, _ := given(); under(t, none).probe(n)("web") != nil {
 		t.Error("a service is probed that no flag names")
 	}
+}
+
+// under returns a gateway without a configuration, under the policies of flags.
+func under(t *testing.T, p *policies) *gateway {
+	t.Helper()
+	laid, err := config.New(new(config.File), &config.Plugins{Over: p.layers()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := new(gateway)
+	g.current.Store(&setup{policies: laid})
+	return g
 }

@@ -10,8 +10,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/net/http/httpguts"
 
-	"github.com/goapi-dev/goapi"
-	"github.com/goapi-dev/goapi/upstream"
+	"github.com/goapi-dev/goapi/config"
 )
 
 // perService is a repeated flag, [SERVICE=]VALUE: what it says by service, ""
@@ -58,17 +57,6 @@ func (p *perService[T]) read(text string) (service string, v T, err error) {
 	return service, v, err
 }
 
-// of returns what holds for the first of the names that something is said of,
-// or for any other.
-func (p *perService[T]) of(names ...string) T {
-	for _, name := range names {
-		if v, ok := p.values[name]; ok {
-			return v
-		}
-	}
-	return p.values[""]
-}
-
 // String implements pflag.Value.
 func (p *perService[T]) String() string { return strings.Join(p.texts, " ") }
 
@@ -94,38 +82,49 @@ func (p *perService[T]) GetSlice() []string { return p.texts }
 
 // policies are what the operator lays on services and their endpoints.
 type policies struct {
-	timeout     perService[time.Duration] // of SERVICE/ENDPOINT, too
-	maxPerNode  perService[int]
-	maxInFlight perService[int]
+	timeout     perService[config.Duration] // of SERVICE/ENDPOINT, too
+	maxPerNode  perService[config.Limit]
+	maxInFlight perService[config.AutoLimit]
 	hashBy      perService[string]
 	healthCheck perService[string]
 }
 
 // add adds the flags.
 func (p *policies) add(flags *pflag.FlagSet) {
-	p.timeout.parse, p.maxPerNode.parse, p.maxInFlight.parse = parseTimeout, parseLimit, parseLimit
+	p.timeout.parse, p.maxPerNode.parse, p.maxInFlight.parse = parseTimeout, parseLimit, parseInFlight
 	p.hashBy.parse, p.healthCheck.parse = parseHashBy, parseHealthCheck
 	flags.Var(&p.timeout, "timeout", "time that services get to answer, such as 5s, greeter=5s or greeter/Greeter.Hello=5s (repeatable; the most specific counts; default 30s)")
-	flags.Var(&p.maxInFlight, "max-in-flight", "requests that a service gets at a time, such as 100 or greeter=100; more are refused with 503 (repeatable; default: no limit)")
+	flags.Var(&p.maxInFlight, "max-in-flight", "requests that a service gets at a time, such as 100 or greeter=100, or auto for as many as it can take; more are refused with 503 (repeatable; default: no limit)")
 	flags.Var(&p.maxPerNode, "max-per-node", "requests that a node gets at a time, such as 100 or greeter=100 (repeatable; default: no limit)")
 	flags.Var(&p.hashBy, "hash-by", "what keeps like requests on one node, header:NAME or cookie:NAME (repeatable; default: nothing)")
 	flags.Var(&p.healthCheck, "health-check", "how nodes are probed, tcp, grpc or http:/PATH (repeatable; default: not at all, requests tell)")
 }
 
-func parseTimeout(s string) (time.Duration, error) {
+func parseTimeout(s string) (config.Duration, error) {
 	d, err := time.ParseDuration(s)
 	if err != nil || d <= 0 {
 		return 0, errors.New("a time above 0, such as 5s, greeter=5s or greeter/Greeter.Hello=5s")
 	}
-	return d, nil
+	return config.Duration(d), nil
 }
 
-func parseLimit(s string) (int, error) {
+func parseLimit(s string) (config.Limit, error) {
 	n, err := strconv.Atoi(s)
 	if err != nil || n <= 0 {
 		return 0, errors.New("a number above 0, such as 100 or greeter=100")
 	}
-	return n, nil
+	return config.Limit(n), nil
+}
+
+func parseInFlight(s string) (config.AutoLimit, error) {
+	if s == "auto" {
+		return config.Auto, nil
+	}
+	n, err := parseLimit(s)
+	if err != nil {
+		return 0, errors.New("a number above 0 or auto, such as 100, greeter=100 or greeter=auto")
+	}
+	return config.AutoLimit(n), nil
 }
 
 func parseHashBy(s string) (string, error) {
@@ -146,17 +145,24 @@ func parseHealthCheck(s string) (string, error) {
 	return s, nil
 }
 
-// route returns the policy of an endpoint's routes.
-func (p *policies) route(service string, e *goapi.Endpoint) *goapi.Policy {
-	timeout := p.timeout.of(service+"/"+e.Name, service)
-	return &goapi.Policy{Timeout: timeout, Upstream: upstream.Policy{Timeout: timeout, TryTimeout: timeout}}
-}
-
-// service returns what holds for the nodes of a service.
-func (p *policies) service(name string) *upstream.Policy {
-	return &upstream.Policy{
-		MaxPerNode:  p.maxPerNode.of(name),
-		MaxInFlight: p.maxInFlight.of(name),
-		HashBy:      p.hashBy.of(name),
+// layers returns what the flags lay over what the configuration says.
+func (p *policies) layers() []config.Layer {
+	var list []config.Layer
+	for name, v := range p.timeout.values {
+		service, endpoint, _ := strings.Cut(name, "/")
+		list = append(list, config.Layer{Service: service, Endpoint: endpoint, Policy: config.Policy{Timeout: &v}, From: "--timeout"})
 	}
+	for service, v := range p.maxPerNode.values {
+		list = append(list, config.Layer{Service: service, Policy: config.Policy{MaxPerNode: &v}, From: "--max-per-node"})
+	}
+	for service, v := range p.maxInFlight.values {
+		list = append(list, config.Layer{Service: service, Policy: config.Policy{MaxInFlight: &v}, From: "--max-in-flight"})
+	}
+	for service, v := range p.hashBy.values {
+		list = append(list, config.Layer{Service: service, Policy: config.Policy{HashBy: &v}, From: "--hash-by"})
+	}
+	for service, v := range p.healthCheck.values {
+		list = append(list, config.Layer{Service: service, Policy: config.Policy{HealthCheck: &v}, From: "--health-check"})
+	}
+	return list
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/config"
 )
 
 // given returns the policies of flags.
@@ -19,12 +22,24 @@ func given(args ...string) (*policies, error) {
 	return p, flags.Parse(args)
 }
 
-func TestTimeouts(t *testing.T) {
-	p, err := given("--timeout=20s", "--timeout=greeter=5s", "--timeout=greeter/Greeter.Slow=1m")
+// TestPoliciesOfFlags: what flags say of services and endpoints holds for them,
+// the most specific first, over what a configuration says.
+func TestPoliciesOfFlags(t *testing.T) {
+	p, err := given("--timeout=20s", "--timeout=greeter=5s", "--timeout=greeter/Greeter.Slow=1m",
+		"--max-per-node=greeter=7", "--max-in-flight=100", "--max-in-flight=greeter=50", "--max-in-flight=calc=auto",
+		"--hash-by=greeter=cookie:session", "--health-check=http:/healthz?deep=1", "--health-check=greeter=grpc")
 	if err != nil {
 		t.Fatal(err)
 	}
-	tests := []struct {
+	file, err := config.Parse("goapi.yaml", []byte("policy: {timeout: 1s, max_in_flight: 1, max_body: 1KiB}\n"), noEnvironment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	laid, err := config.New(file, &config.Plugins{Over: p.layers()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	timeouts := []struct {
 		service, endpoint string
 		want              time.Duration
 	}{
@@ -32,37 +47,43 @@ func TestTimeouts(t *testing.T) {
 		{"greeter", "Greeter.Hello", 5 * time.Second},
 		{"greeter", "Greeter.Slow", time.Minute},
 	}
-	for _, tt := range tests {
-		got := p.route(tt.service, &goapi.Endpoint{Name: tt.endpoint})
-		if got.Timeout != tt.want || got.Upstream.Timeout != tt.want || got.Upstream.TryTimeout != tt.want {
-			t.Errorf("route(%s, %s) = %+v, want the timeout %v throughout", tt.service, tt.endpoint, got, tt.want)
+	for _, tt := range timeouts {
+		got := laidOn(laid, tt.service, tt.endpoint)
+		if got.Timeout != tt.want || got.Upstream.Timeout != tt.want || got.Upstream.TryTimeout != tt.want || got.MaxBody != 1024 {
+			t.Errorf("policy of %s, %s = %+v, want the timeout %v throughout, and the body of the file", tt.service, tt.endpoint, got, tt.want)
 		}
 	}
-}
-
-func TestPoliciesOfServices(t *testing.T) {
-	p, err := given("--max-per-node=greeter=7", "--max-in-flight=100", "--max-in-flight=greeter=50",
-		"--hash-by=greeter=cookie:session", "--health-check=http:/healthz?deep=1", "--health-check=greeter=grpc")
-	if err != nil {
-		t.Fatal(err)
+	if got := laid.Upstream("greeter"); got.MaxPerNode != 7 || got.MaxInFlight != 50 || got.HashBy != "cookie:session" {
+		t.Errorf("Upstream(greeter) = %+v, want 7, 50 and cookie:session", got)
 	}
-	if got := p.service("greeter"); got.MaxPerNode != 7 || got.MaxInFlight != 50 || got.HashBy != "cookie:session" {
-		t.Errorf("service(greeter) = %+v, want 7, 50 and cookie:session", got)
+	if got := laid.Upstream("other"); got.MaxPerNode != 0 || got.MaxInFlight != 100 || got.HashBy != "" || got.Adaptive {
+		t.Errorf("Upstream(other) = %+v, want only the 100 of all", got)
 	}
-	if got := p.service("other"); got.MaxPerNode != 0 || got.MaxInFlight != 100 || got.HashBy != "" {
-		t.Errorf("service(other) = %+v, want only the 100 of all", got)
+	if got := laid.Upstream("calc"); !got.Adaptive {
+		t.Errorf("Upstream(calc) = %+v, want an adaptive limit", got)
 	}
 	for service, want := range map[string]string{"greeter": "grpc", "other": "http:/healthz?deep=1"} {
-		if got := p.healthCheck.of(service); got != want {
+		if got := laid.HealthCheck(service); got != want {
 			t.Errorf("health check of %s = %q, want %q", service, got, want)
 		}
 	}
 }
 
+// laidOn returns the policy of a request to an endpoint.
+func laidOn(p *config.Policies, service, endpoint string) *goapi.Policy {
+	rt := &goapi.Route{Service: service, Endpoint: &goapi.Endpoint{Name: endpoint}}
+	var policy goapi.Policy
+	h := goapi.With(rt, p.Wrap(rt, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		policy = *goapi.RouteFrom(r.Context()).Policy
+	})))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+	return &policy
+}
+
 func TestPoliciesWithoutFlags(t *testing.T) {
 	p, err := given()
-	if err != nil || p.route("x", &goapi.Endpoint{}).Timeout != 0 || p.service("x").MaxInFlight != 0 || p.healthCheck.of("x") != "" {
-		t.Errorf("policies without flags = %+v, %v; want the defaults", p, err)
+	if err != nil || len(p.layers()) != 0 {
+		t.Errorf("layers without flags = %+v, %v; want none", p.layers(), err)
 	}
 }
 

@@ -34,7 +34,8 @@ func (g *gateway) openRegistries(ctx context.Context) (reg registry.Registry, so
 	known := standard.Registries(&standard.Options{Conns: g.conns, Logger: g.log})
 	var first registry.Writer
 	written := false // files are not
-	var asked, followed []registry.Member
+	own := registry.Member{Name: "routes of the configuration", Reader: g.static, Exclusive: true}
+	asked, followed := []registry.Member{own}, []registry.Member{own}
 	for _, url := range g.cfg.registries {
 		reg, err := g.openRegistry(ctx, func(ctx context.Context) (registry.Registry, error) { return standard.Open(ctx, known, url) }, url)
 		if err != nil {
@@ -47,8 +48,8 @@ func (g *gateway) openRegistries(ctx context.Context) (reg registry.Registry, so
 		asked = append(asked, registry.Member{Name: name, Reader: reg})
 		followed = append(followed, registry.Member{Name: name, Reader: g.steady(reg, url)})
 	}
-	if len(asked) == 1 {
-		return joined{asked[0].Reader, first}, followed[0].Reader, nil
+	if len(asked) == 2 && g.cfg.configFile == "" { // there is nothing else, nor will be
+		return joined{asked[1].Reader, first}, followed[1].Reader, nil
 	}
 	opts := &registry.MultiOptions{Logger: g.log}
 	return joined{registry.NewMulti(asked, opts), first}, registry.NewMulti(followed, opts), nil

@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -28,14 +31,17 @@ Repeated values are split at white space.`,
 				return err
 			}
 			captureLog(log)
-			g, err := newGateway(cmd.Context(), c, log)
+			g, err := newGateway(cmd.Context(), c, w.env, log)
 			if interrupted(cmd.Context(), err) {
 				return nil
 			}
 			if err != nil {
 				return err
 			}
-			return errors.Join(g.Run(cmd.Context()), g.Close())
+			reloads := make(chan os.Signal, 1)
+			signal.Notify(reloads, syscall.SIGHUP)
+			defer signal.Stop(reloads)
+			return errors.Join(g.Run(cmd.Context(), reloads), g.Close())
 		},
 	}
 	c.addListeners(cmd.Flags(), defaultAddress)

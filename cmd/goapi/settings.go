@@ -179,21 +179,6 @@ func (c *settings) proxies() ([]netip.Prefix, error) {
 	return prefixes, nil
 }
 
-// publicTLS returns what --address is served with, nil for clear text.
-func (c *settings) publicTLS() (*tls.Config, error) {
-	if c.tlsCert == "" && c.tlsKey == "" {
-		return nil, nil //nolint:nilnil // clear text
-	}
-	if c.tlsCert == "" || c.tlsKey == "" {
-		return nil, errors.New("--tls-cert and --tls-key belong together: give both, or none for clear text")
-	}
-	cert, err := tls.LoadX509KeyPair(c.tlsCert, c.tlsKey)
-	if err != nil {
-		return nil, fmt.Errorf("--tls-cert %s --tls-key %s: %w", c.tlsCert, c.tlsKey, err)
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}, nil
-}
-
 // upstreamTLS returns how nodes are called over TLS.
 func (c *settings) upstreamTLS() (*tls.Config, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/goapi-dev/goapi/config"
 )
 
 func TestPublicTLS(t *testing.T) {
@@ -29,8 +31,8 @@ func TestPublicTLS(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := &settings{tlsCert: tt.cert, tlsKey: tt.key}
-			conf, err := c.publicTLS()
+			g := &gateway{cfg: settings{tlsCert: tt.cert, tlsKey: tt.key, file: new(config.File)}}
+			conf, err := g.publicTLS()
 			switch {
 			case tt.want == "" && err != nil:
 				t.Errorf("publicTLS = %v, want no error", err)

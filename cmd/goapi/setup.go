@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/config"
+	"github.com/goapi-dev/goapi/middleware"
+	"github.com/goapi-dev/goapi/middleware/compress"
+	"github.com/goapi-dev/goapi/middleware/jwt"
+)
+
+// A setup is what a configuration makes of requests. A reload puts another in its
+// place; requests that run end in the one that they began in.
+type setup struct {
+	file           *config.File
+	policies       *config.Policies
+	authenticators map[string]*authenticator // by KIND/NAME
+	static         map[string]bool           // the services that stand for the file's own routes
+	handler        http.Handler
+}
+
+// An authenticator is one that the configuration defines.
+type authenticator struct {
+	middleware.Authenticator
+
+	definition any
+	content    []byte // of the file that it was made of
+	stop       func() // ends what it runs; nil if nothing runs
+}
+
+// newSetup makes what a file says. What it says as the old one did is kept, with
+// what is known of callers.
+func (g *gateway) newSetup(file *config.File, old *setup) (*setup, error) {
+	s := &setup{file: file, static: make(map[string]bool)}
+	plugins := &config.Plugins{
+		Authenticators: make(map[string]middleware.Authenticator), Compress: newCompress, Limiter: g.limiter,
+		Over: g.cfg.policies.layers(), Logger: g.log,
+	}
+	var known map[string]*authenticator
+	if old != nil {
+		known, plugins.Old = old.authenticators, old.policies
+	}
+	var err error
+	if s.authenticators, err = g.authenticators(file.Identity, known); err != nil {
+		return nil, err
+	}
+	for name, a := range s.authenticators {
+		plugins.Authenticators[name] = a
+	}
+	if s.policies, err = config.New(file, plugins); err != nil {
+		return nil, err
+	}
+	for _, service := range file.Services() {
+		s.static[service.Name] = true
+	}
+	gw := &goapi.Gateway{Router: g.live, Handlers: g.handlers, Wrap: s.policies.Wrap, Logger: g.log}
+	s.handler = withMounts(g.mounted, s.policies.Wrap, gw)
+	return s, nil
+}
+
+// newCompress makes what the key compress says.
+func newCompress(c *config.Compress) (func(http.Handler) http.Handler, error) {
+	return compress.New(&compress.Options{
+		MinSize: int(c.MinSize), Types: c.Types, Gzip: c.Gzip, Zstd: c.Zstd, Encoders: c.Encoders, Credentials: c.Credentials,
+	})
+}
+
+// authenticators returns those that identity defines. Of the known ones those are
+// taken that would be the same.
+func (g *gateway) authenticators(id *config.Identity, known map[string]*authenticator) (map[string]*authenticator, error) {
+	made := make(map[string]*authenticator)
+	if id == nil {
+		return made, nil
+	}
+	var errs []error
+	add := func(name string, definition any, path config.Path, open func(content []byte) (middleware.Authenticator, error)) {
+		var content []byte
+		if path != "" {
+			var err error
+			if content, err = os.ReadFile(string(path)); err != nil {
+				errs = append(errs, fmt.Errorf("identity %s: %w", name, err))
+				return
+			}
+		}
+		if a := known[name]; a != nil && bytes.Equal(a.content, content) && reflect.DeepEqual(a.definition, definition) {
+			made[name] = a
+			return
+		}
+		a, err := open(content)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("identity %s: %w", name, err))
+			return
+		}
+		made[name] = &authenticator{Authenticator: a, definition: definition, content: content}
+	}
+	for name, j := range id.JWT {
+		add("jwt/"+name, j, j.KeysFile, func(content []byte) (middleware.Authenticator, error) { return g.newJWT(j, content) })
+	}
+	for name, k := range id.Keys {
+		add("keys/"+name, k, k.File, func(content []byte) (middleware.Authenticator, error) {
+			return middleware.NewKeys(bytes.NewReader(content), k.Options())
+		})
+	}
+	for name, b := range id.Basic {
+		add("basic/"+name, b, b.File, func(content []byte) (middleware.Authenticator, error) {
+			return middleware.NewBasic(bytes.NewReader(content), b.Realm)
+		})
+	}
+	for name, m := range id.MTLS {
+		add("mtls/"+name, m, "", func([]byte) (middleware.Authenticator, error) {
+			return middleware.NewMTLS(&middleware.MTLSOptions{Subject: m.Subject})
+		})
+	}
+	for name, x := range id.External {
+		add("external/"+name, x, "", func([]byte) (middleware.Authenticator, error) {
+			return middleware.NewExternal(x.URL, x.Options())
+		})
+	}
+	return made, errors.Join(errs...)
+}
+
+// newJWT makes what a definition under identity.jwt says.
+func (g *gateway) newJWT(j *config.JWT, keys []byte) (middleware.Authenticator, error) {
+	return jwt.New(&jwt.Options{
+		Algorithms: j.Algorithms, Issuer: j.Issuer, Audience: j.Audience, JWKS: j.JWKS, Keys: keys, Secret: []byte(j.Secret),
+		Skew: time.Duration(j.Skew), Scopes: j.ScopeClaims, Subject: j.Subject, Refresh: time.Duration(j.Refresh),
+		Cache: j.Cache, Realm: j.Realm, Logger: g.log,
+	})
+}
+
+// tasks run in the background until their context is done.
+type tasks struct {
+	ctx     context.Context //nolint:containedctx // the life of the tasks
+	running sync.WaitGroup
+}
+
+// start runs f until the context is done, or the function that it returns is
+// called.
+func (t *tasks) start(f func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(t.ctx)
+	t.running.Go(func() { _ = f(ctx) }) // ends with ctx
+	return cancel
+}
+
+// enter starts what a setup runs, and takes it for what requests get from now on.
+func (g *gateway) enter(t *tasks, s *setup) {
+	for _, name := range slices.Sorted(maps.Keys(s.authenticators)) {
+		a := s.authenticators[name]
+		runner, ok := a.Authenticator.(interface{ Run(context.Context) error })
+		if !ok || a.stop != nil {
+			continue
+		}
+		a.stop = t.start(runner.Run)
+	}
+	old := g.current.Swap(s)
+	if old == nil || old == s {
+		return
+	}
+	for name, a := range old.authenticators {
+		if a.stop != nil && s.authenticators[name] != a {
+			a.stop()
+		}
+	}
+}
+
+// serveCurrent serves requests as the configuration of the moment says.
+func (g *gateway) serveCurrent(w http.ResponseWriter, r *http.Request) {
+	g.current.Load().handler.ServeHTTP(w, r)
+}
+
+// isStatic says whether a service stands for a route of the configuration.
+func (g *gateway) isStatic(service string) bool {
+	s := g.current.Load()
+	return s != nil && s.static[service]
+}
+
+// reload reads the configuration again. Nothing changes unless all of it can.
+func (g *gateway) reload(ctx context.Context, t *tasks, files *config.Watcher) error {
+	old := g.current.Load()
+	file, err := files.Load(g.env)
+	if err != nil {
+		return err
+	}
+	if fixed := file.Fixed(old.file); len(fixed) > 0 {
+		return fmt.Errorf("%s: %s cannot change while the gateway runs: restart it, or take the change back", g.cfg.configFile, strings.Join(fixed, ", "))
+	}
+	s, err := g.newSetup(file, old)
+	if err != nil {
+		return err
+	}
+	return g.moveRoutes(ctx, old.file, file, func() { g.enter(t, s) })
+}
