@@ -10,11 +10,15 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
 // maxEvent bounds a message that the client receives, in bytes.
 const maxEvent = 64 << 20
+
+// errEnded is returned for a subscription that ended without an error.
+var errEnded = errors.New("admin: the gateway has ended the subscription")
 
 // A Message is what the gateway's broker has published.
 type Message struct {
@@ -58,18 +62,29 @@ type SubscribeOptions struct {
 	From string
 	// Group is whose messages to share. Default: none; all are received.
 	Group string
+	// Max is how many messages to receive. Those of a group are then known to
+	// have been received, where others may come again. Default: no end.
+	Max int
 }
 
 // Subscribe calls receive with each message of a topic, one after the other,
 // until it returns an error, ctx is done or the gateway ends the subscription,
-// and returns why. It does not begin again by itself.
+// and returns why; nil is that Max messages came. It does not begin again by
+// itself.
 func (c *Client) Subscribe(ctx context.Context, topic string, opts *SubscribeOptions, receive func(*Message) error) error {
-	query := url.Values{"topic": {topic}}
-	if opts != nil && opts.From != "" {
-		query.Set("from", opts.From)
+	var o SubscribeOptions
+	if opts != nil {
+		o = *opts
 	}
-	if opts != nil && opts.Group != "" {
-		query.Set("queue", opts.Group)
+	query := url.Values{"topic": {topic}}
+	if o.From != "" {
+		query.Set("from", o.From)
+	}
+	if o.Group != "" {
+		query.Set("queue", o.Group)
+	}
+	if o.Max > 0 {
+		query.Set("max", strconv.Itoa(o.Max))
 	}
 	req, err := c.newRequest(ctx, http.MethodGet, "/broker?"+query.Encode(), nil)
 	if err != nil {
@@ -81,10 +96,18 @@ func (c *Client) Subscribe(ctx context.Context, topic string, opts *SubscribeOpt
 		return err
 	}
 	defer events.Close()
-	if err := receiveEvents(events, receive); ctx.Err() == nil {
-		return err
+	n := 0
+	err = receiveEvents(events, func(m *Message) error {
+		n++
+		return receive(m)
+	})
+	switch {
+	case errors.Is(err, errEnded) && n == o.Max && n > 0:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
 	}
-	return ctx.Err()
+	return err
 }
 
 // stream sends a request, and returns the body of the answer, which may take as
@@ -142,7 +165,7 @@ func receiveEvents(body io.Reader, receive func(*Message) error) error {
 	if err := lines.Err(); err != nil {
 		return fmt.Errorf("admin: the subscription broke off: %w", err)
 	}
-	return errors.New("admin: the gateway has ended the subscription")
+	return errEnded
 }
 
 // readMessage reads a message in go-micro's JSON.

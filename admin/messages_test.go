@@ -97,6 +97,26 @@ func TestClientSubscribesUntilItLeaves(t *testing.T) {
 	}
 }
 
+func TestClientSubscribesForSoMany(t *testing.T) {
+	url, b := startMessages(t)
+	c := admin.NewClient(url, "s3cret")
+	for _, id := range []string{"1", "2", "3"} {
+		if err := b.Publish(t.Context(), "a", &broker.Message{ID: id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []string{"1", "2"} { // one member after the other
+		var got []string
+		err := c.Subscribe(t.Context(), "a", &admin.SubscribeOptions{From: "earliest", Group: "g", Max: 1}, func(m *admin.Message) error {
+			got = append(got, m.ID)
+			return nil
+		})
+		if err != nil || !slices.Equal(got, []string{want}) {
+			t.Errorf("Subscribe = %q, %v; want %s", got, err, want)
+		}
+	}
+}
+
 func TestClientMessagesRefused(t *testing.T) {
 	url, _ := startMessages(t)
 	c := admin.NewClient(url, "s3cret")

@@ -116,9 +116,16 @@ func (o *BrokerOptions) orDefault(c broker.Capabilities) BrokerOptions {
 // again where its address says. A position that the broker does not know any
 // more is 410. A time before 1970 is the earliest there is, one to come is now.
 //
-// With ?queue=GROUP, clients share the messages of a topic as a group. A
-// message counts as received when it was written to the client; a group may
-// receive it again, and knows it by its ID.
+// With ?queue=GROUP, clients share the messages of a topic as a group. A message
+// counts as received when the client is still there a quarter of a second after
+// it was written. That is all that can be known: a write to a client that is
+// gone succeeds until the system has heard of it, and what is cut off without a
+// word may take longer than that. What a client that leaves was sent last so goes
+// to the others, who may receive it again, and know it by its ID. At most 128
+// messages, of 1 MiB, are on their way to a client in this sense.
+//
+// With ?max=N, server-sent events end after so many messages; those of a group
+// have then been received.
 //
 // Clients that begin in the past, or in a group, have a subscription of their
 // own. 64 catch up with the others at a time; further ones wait for the Timeout,

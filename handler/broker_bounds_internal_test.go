@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -101,13 +102,13 @@ func TestHubBoundsBytes(t *testing.T) {
 		h := newHub(&mem, (&BrokerOptions{MaxHeld: limit, Queue: 5}).orDefault(mem.Capabilities()))
 		var slow []*tail
 		for i := range 20 {
-			tl, err := h.tail(t.Context(), fmt.Sprint("t", i), broker.SubscribeOptions{})
+			tl, err := h.tail(t.Context(), fmt.Sprint("t", i), broker.SubscribeOptions{}, math.MaxInt)
 			if err != nil {
 				t.Fatal(err)
 			}
 			slow = append(slow, tl)
 		}
-		quick, err := h.tail(t.Context(), "t0", broker.SubscribeOptions{})
+		quick, err := h.tail(t.Context(), "t0", broker.SubscribeOptions{}, math.MaxInt)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,14 +152,14 @@ func TestHubLargerThanAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mem broker.Memory
 		h := newHub(&mem, (&BrokerOptions{MaxHeld: 1 << 20}).orDefault(mem.Capabilities()))
-		tl, err := h.tail(t.Context(), "orders", broker.SubscribeOptions{})
+		tl, err := h.tail(t.Context(), "orders", broker.SubscribeOptions{}, math.MaxInt)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer tl.close()
 		publishN(t, &mem, "orders", 1, 600<<10)
 		synctest.Wait()
-		later, err := h.tail(t.Context(), "orders", broker.SubscribeOptions{})
+		later, err := h.tail(t.Context(), "orders", broker.SubscribeOptions{}, math.MaxInt)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -166,7 +167,7 @@ func TestHubLargerThanAll(t *testing.T) {
 		if _, _, err := tl.take(); !errors.Is(err, errSlow) {
 			t.Errorf("take = %v, want errSlow", err)
 		}
-		past, err := h.tail(t.Context(), "orders", broker.SubscribeOptions{Start: broker.Start{Earliest: true}})
+		past, err := h.tail(t.Context(), "orders", broker.SubscribeOptions{Start: broker.Start{Earliest: true}}, math.MaxInt)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,7 +191,7 @@ func TestPumpBoundsBytes(t *testing.T) {
 		var mem broker.Memory
 		h := testHub(&mem, 100, time.Second)
 		publishN(t, &mem, "orders", 30, pumpBytes/4)
-		tl, err := h.tail(t.Context(), "orders", broker.SubscribeOptions{Start: broker.Start{Earliest: true}})
+		tl, err := h.tail(t.Context(), "orders", broker.SubscribeOptions{Start: broker.Start{Earliest: true}}, math.MaxInt)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -204,7 +205,7 @@ func TestPumpBoundsBytes(t *testing.T) {
 			if err != nil || len(items) == 0 {
 				t.Fatalf("take = %d items, %v, after %d", len(items), err, n)
 			}
-			settle(t.Context(), items)
+			tl.written(t.Context())
 			n += len(items)
 		}
 	})
@@ -220,28 +221,28 @@ func TestHubTurns(t *testing.T) {
 		past := broker.SubscribeOptions{Start: broker.Start{Earliest: true}}
 		var busy []*tail // none of whom takes anything
 		for range maxCatchUp {
-			tl, err := h.tail(t.Context(), "orders", past)
+			tl, err := h.tail(t.Context(), "orders", past, math.MaxInt)
 			if err != nil {
 				t.Fatal(err)
 			}
 			busy = append(busy, tl)
 		}
 		start := time.Now()
-		if _, err := h.tail(t.Context(), "orders", past); goapi.Status(err) != 503 || time.Since(start) != 10*time.Second {
+		if _, err := h.tail(t.Context(), "orders", past, math.MaxInt); goapi.Status(err) != 503 || time.Since(start) != 10*time.Second {
 			t.Errorf("tail = %v after %v, want 503 after 10s", err, time.Since(start))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := h.tail(ctx, "orders", past); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := h.tail(ctx, "orders", past, math.MaxInt); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("tail of one who leaves = %v, want a deadline", err)
 		}
-		if now, err := h.tail(t.Context(), "orders", broker.SubscribeOptions{}); err != nil {
+		if now, err := h.tail(t.Context(), "orders", broker.SubscribeOptions{}, math.MaxInt); err != nil {
 			t.Errorf("tail from now on = %v, want no waiting", err)
 		} else {
 			now.close()
 		}
 		time.AfterFunc(time.Second, busy[0].close)
-		tl, err := h.tail(t.Context(), "orders", past)
+		tl, err := h.tail(t.Context(), "orders", past, math.MaxInt)
 		if err != nil {
 			t.Fatalf("tail when another is done = %v", err)
 		}
@@ -285,7 +286,7 @@ func testAfterRestart(t *testing.T, busy bool) {
 	defer close(all)
 	for range clients {
 		go func() { // ends when all have the first message
-			tl, err := h.tail(t.Context(), "orders", broker.SubscribeOptions{Start: broker.Start{After: d.Position}})
+			tl, err := h.tail(t.Context(), "orders", broker.SubscribeOptions{Start: broker.Start{After: d.Position}}, math.MaxInt)
 			if err != nil {
 				came <- err
 				return

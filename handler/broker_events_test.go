@@ -26,23 +26,22 @@ func TestBrokerEvents(t *testing.T) {
 		}}, nil
 	}}, everything())
 	tests := []struct{ format, want string }{
-		{"", `id: p-1
-data: {"Header":{"Content-Type":"text/plain","Micro-Id":"1","Micro-Topic":"orders"},"Body":"YQpiIA=="}
+		{"", `data: {"Header":{"Content-Type":"text/plain","Micro-Id":"1","Micro-Topic":"orders"},"Body":"YQpiIA=="}
 
-id: p-2
 data: {"Header":{"Micro-Id":"2","Micro-Topic":"orders"},"Body":"/w0="}
 
 data: {"Header":{"Micro-Topic":"orders"},"Body":""}
 
 `},
-		{"&format=raw", "id: p-1\ndata: a\ndata: b \n\n" +
-			"id: p-2\nevent: json\ndata: {\"Header\":{\"Micro-Id\":\"2\",\"Micro-Topic\":\"orders\"},\"Body\":\"/w0=\"}\n\n" +
+		{"&format=raw", "data: a\ndata: b \n\n" +
+			"event: json\ndata: {\"Header\":{\"Micro-Id\":\"2\",\"Micro-Topic\":\"orders\"},\"Body\":\"/w0=\"}\n\n" +
 			"data: \n\n"},
 	}
 	over := "event: error\ndata: {\"error\":\"broker\",\"id\":\"goapi\",\"code\":503,\"detail\":\"the broker cannot be reached\",\"status\":\"Service Unavailable\"}\n\n"
 	for _, tt := range tests {
 		t.Run(cmp.Or(tt.format, "json"), func(t *testing.T) {
-			// In a group, so that nothing comes before the client is there.
+			// In a group, so that nothing comes before the client is there. It keeps
+			// its own place, so that events have no id.
 			res := askEvents(t, url+"&queue=g"+tt.format)
 			text, err := io.ReadAll(res.Body)
 			if got, want := string(text), tt.want+over; got != want || err != nil {
@@ -123,56 +122,6 @@ func TestBrokerEventsWithoutHistory(t *testing.T) {
 		if got := refusal(t, res); got != want {
 			t.Errorf("GET = %s, want %s", got, want)
 		}
-	}
-}
-
-func TestBrokerEventsOfAGroup(t *testing.T) {
-	var mem broker.Memory
-	closed := make(chan struct{}, 10)
-	url := startBroker(t, &wrapped{Broker: &mem, subscribe: func(ctx context.Context, topic string, opts *broker.SubscribeOptions) (broker.Subscription, error) {
-		sub, err := mem.Subscribe(ctx, topic, opts)
-		return &watched{sub, func() { closed <- struct{}{} }}, err
-	}}, everything())
-	a, b := openEvents(t, url+"&queue=g"), openEvents(t, url+"&queue=g")
-	bodies := make(chan string, 100)
-	var wg sync.WaitGroup
-	for _, e := range []*eventReader{a, b} {
-		wg.Go(func() {
-			for {
-				next, err := e.read()
-				if err != nil {
-					return
-				}
-				bodies <- next.data
-			}
-		})
-	}
-	want := make(map[string]bool)
-	for i := range 100 {
-		publishText(t, &mem, fmt.Sprint(i))
-		want[fmt.Sprint(i)] = true
-	}
-	for range 100 {
-		body := bodyOf(t, receives(t, bodies, "a message"))
-		if !want[body] {
-			t.Errorf("message %s came twice", body)
-		}
-		delete(want, body)
-	}
-	_ = a.body.Close()
-	_ = b.body.Close()
-	wg.Wait()
-	for range 2 {
-		receives(t, closed, "the end of a subscription")
-	}
-
-	// What nobody has been sent waits for the next of the group.
-	publishText(t, &mem, "later")
-	if got := openEvents(t, url+"&queue=g").bodies(t, 1); got != "later" {
-		t.Errorf("the next of the group received %s, want later", got)
-	}
-	if got, want := refusal(t, askEvents(t, url+"&queue=g", "Last-Event-ID", "x")), "400 a group keeps its own place: leave out Last-Event-ID"; got != want {
-		t.Errorf("GET = %s, want %s", got, want)
 	}
 }
 
@@ -346,7 +295,7 @@ type watched struct {
 }
 
 func (w *watched) Close() error {
-	w.closed()
+	defer w.closed()
 	return w.Subscription.Close()
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goapi-dev/goapi/broker"
 	"github.com/goapi-dev/goapi/handler"
@@ -54,7 +55,11 @@ func openEvents(t testing.TB, url string, header ...string) *eventReader {
 		t.Fatalf("GET %s = %s", url, textOf(res))
 	}
 	t.Cleanup(func() { _ = res.Body.Close() })
-	return &eventReader{r: bufio.NewReader(res.Body), body: res.Body}
+	return newEventReader(res.Body)
+}
+
+func newEventReader(body io.ReadCloser) *eventReader {
+	return &eventReader{r: bufio.NewReader(body), body: body}
 }
 
 func askEvents(t testing.TB, url string, header ...string) *http.Response {
@@ -65,7 +70,9 @@ func askEvents(t testing.TB, url string, header ...string) *http.Response {
 // request sends a request on a connection of its own, with headers as pairs.
 func request(t testing.TB, method, url, body string, header ...string) *http.Response {
 	t.Helper()
-	r, err := http.NewRequestWithContext(limited(t), method, url, strings.NewReader(body))
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // of a whole stream of events on a busy machine
+	t.Cleanup(cancel)
+	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

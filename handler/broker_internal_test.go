@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -229,7 +230,7 @@ func TestTailCatchesUp(t *testing.T) {
 		}
 		publish(0, 100)
 		h := testHub(&mem, 1000, time.Second)
-		tl, err := h.tail(t.Context(), "orders", broker.SubscribeOptions{Start: broker.Start{Earliest: true}})
+		tl, err := h.tail(t.Context(), "orders", broker.SubscribeOptions{Start: broker.Start{Earliest: true}}, math.MaxInt)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -251,7 +252,7 @@ func TestTailCatchesUp(t *testing.T) {
 					}
 				}
 				got = append(got, bodiesOf(items))
-				settle(t.Context(), items)
+				tl.written(t.Context())
 			}
 		}
 		read()
@@ -275,7 +276,7 @@ func TestTailCatchesUp(t *testing.T) {
 
 		// A client whose position the feed holds needs nothing else.
 		place, _, _ := tl.feed.after(tl.feed.items[10].position)
-		other, err := h.tail(t.Context(), "orders", broker.SubscribeOptions{Start: broker.Start{After: tl.feed.items[10].position}})
+		other, err := h.tail(t.Context(), "orders", broker.SubscribeOptions{Start: broker.Start{After: tl.feed.items[10].position}}, math.MaxInt)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -327,49 +328,6 @@ func (b *slowBroker) Subscribe(ctx context.Context, topic string, opts *broker.S
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-}
-
-// TestPumpGivesBack holds that what a client of a group has not been sent goes
-// to others at once.
-func TestPumpGivesBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var mem broker.Memory
-		h := testHub(&mem, 10, time.Second)
-		opts := broker.SubscribeOptions{Group: "g", AckWait: time.Hour}
-		tl, err := h.tail(t.Context(), "orders", opts)
-		if err != nil {
-			t.Fatal(err)
-		}
-		other, err := mem.Subscribe(t.Context(), "orders", &opts)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer other.Close()
-		const n = 2 * pumpFlight
-		for range n {
-			if err := mem.Publish(t.Context(), "orders", &broker.Message{Body: []byte("x")}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		synctest.Wait()
-		items, _, err := tl.take()
-		if len(items) == 0 || err != nil {
-			t.Fatalf("take = %d items, %v", len(items), err)
-		}
-		settle(t.Context(), items[:1]) // of which one was written
-		start := time.Now()
-		tl.close()
-		for range n - 1 {
-			d, err := other.Next(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			_ = d.Ack(t.Context())
-		}
-		if took := time.Since(start); took > time.Second {
-			t.Errorf("the other had all after %v, want at once", took)
-		}
-	})
 }
 
 // FuzzRawEvent reads raw events as browsers do: what they say is the body, or

@@ -14,6 +14,10 @@ const (
 	// and pumpBytes how much of them waits for the client, beside the latest.
 	pumpFlight = 16
 	pumpBytes  = 256 << 10
+	// groupFlight and groupBytes are the same of a client in a group, with what
+	// may not have arrived: as much as it gets within stay.
+	groupFlight = 128
+	groupBytes  = 1 << 20
 	// pumpQuiet is how long nothing comes to a client that has caught up.
 	pumpQuiet = 200 * time.Millisecond
 	// parting bounds the time in which what a client has not been sent is given
@@ -27,7 +31,10 @@ type pump struct {
 	sub     broker.Subscription
 	group   bool
 	items   chan *item
-	bytes   atomic.Int64  // of items
+	most    int           // messages that it takes still
+	room    int64         // for bytes
+	bytes   atomic.Int64  // of items, and of custody
+	custody custody       // used by the client alone
 	changed chan struct{} // holds a value when there may be items, or their end
 	taken   chan struct{} // holds a value when there may be room
 	err     error         // why there are no more; valid when items is closed
@@ -36,11 +43,16 @@ type pump struct {
 	stop    context.CancelFunc
 }
 
-// pump returns a subscription for a client whose turn it is. It is its turn
-// until it has caught up; but one of a group, or without an order, never does.
-func (h *hub) pump(ctx context.Context, topic string, opts broker.SubscribeOptions) (*pump, error) {
+// pump returns a subscription for a client whose turn it is, and who is sent most
+// messages at most. It is its turn until it has caught up; but one of a group, or
+// without an order, never does.
+func (h *hub) pump(ctx context.Context, topic string, opts broker.SubscribeOptions, most int) (*pump, error) {
 	yield := sync.OnceFunc(func() { <-h.turns })
-	opts.InFlight = pumpFlight
+	flight, room := pumpFlight, int64(pumpBytes)
+	if opts.Group != "" {
+		flight, room = groupFlight, groupBytes
+	}
+	opts.InFlight = min(flight, most)
 	sub, err := h.subscribe(ctx, topic, &opts)
 	if err != nil || opts.Group != "" || !h.broker.Capabilities().Ordered {
 		yield()
@@ -49,7 +61,7 @@ func (h *hub) pump(ctx context.Context, topic string, opts broker.SubscribeOptio
 		return nil, err
 	}
 	p := &pump{
-		hub: h, sub: sub, group: opts.Group != "", yield: yield, seen: newRecent(4 * pumpFlight),
+		hub: h, sub: sub, group: opts.Group != "", yield: yield, seen: newRecent(4 * pumpFlight), room: room, most: most,
 		items: make(chan *item, pumpFlight), changed: make(chan struct{}, 1), taken: make(chan struct{}, 1),
 	}
 	ctx, p.stop = context.WithCancel(context.Background())
@@ -65,6 +77,11 @@ func (p *pump) run(ctx context.Context) {
 	quiet := time.AfterFunc(pumpQuiet, p.yield)
 	defer quiet.Stop()
 	for p.err == nil {
+		if p.most == 0 { // others are to have the rest
+			<-ctx.Done()
+			p.err = ctx.Err()
+			return
+		}
 		d, err := receive(ctx, p.sub)
 		if err != nil {
 			p.err = err
@@ -83,6 +100,9 @@ func (p *pump) pass(ctx context.Context, d *broker.Delivery) error {
 		_ = d.Ack(ctx) // it comes again, and is known
 		return nil
 	}
+	if p.group {
+		d.Position = "" // an EventSource would bring it back, and a group keeps its own place
+	}
 	it, err := newItem(d, true)
 	if err != nil {
 		return err
@@ -91,7 +111,7 @@ func (p *pump) pass(ctx context.Context, d *broker.Delivery) error {
 		p.giveBack(it)
 		return unavailable("the gateway holds as many messages as it takes", nil)
 	}
-	for n := p.bytes.Load(); n > 0 && n+it.size() > pumpBytes; n = p.bytes.Load() {
+	for n := p.bytes.Load(); n > 0 && n+it.size() > p.room; n = p.bytes.Load() {
 		select {
 		case <-p.taken:
 		case <-ctx.Done():
@@ -103,6 +123,7 @@ func (p *pump) pass(ctx context.Context, d *broker.Delivery) error {
 	p.bytes.Add(it.size())
 	select {
 	case p.items <- it:
+		p.most--
 		tell(p.changed)
 		return nil
 	case <-ctx.Done():
@@ -120,10 +141,10 @@ func tell(c chan<- struct{}) {
 	}
 }
 
-// read appends what there is to a list, as much as is sent at a time; the caller
-// is its user.
-func (p *pump) read(list []*item) ([]*item, error) {
-	for size := 0; size < maxBatch; {
+// read appends what there is to a list, as much as is sent at a time and most at
+// most; the caller is its user.
+func (p *pump) read(list []*item, most int) ([]*item, error) {
+	for size := 0; size < maxBatch && len(list) < most; {
 		select {
 		case it, ok := <-p.items:
 			if !ok && len(list) == 0 {
@@ -132,8 +153,9 @@ func (p *pump) read(list []*item) ([]*item, error) {
 			if !ok {
 				return list, nil
 			}
-			p.bytes.Add(-it.size())
-			tell(p.taken)
+			if !p.group {
+				p.free(it)
+			}
 			list = append(list, it)
 			size += len(it.event)
 		default:
@@ -143,9 +165,29 @@ func (p *pump) read(list []*item) ([]*item, error) {
 	return list, nil
 }
 
-// giveBack lets others of a group have what the client does not get.
+// written sees to items that were written to the client. One of a group has
+// received them when it has stayed for a while.
+func (p *pump) written(ctx context.Context, items []*item) {
+	for _, it := range items {
+		if p.group {
+			p.custody.add(it)
+			continue
+		}
+		_ = it.delivery.Ack(ctx) // it comes again, and is known
+	}
+	p.custody.settle(ctx, p.free)
+}
+
+// free makes room for others than an item.
+func (p *pump) free(it *item) {
+	p.bytes.Add(-it.size())
+	tell(p.taken)
+}
+
+// giveBack lets others of a group have what the client does not get, or may not
+// have got.
 func (p *pump) giveBack(it *item) {
-	if !p.group || it == nil {
+	if !p.group {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), parting)
@@ -153,9 +195,13 @@ func (p *pump) giveBack(it *item) {
 	_ = it.delivery.Nack(ctx, 0) // they get it when it is overdue
 }
 
-// close ends the subscription.
-func (p *pump) close() {
+// close ends the subscription. The rest was read, and may have been written.
+func (p *pump) close(rest []*item) {
 	p.stop()
+	p.custody.end(p.giveBack)
+	for _, it := range rest {
+		p.giveBack(it)
+	}
 	for it := range p.items { // until run has returned
 		p.giveBack(it)
 		it.release()

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,6 +16,9 @@ import (
 
 // maxPosition is the size of the longest position.
 const maxPosition = 1 << 10
+
+// errEnough is why a client receives no more that asked for so many messages.
+var errEnough = errors.New("handler: the client has what it asked for")
 
 // A listener is a client that receives messages. An error is that it is gone.
 type listener interface {
@@ -37,7 +41,7 @@ func (h *brokerHandler) subscribe(w http.ResponseWriter, r *http.Request) error 
 		}
 		serve = h.overWebSocket
 	case acceptsEvents(r.Header["Accept"]):
-		known = append(known, "format")
+		known = append(known, "format", "max")
 	default:
 		return goapi.NewError(http.StatusNotAcceptable,
 			"a subscription has no end: open a WebSocket, or send the header Accept: "+typeEvents, nil)
@@ -50,17 +54,33 @@ func (h *brokerHandler) subscribe(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
+	most, err := mostOf(query.Get("max"))
+	if err != nil {
+		return err
+	}
 	if h.clients.Add(1) > int64(h.opts.MaxClients) {
 		h.clients.Add(-1)
 		return unavailable("the broker has as many subscribers as the gateway takes", nil)
 	}
 	defer h.clients.Add(-1)
-	t, err := h.hub.tail(r.Context(), topic, opts)
+	t, err := h.hub.tail(r.Context(), topic, opts, most)
 	if err != nil {
 		return err
 	}
 	defer t.close()
 	return serve(s, t, query, topic)
+}
+
+// mostOf returns how many messages ?max= asks for.
+func mostOf(most string) (int, error) {
+	if most == "" {
+		return math.MaxInt, nil
+	}
+	n, err := strconv.Atoi(most)
+	if err != nil || n < 1 {
+		return 0, badRequest("max=" + quote(most) + " is not a number of messages, at least 1")
+	}
+	return n, nil
 }
 
 // acceptsEvents says whether an Accept header names server-sent events.
@@ -147,6 +167,7 @@ func (h *brokerHandler) relay(ctx context.Context, t *tail, out listener) error 
 	close(always)
 	ping := time.NewTicker(h.opts.Ping)
 	defer ping.Stop()
+	done, over := h.opts.Done, errEnough
 	for {
 		items, changed, err := t.take()
 		switch {
@@ -160,26 +181,21 @@ func (h *brokerHandler) relay(ctx context.Context, t *tail, out listener) error 
 		case err != nil:
 			return err
 		}
-		settle(ctx, items)
+		t.written(ctx)
+		if t.enough() {
+			return over
+		}
 		select {
 		case <-changed:
+		case <-t.due():
 		case <-ping.C:
 			if err := out.ping(); err != nil {
 				return clientGone(err)
 			}
-		case <-h.opts.Done:
-			return errGoingAway
+		case <-done:
+			done, over, t.most = nil, errGoingAway, 0 // what was written is settled still
 		case <-ctx.Done():
 			return causeOf(ctx)
-		}
-	}
-}
-
-// settle acknowledges what was written to a client.
-func settle(ctx context.Context, items []*item) {
-	for _, it := range items {
-		if it.delivery != nil {
-			_ = it.delivery.Ack(ctx) // it comes again, as a group must expect
 		}
 	}
 }
@@ -191,7 +207,7 @@ func (s *session) finishListener(out listener, err error) {
 		wrong *violation
 	)
 	switch {
-	case errors.Is(err, errLeft):
+	case errors.Is(err, errLeft), errors.Is(err, errEnough):
 		out.end(nil)
 		return
 	case errors.Is(err, errSlow):

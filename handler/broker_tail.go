@@ -19,12 +19,13 @@ type tail struct {
 	place uint64 // in the feed
 	own   *pump  // nil once it reads the feed
 	last  string // position of the latest message from own, or before
+	most  int    // messages that the client is sent still
 	list  []*item
 }
 
-// tail returns what a client receives.
-func (h *hub) tail(ctx context.Context, topic string, opts broker.SubscribeOptions) (*tail, error) {
-	t := &tail{hub: h, last: opts.Start.After}
+// tail returns what a client receives, most messages at most.
+func (h *hub) tail(ctx context.Context, topic string, opts broker.SubscribeOptions, most int) (*tail, error) {
+	t := &tail{hub: h, last: opts.Start.After, most: most}
 	var err error
 	if opts.Group == "" {
 		if t.feed, err = h.join(ctx, topic); err != nil {
@@ -37,7 +38,7 @@ func (h *hub) tail(ctx context.Context, topic string, opts broker.SubscribeOptio
 	}
 	caughtUp, err := t.turn(ctx)
 	if err == nil && !caughtUp {
-		t.own, err = h.pump(ctx, topic, opts)
+		t.own, err = h.pump(ctx, topic, opts, most)
 	}
 	if err != nil {
 		t.close()
@@ -93,9 +94,12 @@ func (t *tail) catchUp() (bool, <-chan struct{}) {
 // there may be.
 func (t *tail) take() ([]*item, <-chan struct{}, error) {
 	t.forget()
+	if t.most == 0 {
+		return nil, nil, nil
+	}
 	if t.own != nil {
 		if caughtUp, _ := t.catchUp(); caughtUp {
-			t.own.close()
+			t.own.close(nil)
 			t.own = nil
 		}
 	}
@@ -105,14 +109,46 @@ func (t *tail) take() ([]*item, <-chan struct{}, error) {
 	)
 	if t.own == nil {
 		t.list, changed, err = t.feed.read(t.list, t.place)
+		t.cut()
 		t.place += uint64(len(t.list))
-		return t.list, changed, err
+	} else {
+		t.list, err = t.own.read(t.list, t.most)
+		changed = t.own.changed
+		for _, it := range t.list {
+			t.follow(it.position)
+		}
 	}
-	t.list, err = t.own.read(t.list)
-	for _, it := range t.list {
-		t.follow(it.position)
+	t.most -= len(t.list)
+	return t.list, changed, err
+}
+
+// cut releases what the client is not sent any more.
+func (t *tail) cut() {
+	for n := len(t.list) - 1; n >= t.most; n-- {
+		t.list[n].release()
+		t.list[n] = nil
+		t.list = t.list[:n]
 	}
-	return t.list, t.own.changed, err
+}
+
+// enough says whether the client has received what it asked for.
+func (t *tail) enough() bool { return t.most == 0 && t.due() == nil }
+
+// due returns a channel that has a value when written is to be called again,
+// though nothing was written.
+func (t *tail) due() <-chan time.Time {
+	if t.own == nil {
+		return nil
+	}
+	return t.own.custody.due()
+}
+
+// written settles what was taken last and written to the client, when that is
+// sure to have arrived.
+func (t *tail) written(ctx context.Context) {
+	if t.own != nil {
+		t.own.written(ctx, t.list)
+	}
 }
 
 // follow notes that a message came after the last one, for those who have only
@@ -139,10 +175,7 @@ func (t *tail) forget() {
 // close ends what the client receives.
 func (t *tail) close() {
 	if t.own != nil {
-		for _, it := range t.list { // it was settled if it was written
-			t.own.giveBack(it)
-		}
-		t.own.close()
+		t.own.close(t.list)
 	}
 	t.forget()
 	if t.feed != nil {

@@ -18,10 +18,16 @@ import (
 // brokerPipes serves the topic orders of a broker in memory until the test ends.
 func brokerPipes(t *testing.T, b broker.Broker) *piped {
 	t.Helper()
+	return brokerPipesAt(t, b, "topic=orders")
+}
+
+// brokerPipesAt is brokerPipes for any query.
+func brokerPipesAt(t *testing.T, b broker.Broker, query string) *piped {
+	t.Helper()
 	p := &piped{conns: make(chan net.Conn), done: make(chan struct{})}
 	h := handler.Broker(b, everything())
 	srv := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.URL.RawQuery = "topic=orders"
+		r.URL.RawQuery = query
 		h.ServeHTTP(w, r)
 	})}
 	served := make(chan struct{})

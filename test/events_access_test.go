@@ -1,6 +1,10 @@
 package test
 
 import (
+	"context"
+	"errors"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -241,23 +245,58 @@ func TestEventsResumeWhereTheyEnded(t *testing.T) {
 	}
 }
 
-// TestAGroupSharesAndKeepsItsPlace has two members of a group, then none, then
-// one.
+// TestAGroupSharesAndKeepsItsPlace has a member of a group, then none, then
+// another, which gets what the first one did not; what the first one got before
+// it left may come again.
 func TestAGroupSharesAndKeepsItsPlace(t *testing.T) {
 	p := startGateway(t, "--mount", "/bus=broker?group=workers", "--publish", "**", "--subscribe", "**")
 	const path = "/bus?topic=orders&queue=workers"
-	one := p.subscribe(p.address, path)
-	if r := p.post(p.address, path[:len("/bus?topic=orders")], "first"); r.status != http.StatusAccepted {
+	var left net.Conn // whose end has no delay, as that of a response may have
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+		left, err = new(net.Dialer).DialContext(ctx, network, address)
+		return left, err
+	}}}
+	one, err := openEvents(t.Context(), client, "http://"+p.address+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := p.post(p.address, "/bus?topic=orders", "first"); r.status != http.StatusAccepted {
 		t.Fatalf("POST = %v", r)
 	}
-	if m := p.receive(one); m.body != "first" {
-		t.Errorf("the group got %+v, want the first message", m)
+	first := p.receive(one)
+	if first.body != "first" || first.position != "" {
+		t.Errorf("the group got %+v, want the first message, without a position that an EventSource would bring back", first)
 	}
+	_ = left.Close()
 	one.close()
 	if r := p.post(p.address, "/bus?topic=orders", "second"); r.status != http.StatusAccepted {
 		t.Fatalf("POST = %v", r)
 	}
-	if m := p.receive(p.subscribe(p.address, path)); m.body != "second" {
-		t.Errorf("the group got %+v, want what was published while nobody was there", m)
+	two := p.subscribe(p.address, path)
+	for m := p.receive(two); m.body != "second"; m = p.receive(two) {
+		if m.id != first.id {
+			t.Errorf("the group got %+v, want what was published while nobody was there", m)
+		}
+	}
+}
+
+// TestAGroupsMemberThatAskedForOne has members come one after the other, each
+// for one message: no message comes twice, and none is left out.
+func TestAGroupsMemberThatAskedForOne(t *testing.T) {
+	p := startGateway(t)
+	const path = "/broker?topic=orders"
+	for _, body := range []string{"a", "b", "c"} {
+		if r := p.post(p.admin, path, body); r.status != http.StatusAccepted {
+			t.Fatalf("POST = %v", r)
+		}
+	}
+	for _, want := range []string{"a", "b", "c"} {
+		s := p.subscribe(p.admin, path+"&queue=workers&from=earliest&max=1")
+		if m := p.receive(s); m.body != want {
+			t.Errorf("the group got %q, want %q", m.body, want)
+		}
+		if m, err := s.next(); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("then came %+v, %v; want the end", m, err)
+		}
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/textproto"
@@ -94,15 +93,11 @@ func typeOf(body []byte) string {
 	return "application/octet-stream"
 }
 
-// errEnough ends a subscription that has got what was asked for.
-var errEnough = errors.New("enough")
-
 func subscribeCommand(w world) *cobra.Command {
 	var (
-		f     adminFlags
-		opts  admin.SubscribeOptions
-		raw   bool
-		count int
+		f    adminFlags
+		opts admin.SubscribeOptions
+		raw  bool
 	)
 	cmd := &cobra.Command{
 		Use:   "subscribe TOPIC",
@@ -113,24 +108,15 @@ any other in body_base64.`,
 		Example: `  goapi subscribe orders.created --from earliest`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if count < 0 {
-				return fmt.Errorf("--count %d: want a number of messages, or 0 for no end", count)
+			if opts.Max < 0 {
+				return fmt.Errorf("--count %d: want a number of messages, or 0 for no end", opts.Max)
 			}
 			c, err := f.client()
 			if err != nil {
 				return err
 			}
-			seen := 0
-			err = c.Subscribe(cmd.Context(), args[0], &opts, func(m *admin.Message) error {
-				if err := printMessage(w.out, m, raw); err != nil {
-					return err
-				}
-				if seen++; seen == count {
-					return errEnough
-				}
-				return nil
-			})
-			if errors.Is(err, errEnough) || interrupted(cmd.Context(), err) {
+			err = c.Subscribe(cmd.Context(), args[0], &opts, func(m *admin.Message) error { return printMessage(w.out, m, raw) })
+			if interrupted(cmd.Context(), err) {
 				return nil
 			}
 			return err
@@ -141,7 +127,7 @@ any other in body_base64.`,
 	flags.StringVar(&opts.From, "from", "", "where to begin: earliest, a time such as 2006-01-02T15:04:05Z, or after the position of a message (default now)")
 	flags.StringVar(&opts.Group, "queue", "", "group to share the messages with: each is one member's (default none, all are printed)")
 	flags.BoolVar(&raw, "raw", false, "print the bodies alone, as they are")
-	flags.IntVarP(&count, "count", "n", 0, "end after so many messages (default never)")
+	flags.IntVarP(&opts.Max, "count", "n", 0, "end after so many messages (default never)")
 	return cmd
 }
 
