@@ -104,7 +104,7 @@ func (f *File) checkServer(d *decoder) {
 	pair := func(certKey, keyKey string, cert, key Path) {
 		switch _, hasCert := d.places[certKey]; {
 		case cert == "" && key == "":
-		case key == "" && !d.failed(keyKey):
+		case key == "" && !d.failed[keyKey]:
 			d.wrong(certKey, "it has no private key; write %s, too", keyKey[strings.LastIndexByte(keyKey, '.')+1:])
 		case cert == "" && !hasCert:
 			d.wrong(keyKey, "it has no certificate; write %s, too", certKey[strings.LastIndexByte(certKey, '.')+1:])
@@ -128,15 +128,10 @@ func (f *File) checkServer(d *decoder) {
 		return
 	}
 	for _, name := range keysOf(f.Identity.MTLS) {
-		if f.TLS == nil || f.TLS.ClientCA == "" && !d.failed("tls.client_ca") {
+		if f.TLS == nil || f.TLS.ClientCA == "" && !d.failed["tls.client_ca"] {
 			d.wrong(join("identity.mtls", name), "no certificate of a client is ever verified; write tls.client_ca, too")
 		}
 	}
-}
-
-// failed says whether there is a mistake about a key.
-func (d *decoder) failed(key string) bool {
-	return slices.ContainsFunc(d.mistakes, func(m Mistake) bool { return m.Key == key })
 }
 
 // pair returns what is wrong with the files of a certificate and its key.
@@ -177,6 +172,9 @@ func (a *ACME) check(d *decoder, key string) {
 	if len(a.Domains)+len(a.OnDemandAllow) == 0 {
 		d.wrong(key, "there is nothing to have a certificate for; write domains or on_demand_allow")
 	}
+	if a.Replicas != 0 && a.Storage != "nats" {
+		d.wrong(join(key, "replicas"), "it is of storage nats; write that, too, or remove it")
+	}
 	for i, domain := range a.Domains {
 		switch _, err := netip.ParseAddr(domain); {
 		case strings.HasPrefix(domain, "*."):
@@ -195,13 +193,6 @@ func (e *EAB) check(d *decoder, key string) {
 }
 
 // check implements checker.
-func (p *ProxyProtocol) check(d *decoder, key string) {
-	if len(p.From) == 0 {
-		d.wrong(join(key, "from"), "nobody is believed; write the addresses of the proxies, or remove proxy_protocol")
-	}
-}
-
-// check implements checker.
 func (a *AccessLog) check(d *decoder, key string) {
 	switch {
 	case a.File != "" && a.Output != "":
@@ -212,7 +203,22 @@ func (a *AccessLog) check(d *decoder, key string) {
 }
 
 // check implements checker.
+func (m *Metrics) check(d *decoder, key string) {
+	if m.Off && (m.Buckets != nil || m.Native || m.Nodes) {
+		d.wrong(join(key, "off"), "it goes with nothing else; write off: true alone, or remove it")
+	}
+	for i := 1; i < len(m.Buckets); i++ {
+		if m.Buckets[i] <= m.Buckets[i-1] {
+			d.wrong(index(join(key, "buckets"), i), "it is not above the one before; write the smaller first")
+		}
+	}
+}
+
+// check implements checker.
 func (t *Tracing) check(d *decoder, key string) {
+	if t.Endpoint == "" {
+		return
+	}
 	u, err := url.Parse(t.Endpoint)
 	if err != nil || u.Host == "" {
 		d.wrong(join(key, "endpoint"), "want a URL such as http://127.0.0.1:4318")
@@ -221,8 +227,8 @@ func (t *Tracing) check(d *decoder, key string) {
 	if u.User != nil {
 		d.wrong(join(key, "endpoint"), "a URL with a password stands in logs; write headers: {Authorization: …}")
 	}
-	if t.CA != "" && u.Scheme == "http" {
-		d.wrong(join(key, "ca"), "http:// shows no certificate; write https://, or remove it")
+	if t.CA != "" && (u.Scheme == "http" || u.Scheme == "grpc") {
+		d.wrong(join(key, "ca"), "%s:// shows no certificate; write %ss://, or remove it", u.Scheme, u.Scheme)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 
 // maxVisits bounds how many values a file may have where aliases count as what
 // they stand for.
-const maxVisits = 200_000
+const maxVisits = 100_000
 
 // A decoder reads the tree of a text into the types of this package, and notes
 // what is wrong.
@@ -29,14 +29,20 @@ type decoder struct {
 	places   map[string]place // of values, by key
 	inputs   inputs           // the files that were read, or will be
 	patterns map[string]*regexp.Regexp
+	failed   map[string]bool // keys that there is a mistake about
+	fields   map[reflect.Type][]field
 }
 
 // A checker is a type that says itself what is wrong with its values as a whole.
 type checker interface{ check(d *decoder, key string) }
 
 // wrong notes what is wrong with the value of a key, or, where the file has no
-// such key, with what it would be within.
+// such key, with what it would be within. What is known to be wrong is not noted
+// again: the one may follow from the other.
 func (d *decoder) wrong(key, format string, args ...any) {
+	if d.failed[key] {
+		return
+	}
 	at, ok := d.places[key]
 	for within := key; !ok && within != ""; at, ok = d.places[within] {
 		within = parent(within)
@@ -46,6 +52,7 @@ func (d *decoder) wrong(key, format string, args ...any) {
 
 // note notes what is wrong at a place.
 func (d *decoder) note(at place, key, format string, args ...any) {
+	d.failed[key] = true
 	d.mistakes = append(d.mistakes, Mistake{File: d.file, Line: at.line, Column: at.column, Key: key, Reason: fmt.Sprintf(format, args...)})
 }
 
@@ -127,7 +134,7 @@ func (d *decoder) pairs(n *yaml.Node, at place, key string, f func(name string, 
 // mapping reads a struct.
 func (d *decoder) mapping(n *yaml.Node, at place, v reflect.Value, key string) {
 	before := len(d.mistakes)
-	fields := fieldsOf(v.Type())
+	fields := d.fieldsOf(v.Type())
 	given := make(map[string]bool, len(n.Content)/2)
 	d.pairs(n, at, key, func(name string, at place, value *yaml.Node) {
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
@@ -153,6 +160,16 @@ func (d *decoder) mapping(n *yaml.Node, at place, v reflect.Value, key string) {
 	if c, ok := v.Addr().Interface().(checker); ok {
 		c.check(d, key)
 	}
+}
+
+// fieldsOf is the function fieldsOf with a memory.
+func (d *decoder) fieldsOf(t reflect.Type) []field {
+	fields, ok := d.fields[t]
+	if !ok {
+		fields = fieldsOf(t)
+		d.fields[t] = fields
+	}
+	return fields
 }
 
 // sample returns a field as it may be written.
@@ -209,6 +226,10 @@ func (d *decoder) list(n *yaml.Node, at place, v reflect.Value, key string, f *f
 		elements = []*yaml.Node{n}
 	case n.Kind != yaml.SequenceNode:
 		d.note(at, key, "want a list; not %s", kindOf(n))
+		return
+	}
+	if f.filled && len(elements) == 0 {
+		d.note(at, key, "the list is empty; write %s", sample(*f))
 		return
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(elements), len(elements)))

@@ -105,13 +105,14 @@ func namesOf(v reflect.Value) map[string]struct{} {
 
 // quote returns a text as YAML has it, plain where that is one for sure.
 func quote(s string) string {
-	plain := s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-") == "" && s[0] != '-'
-	switch s {
-	case "true", "false", "null", "yes", "no", "on", "off", "none":
-		return strconv.Quote(s)
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	plain := s != "" && strings.Trim(s, letters+"0123456789_./-") == "" && strings.IndexByte(letters+"/", s[0]) >= 0
+	switch strings.ToLower(s) {
+	case "true", "false", "null", "yes", "no", "on", "off", "y", "n":
+		plain = false
 	}
-	if !plain {
-		return strconv.Quote(s)
+	if plain {
+		return s
 	}
-	return s
+	return strconv.Quote(s)
 }

@@ -22,6 +22,7 @@ type field struct {
 	least    string   // bounds of a number, a time or a size; "" is none
 	most     string
 	required bool
+	filled   bool // the list is not empty
 	reload   bool // may change without a restart
 }
 
@@ -47,6 +48,7 @@ func fieldsOf(t reflect.Type) []field {
 			least:    f.Tag.Get("min"),
 			most:     f.Tag.Get("max"),
 			required: f.Tag.Get("required") == "true",
+			filled:   f.Tag.Get("items") == "1",
 			reload:   f.Tag.Get("reload") == "true",
 		})
 	}
@@ -54,7 +56,9 @@ func fieldsOf(t reflect.Type) []field {
 }
 
 // isURL says whether a field holds URLs, in which passwords may be.
-func (f *field) isURL() bool { return f.format == "url" || strings.HasPrefix(f.format, "plugin") }
+func (f *field) isURL() bool {
+	return f.format == "url" || f.format == "collector" || strings.HasPrefix(f.format, "plugin")
+}
 
 // words splits a tag at "|".
 func words(tag string) []string {
@@ -111,6 +115,7 @@ func formats() map[string]format {
 		"email":         {`^[^\s@]+@[^\s@]+$`, "an address such as ops@example.com", nil},
 		"media type":    {`^[a-z]+/[a-z0-9.*+-]+$`, "a media type such as application/json or text/*", nil},
 		"url":           {`^https?://[^\s/?#]+[^\s]*$`, "a URL that begins with https:// or http://", nil},
+		"collector":     {`^(https?|grpcs?)://[^\s/?#]+[^\s]*$`, "a URL such as http://127.0.0.1:4318 or grpc://127.0.0.1:4317", nil},
 		"origin":        {`^(\*|null|[a-z][a-z0-9+.-]*://[^\s/?#]+)$`, "an origin such as https://app.example.com or https://*.example.com", nil},
 		"header":        {"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "the name of a header, such as X-User", nil},
 		"method":        {"^[A-Z]+$", "an HTTP method in capitals, such as GET", nil},
@@ -163,7 +168,7 @@ func (f *field) within(v reflect.Value) (want string) {
 	case f.least == "":
 		return f.most + " or less"
 	}
-	return "from " + f.least + " to " + f.most
+	return "a value from " + f.least + " to " + f.most
 }
 
 // bound reads a bound of a type.

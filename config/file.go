@@ -64,10 +64,11 @@ type Server struct {
 
 // TLS is how the public listener speaks TLS.
 type TLS struct {
-	Certificates []Certificate `yaml:"certificates" doc:"Certificates, of which each connection gets the one for the name that it asks for. They are read again when the files change."`
+	Certificates []Certificate `yaml:"certificates" items:"1" doc:"Certificates, of which each connection gets the one for the name that it asks for. They are read again when the files change." example:"[{cert: cert.pem, key: key.pem}]"`
 	ClientCA     Path          `yaml:"client_ca" format:"file" doc:"PEM file of the authorities that sign certificates of clients." default:"none" example:"clients.pem"`
-	ClientAuth   string        `yaml:"client_auth" enum:"none|request|require" doc:"Whether clients are asked for a certificate, and whether they need one." default:"request where client_ca is set, else none" example:"require"`
+	ClientAuth   string        `yaml:"client_auth" enum:"none|request|require" doc:"Whether clients are asked for a certificate, and whether they need one." default:"require where client_ca is set, else none" example:"request"`
 	MinVersion   string        `yaml:"min_version" enum:"1.2|1.3" doc:"The oldest version of TLS that is spoken." default:"1.2" example:"\"1.3\""`
+	Tickets      bool          `yaml:"tickets" doc:"Clients may resume sessions by tickets, which spares them and the gateway most of a handshake." default:"false" example:"true"`
 	ACME         *ACME         `yaml:"acme" doc:"Certificates that an authority issues by ACME."`
 }
 
@@ -85,6 +86,8 @@ type ACME struct {
 	CA            string   `yaml:"ca" format:"url" doc:"Directory URL of the authority." default:"Let's Encrypt" example:"\"https://acme.example.com/directory\""`
 	CARoot        Path     `yaml:"ca_root" format:"file" doc:"PEM file of the authority that signed the certificate of the directory." default:"the system's" example:"ca.pem"`
 	Storage       string   `yaml:"storage" enum:"disk|nats" doc:"Where certificates are kept: below data, or on the bus, where several gateways share them." default:"disk" example:"nats"`
+	Replicas      int      `yaml:"replicas" min:"1" max:"5" doc:"Servers of a NATS cluster that hold the certificates, of storage nats." default:"1" example:"3"`
+	HTTP          string   `yaml:"http" format:"hostport" doc:"Where challenges over HTTP are answered, which port 80 of the names must lead to." default:"none: challenges are answered over TLS" example:"\":80\""`
 	EAB           *EAB     `yaml:"eab" doc:"The account at the authority that the gateway's own is bound to."`
 }
 
@@ -97,7 +100,7 @@ type EAB struct {
 
 // ProxyProtocol says whose PROXY protocol is believed.
 type ProxyProtocol struct {
-	From     []Prefix `yaml:"from" required:"true" doc:"Addresses of the proxies." example:"[10.0.0.0/8]"`
+	From     []Prefix `yaml:"from" items:"1" required:"true" doc:"Addresses of the proxies." example:"[10.0.0.0/8]"`
 	Optional bool     `yaml:"optional" doc:"Connections from there may come without the header." default:"false" example:"true"`
 }
 
@@ -112,31 +115,59 @@ type AccessLog struct {
 
 // Metrics says what is measured.
 type Metrics struct {
-	Off bool `yaml:"off" doc:"Measure nothing." default:"false" example:"true"`
+	Off     bool      `yaml:"off" doc:"Measure nothing." default:"false" example:"true"`
+	Buckets []float64 `yaml:"buckets" min:"0.00001" max:"3600" doc:"Upper bounds of the histograms of durations, in seconds, the smaller first." default:"1 ms to 30 s in 13 steps" example:"[0.01, 0.1, 1, 10]"`
+	Native  bool      `yaml:"native" doc:"Add native histograms, for servers that ask for them." default:"false" example:"true"`
+	Nodes   bool      `yaml:"nodes" doc:"Add series for each node, of which there may be many." default:"false" example:"true"`
 }
 
 // Tracing says where traces go.
 type Tracing struct {
-	Endpoint string            `yaml:"endpoint" format:"url" required:"true" doc:"URL of the collector." example:"\"http://127.0.0.1:4318\""`
-	Protocol string            `yaml:"protocol" enum:"http|grpc" doc:"What the collector speaks." default:"http" example:"grpc"`
-	Sample   *float64          `yaml:"sample" min:"0" max:"1" doc:"Share of the requests that are traced, where the client does not say." default:"0.01" example:"0.1"`
-	Service  string            `yaml:"service" format:"text" doc:"Name of the gateway in traces." default:"goapi" example:"edge"`
-	Headers  map[string]Secret `yaml:"headers" keys:"header" format:"value" doc:"Headers for the collector." default:"none" example:"{Authorization: \"Bearer ${OTLP_TOKEN}\"}"`
-	CA       Path              `yaml:"ca" format:"file" doc:"PEM file of the authority that signed the certificate of the collector." default:"the system's" example:"ca.pem"`
+	Endpoint   string            `yaml:"endpoint" format:"collector" doc:"URL of the collector: http:// or https:// for OTLP over HTTP, grpc:// or grpcs:// for OTLP over gRPC." default:"http://127.0.0.1:4318" example:"\"grpc://127.0.0.1:4317\""`
+	Sample     *float64          `yaml:"sample" min:"0" max:"1" doc:"Share of the requests that are recorded." default:"0.01" example:"0.1"`
+	Incoming   string            `yaml:"incoming" enum:"join|trust|restart" doc:"What becomes of the traces of clients: join carries them on, trust lets the client say what is recorded, too, restart begins new ones." default:"join" example:"restart"`
+	Service    string            `yaml:"service" format:"text" doc:"Name of the gateway in traces." default:"goapi" example:"edge"`
+	Attributes map[string]string `yaml:"attributes" keys:"text" format:"value" doc:"What else is said of the gateway." default:"none" example:"{deployment.environment.name: production}"`
+	Client     bool              `yaml:"client" doc:"Addresses of clients are recorded." default:"false" example:"true"`
+	Headers    map[string]Secret `yaml:"headers" keys:"header" format:"value" doc:"Headers for the collector." default:"none" example:"{Authorization: \"Bearer ${OTLP_TOKEN}\"}"`
+	CA         Path              `yaml:"ca" format:"file" doc:"PEM file of the authority that signed the certificate of the collector." default:"the system's" example:"ca.pem"`
+}
+
+// Share returns what options have for the sample: 0 is the default, and a
+// negative number none.
+func (a *AccessLog) Share() float64 { return share(a.Sample) }
+
+// Share returns what options have for the sample: 0 is the default, and a
+// negative number none.
+func (t *Tracing) Share() float64 { return share(t.Sample) }
+
+func share(sample *float64) float64 {
+	switch {
+	case sample == nil:
+		return 0
+	case *sample == 0:
+		return -1
+	}
+	return *sample
 }
 
 // Limits bound the public listener as a whole. A bound that is not set is none,
 // unless its default says otherwise.
 type Limits struct {
-	InFlight             int  `yaml:"in_flight" min:"1" doc:"Requests that are served at a time; more are answered with 503." default:"none" example:"10000"`
-	Streams              int  `yaml:"streams" min:"1" doc:"WebSockets and event streams that are open at a time." default:"as in_flight" example:"5000"`
-	PerClient            int  `yaml:"per_client" min:"1" doc:"Requests and streams of one client that are served at a time; more are answered with 429." default:"none" example:"100"`
-	Memory               Size `yaml:"memory" min:"16MiB" doc:"Heap in use beyond which new requests are answered with 503." default:"none" example:"1GiB"`
-	Connections          int  `yaml:"connections" min:"1" doc:"Connections that are open at a time." default:"none" example:"20000"`
-	ConnectionsPerClient int  `yaml:"connections_per_client" min:"1" doc:"Connections of one client that are open at a time." default:"none" example:"200"`
-	HeaderBytes          Size `yaml:"header_bytes" min:"1KiB" max:"16MiB" doc:"Header block of a request." default:"64KiB" example:"32KiB"`
-	HeaderFields         int  `yaml:"header_fields" min:"1" max:"10000" doc:"Header lines of a request." default:"200" example:"100"`
-	URLBytes             Size `yaml:"url_bytes" min:"64B" max:"1MiB" doc:"Target of a request." default:"16KiB" example:"8KiB"`
+	InFlight             int      `yaml:"in_flight" min:"1" doc:"Requests that are served at a time; more are answered with 503." default:"none" example:"10000"`
+	Streams              int      `yaml:"streams" min:"1" doc:"WebSockets and event streams that are open at a time." default:"as in_flight" example:"5000"`
+	PerClient            int      `yaml:"per_client" min:"1" doc:"Requests and streams of one client that are served at a time; more are answered with 429." default:"none" example:"100"`
+	Memory               Size     `yaml:"memory" min:"16MiB" doc:"Heap in use beyond which new requests are answered with 503." default:"none" example:"1GiB"`
+	Connections          int      `yaml:"connections" min:"1" doc:"Connections that are open at a time." default:"none" example:"20000"`
+	ConnectionsPerClient int      `yaml:"connections_per_client" min:"1" doc:"Connections of one client that are open at a time." default:"none" example:"200"`
+	HeaderBytes          Size     `yaml:"header_bytes" min:"1KiB" max:"16MiB" doc:"Header block of a request." default:"64KiB" example:"32KiB"`
+	HeaderFields         int      `yaml:"header_fields" min:"1" max:"10000" doc:"Header lines of a request." default:"200" example:"100"`
+	URLBytes             Size     `yaml:"url_bytes" min:"64B" max:"1MiB" doc:"Target of a request." default:"16KiB" example:"8KiB"`
+	HeaderTimeout        Duration `yaml:"header_timeout" min:"1ms" max:"1h" doc:"Time a client takes to send the header of a request." default:"10s" example:"5s"`
+	BodyTimeout          Duration `yaml:"body_timeout" min:"1ms" max:"24h" doc:"Time a client takes to send the body of a request." default:"30s" example:"5m"`
+	IdleTimeout          Duration `yaml:"idle_timeout" min:"1ms" max:"24h" doc:"Time a connection waits for its next request." default:"2m" example:"1m"`
+	WriteTimeout         Duration `yaml:"write_timeout" min:"1ms" max:"24h" doc:"Time in which a client takes nothing of what is written to it." default:"5m" example:"1m"`
+	StreamsPerConnection int      `yaml:"streams_per_connection" min:"1" max:"10000" doc:"Requests at a time on a connection of HTTP/2." default:"250" example:"100"`
 }
 
 // Name returns the name of the file, as it was given.

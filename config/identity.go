@@ -21,9 +21,9 @@ type Identity struct {
 
 // JWT says which tokens are valid.
 type JWT struct {
-	Algorithms  []string `yaml:"algorithms" required:"true" enum:"RS256|RS384|RS512|PS256|PS384|PS512|ES256|ES384|ES512|EdDSA|HS256|HS384|HS512" doc:"What tokens may be signed with." example:"[RS256]"`
+	Algorithms  []string `yaml:"algorithms" items:"1" required:"true" enum:"RS256|RS384|RS512|PS256|PS384|PS512|ES256|ES384|ES512|EdDSA|HS256|HS384|HS512" doc:"What tokens may be signed with." example:"[RS256]"`
 	Issuer      string   `yaml:"issuer" required:"true" format:"text" doc:"The iss of valid tokens; * is any." example:"\"https://login.example.com/\""`
-	Audience    []string `yaml:"audience" required:"true" format:"text" doc:"What the aud of valid tokens may be; * is any." example:"[api]"`
+	Audience    []string `yaml:"audience" items:"1" required:"true" format:"text" doc:"What the aud of valid tokens may be; * is any." example:"[api]"`
 	JWKS        string   `yaml:"jwks" format:"url" doc:"URL of the issuer's keys: https, or http on this machine." example:"\"https://login.example.com/jwks.json\""`
 	KeysFile    Path     `yaml:"keys_file" format:"file" doc:"File of the issuer's public keys: PEM, a JWK or a JWK set." example:"issuer.pem"`
 	Secret      Secret   `yaml:"secret" doc:"The key of HS256, HS384 and HS512." example:"\"${JWT_SECRET}\""`
@@ -68,12 +68,6 @@ type External struct {
 
 // check implements checker.
 func (j *JWT) check(d *decoder, key string) {
-	if len(j.Algorithms) == 0 {
-		d.wrong(join(key, "algorithms"), "no token could be signed; write those that the issuer uses, such as [RS256]")
-	}
-	if len(j.Audience) == 0 {
-		d.wrong(join(key, "audience"), `no token could be meant for the gateway; write what the aud of tokens is, or ["*"]`)
-	}
 	sources := 0
 	for _, given := range []bool{j.JWKS != "", j.KeysFile != "", j.Secret != ""} {
 		if given {
@@ -94,7 +88,11 @@ func (j *JWT) check(d *decoder, key string) {
 		}
 	}
 	if least := 32; j.Secret != "" && len(j.Secret) < least {
-		d.wrong(join(key, "secret"), "it is shorter than %d bytes, and could be guessed; write a longer one", least)
+		name := "secret"
+		if j.SecretFile != "" {
+			name = "secret_file"
+		}
+		d.wrong(join(key, name), "the secret is shorter than %d bytes, and could be guessed; write a longer one", least)
 	}
 	if loopback := strings.HasPrefix(j.JWKS, "http://"); loopback && !isLoopback(j.JWKS) {
 		d.wrong(join(key, "jwks"), "who is on the way could change the keys; write https://")
@@ -124,7 +122,9 @@ func (k *Keys) check(d *decoder, key string) {
 	if err != nil {
 		return // see JWT.checkKeys
 	}
-	if _, err := middleware.NewKeys(bytes.NewReader(text), k.Options()); err != nil {
+	if _, err := middleware.NewKeys(strings.NewReader(""), k.Options()); err != nil {
+		d.wrong(key, "%s", plain(err))
+	} else if _, err := middleware.NewKeys(bytes.NewReader(text), k.Options()); err != nil {
 		d.wrong(join(key, "file"), "%s", plain(err))
 	}
 }

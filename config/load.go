@@ -7,27 +7,37 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
-	"strconv"
+	"sort"
 	"strings"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
 
+// unknownAnchor begins what the parser says of an alias of nothing.
+const unknownAnchor = "unknown anchor '"
+
 // Load reads a file. What the environment says is asked of env, as os.LookupEnv
 // answers it. What is wrong with the file is an *[Error] that tells of every
 // mistake, one line each.
 func Load(path string, env func(string) (string, bool)) (*File, error) {
+	f, _, err := load(path, env)
+	return f, err
+}
+
+// load is Load that tells which files were read, or were to be.
+func load(path string, env func(string) (string, bool)) (*File, inputs, error) {
+	in := inputs{}
 	full, err := filepath.Abs(path) // the working directory may change
 	if err != nil {
-		return nil, &Error{[]Mistake{{File: path, Reason: err.Error()}}}
+		return nil, in, &Error{[]Mistake{{File: path, Reason: err.Error()}}}
 	}
-	in := inputs{}
 	text, err := in.read(full)
 	if err != nil {
-		return nil, &Error{[]Mistake{{File: path, Reason: err.Error() + "; give a file in YAML of at most " + Size(maxFile).String()}}}
+		return nil, in, &Error{[]Mistake{{File: path, Reason: err.Error() + "; give a file in YAML of at most " + Size(maxFile).String()}}}
 	}
-	return parse(path, filepath.Dir(full), text, env, in)
+	f, err := parse(path, filepath.Dir(full), text, env, in)
+	return f, in, err
 }
 
 // Parse reads a text as Load reads a file of that name: the file itself is not
@@ -45,7 +55,7 @@ func Parse(name string, text []byte, env func(string) (string, bool)) (*File, er
 
 func parse(name, dir string, text []byte, env func(string) (string, bool), in inputs) (*File, error) {
 	f := &File{name: name, places: map[string]place{"": {1, 1}}, inputs: in}
-	root, mistake := load(text)
+	root, mistake := tree(text)
 	if mistake != nil {
 		mistake.File = name
 		return nil, &Error{[]Mistake{*mistake}}
@@ -68,12 +78,12 @@ func parse(name, dir string, text []byte, env func(string) (string, bool), in in
 func newDecoder(name, dir string, env func(string) (string, bool)) *decoder {
 	return &decoder{
 		file: name, dir: dir, env: env, left: maxVisits,
-		places: map[string]place{}, inputs: inputs{}, patterns: map[string]*regexp.Regexp{},
+		places: map[string]place{}, inputs: inputs{}, patterns: map[string]*regexp.Regexp{}, failed: map[string]bool{}, fields: map[reflect.Type][]field{},
 	}
 }
 
-// load reads YAML as a tree, nil for a text that says nothing.
-func load(text []byte) (*yaml.Node, *Mistake) {
+// tree reads YAML as a tree, nil for a text that says nothing.
+func tree(text []byte) (*yaml.Node, *Mistake) {
 	if at := invalid(text); at >= 0 {
 		m := mistakeAt(text, at, "it is not in UTF-8; save it as that")
 		if utf8.FullRune(text[at:]) && text[at] < utf8.RuneSelf {
@@ -122,31 +132,49 @@ func mistakeAt(text []byte, at int, reason string) *Mistake {
 	return &Mistake{Line: line, Column: column, Reason: reason}
 }
 
-// syntaxMistake returns what the parser says of a text. It names a line at most,
-// from 2 on, and that one is counted from 0 where a token stands in the wrong
-// place.
+// syntaxMistake returns what the parser says of a text, and where. The line that
+// it names is often that where something began, and may be none, so that it is
+// looked for: the first after which the parser says the same.
 func syntaxMistake(err error, text string) *Mistake {
-	said, line := strings.TrimPrefix(err.Error(), "yaml: "), 1
-	if rest, ok := strings.CutPrefix(said, "line "); ok {
-		if number, reason, ok := strings.Cut(rest, ": "); ok {
-			line, _ = strconv.Atoi(number) // it is one
-			said = reason
-		}
-	}
-	if strings.HasPrefix(said, "did not find expected") && line > 1 {
-		line++
-	}
-	lines := strings.Split(text, "\n")
-	line = min(max(line, 1), len(lines))
-	m := &Mistake{Line: line, Reason: "it is no YAML: " + said}
-	m.explain(said, lines)
+	said := saying(err)
+	lines := strings.SplitAfter(text, "\n")
+	line := sort.Search(len(lines)-1, func(i int) bool {
+		return saying(scan(strings.Join(lines[:i+1], ""))) == said
+	})
+	m := &Mistake{Line: line + 1, Reason: "it is no YAML: " + said}
+	m.explain(said, strings.TrimRight(lines[line], "\r\n"))
 	return m
 }
 
+// scan returns what the parser says of a text.
+func scan(text string) error {
+	d := yaml.NewDecoder(strings.NewReader(text))
+	for {
+		if err := d.Decode(new(yaml.Node)); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// saying returns what an error of the parser says, less the line.
+func saying(err error) string {
+	if err == nil {
+		return ""
+	}
+	said := strings.TrimPrefix(err.Error(), "yaml: ")
+	if rest, ok := strings.CutPrefix(said, "line "); ok {
+		if _, reason, ok := strings.Cut(rest, ": "); ok {
+			return reason
+		}
+	}
+	return said
+}
+
 // explain says what to write instead of what the parser did not understand, and
-// finds the column.
-func (m *Mistake) explain(said string, lines []string) {
-	line := lines[m.Line-1]
+// finds the column in the line.
+func (m *Mistake) explain(said, line string) {
 	indent := len(line) - len(strings.TrimLeft(line, " \t"))
 	at := indent
 	switch {
@@ -164,17 +192,18 @@ func (m *Mistake) explain(said string, lines []string) {
 				at = first + 1 + i
 			}
 		}
-		m.Reason = `there is a second ":"; put a text that holds one in quotes: "…", or look at the indentation`
-	case strings.HasPrefix(said, "unknown anchor"):
-		name := strings.Trim(strings.TrimSuffix(strings.TrimPrefix(said, "unknown anchor "), " referenced"), "'")
+		m.Reason = `there is a ":" too many; put a text that holds one in quotes: "…", or look at the indentation`
+	case strings.HasPrefix(said, unknownAnchor):
+		name, _, _ := strings.Cut(strings.TrimPrefix(said, unknownAnchor), "'")
 		m.Reason = "there is no anchor &" + clip(name) + " before this alias; write one, or put the text in quotes"
-		for i, line := range lines {
-			if j := strings.Index(line, "*"+name); j >= 0 {
-				m.Line, at = i+1, j
-				break
-			}
-		}
-	case strings.HasPrefix(said, "did not find expected"):
+		at = max(strings.Index(line, "*"+name), 0)
+	case strings.HasPrefix(said, "found unknown escape"):
+		m.Reason += `; write \\ for a backslash, or put the text in single quotes`
+		at = max(strings.IndexByte(line, '\\'), 0)
+	case strings.HasPrefix(said, "did not find expected ','") && strings.Contains(line, "${"):
+		m.Reason += `; put "${NAME}" in quotes between braces and brackets`
+		at = strings.Index(line, "${")
+	case strings.HasPrefix(said, "did not find expected"), strings.HasPrefix(said, "found unexpected"), strings.HasPrefix(said, "could not find expected"):
 		m.Reason += "; look at the indentation, the quotes and the brackets"
 	}
 	m.Column = at + 1

@@ -40,6 +40,9 @@ type pattern struct {
 
 // parsePattern reads PATH or HOST/PATH.
 func parsePattern(text string) (*pattern, error) {
+	if i := strings.Index(text, "://"); i >= 0 {
+		return nil, fmt.Errorf("it is a URL; write %.80s", text[i+len("://"):])
+	}
 	slash := strings.IndexByte(text, '/')
 	if slash < 0 {
 		return nil, errors.New("it has no path; write PATH or HOST/PATH, such as /admin/** or api.example.com/**")

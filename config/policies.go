@@ -30,10 +30,10 @@ type Plugins struct {
 	Limiter func(name string, rate ratelimit.Rate, shared bool) (Limiter, error)
 	// Over are layers over those of the file, such as flags say. Default: none.
 	Over []Layer
-	// Before are the policies that these take the place of: limiters whose place
-	// and definition are the same are kept, with what they have counted.
-	// Default: none.
-	Before *Policies
+	// Old are the policies that these take the place of: limiters whose place and
+	// definition are the same are kept, with what they have counted. Default:
+	// none.
+	Old *Policies
 	// Logger gets what is wrong with policies that services announce. Default:
 	// none.
 	Logger *slog.Logger
@@ -110,9 +110,9 @@ type overLayers struct {
 // place.
 func New(f *File, plugins *Plugins) (*Policies, error) {
 	m := &maker{plugins: plugins.orDefault(), limits: map[string]heldLimit{}}
-	if before := m.plugins.Before; before != nil {
-		m.before = before.maker.limits
-		m.plugins.Before = nil // those before these are not to be kept alive
+	if old := m.plugins.Old; old != nil {
+		m.before = old.maker.limits
+		m.plugins.Old = nil // what is replaced is not to be kept alive
 	}
 	p := &Policies{maker: m, metadata: f.Metadata, services: map[string]*serviceLayers{}, log: m.plugins.Logger}
 	build := func(policy *Policy, key, place string) (*layer, error) {

@@ -21,7 +21,7 @@ type Policy struct {
 	HashBy          *string          `yaml:"hash_by" format:"hash by" doc:"What keeps like requests on one node: header:NAME or cookie:NAME." default:"none" example:"\"header:X-User\""`
 	HealthCheck     *string          `yaml:"health_check" format:"health check" doc:"How nodes are probed: tcp, grpc or http:/PATH. Of policy and services only." default:"none: requests tell" example:"\"http:/healthz\""`
 	Auth            *Auth            `yaml:"auth" doc:"Who may pass."`
-	Allow           []Prefix         `yaml:"allow" doc:"Addresses of clients that may pass; all others may not." default:"all" example:"[10.0.0.0/8]"`
+	Allow           []Prefix         `yaml:"allow" items:"1" doc:"Addresses of clients that may pass; all others may not. [0.0.0.0/0, \"::/0\"] is anybody." default:"all" example:"[10.0.0.0/8]"`
 	Deny            []Prefix         `yaml:"deny" doc:"Addresses of clients that may not pass." default:"none" example:"[192.0.2.0/24]"`
 	CORS            *CORS            `yaml:"cors" doc:"Pages of other origins that may use the route; {} is none."`
 	RateLimit       []RateLimit      `yaml:"rate_limit" doc:"How often requests may come; all of the list hold, [] is none."`
@@ -39,7 +39,7 @@ type Retries struct {
 
 // Auth says who may pass.
 type Auth struct {
-	Any             []string          `yaml:"any" format:"authenticator" doc:"Authenticators of identity, KIND/NAME; the first that finds credentials of its kind decides." example:"[jwt/main]"`
+	Any             []string          `yaml:"any" items:"1" format:"authenticator" doc:"Authenticators of identity, KIND/NAME; the first that finds credentials of its kind decides." example:"[jwt/main]"`
 	Scopes          []string          `yaml:"scopes" format:"text" doc:"Scopes that are needed, all of them, besides those that the endpoint announces." default:"none" example:"[\"orders:read\"]"`
 	Headers         map[string]string `yaml:"headers" keys:"header" format:"claim" doc:"What the service is told of the caller: from the name of a header to subject, method, scopes or claim:NAME." default:"none" example:"{X-User: subject}"`
 	Optional        bool              `yaml:"optional" doc:"Requests without credentials pass, as nobody." default:"false" example:"true"`
@@ -136,7 +136,7 @@ type Route struct {
 
 	Match    string   `yaml:"match" format:"match" required:"true" doc:"PATH or HOST/PATH, as endpoints announce them." example:"/legacy/**"`
 	Methods  []string `yaml:"methods" format:"method" doc:"HTTP methods of the route." default:"any" example:"[GET, HEAD]"`
-	To       []string `yaml:"to" format:"node" required:"true" doc:"Where requests go." example:"[\"10.0.0.5:9000\"]"`
+	To       []string `yaml:"to" items:"1" format:"node" required:"true" doc:"Where requests go." example:"[\"10.0.0.5:9000\"]"`
 	TLS      bool     `yaml:"tls" doc:"The nodes speak TLS." default:"false" example:"true"`
 	Strip    string   `yaml:"strip" format:"prefix" doc:"Start of the path that is not forwarded." default:"none" example:"/legacy"`
 	Handler  string   `yaml:"handler" enum:"http|web|rpc" doc:"What serves the route." default:"http" example:"rpc"`
@@ -147,7 +147,7 @@ type Route struct {
 // plain returns what an error of package middleware or ratelimit says.
 func plain(err error) string {
 	s := err.Error()
-	for _, prefix := range []string{"middleware: ", "ratelimit: ", "auth: ", "cors: ", "headers: ", "security: ", "rewrite: ", "keys: ", "basic: "} {
+	for _, prefix := range []string{"middleware: ", "ratelimit: ", "auth: ", "cors: ", "headers: ", "security headers: ", "rewrite: ", "rate limit: ", "keys: ", "basic: ", "external: "} {
 		s = strings.TrimPrefix(s, prefix) // the key says it
 	}
 	return s
@@ -155,9 +155,6 @@ func plain(err error) string {
 
 // check implements checker.
 func (p *Policy) check(d *decoder, key string) {
-	if p.Allow != nil && len(p.Allow) == 0 {
-		d.wrong(join(key, "allow"), `an empty list may mean anybody or nobody; write [0.0.0.0/0, "::/0"] to let anybody in, or remove the key`)
-	}
 	if p.Retries != nil && p.Timeout != nil && p.Retries.TryTimeout > *p.Timeout {
 		d.wrong(join(key, "retries.try_timeout"), "%s is more than the timeout, %s; write less", p.Retries.TryTimeout, *p.Timeout)
 	}
@@ -176,7 +173,7 @@ func (a *Auth) check(d *decoder, key string) {
 	case a.None && (len(a.Any) > 0 || len(a.Scopes) > 0 || len(a.Headers) > 0 || a.Optional || a.KeepCredentials):
 		d.wrong(join(key, "none"), "it goes with nothing else; write none: true alone, or remove it")
 		return
-	case !a.None && len(a.Any) == 0:
+	case !a.None && a.Any == nil:
 		d.wrong(key, "nobody could pass; write any: [KIND/NAME], or none: true to let anybody in")
 		return
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -83,8 +84,6 @@ func (rt *Route) check(d *decoder, key string) {
 		d.wrong(join(key, "strip"), "paths that %s matches do not begin with it; write the start that they have", rt.Match)
 	}
 	switch {
-	case len(rt.To) == 0:
-		d.wrong(join(key, "to"), "requests could go nowhere; write [HOST:PORT]")
 	case rt.Handler == "rpc" && rt.Endpoint == "":
 		d.wrong(join(key, "handler"), "it does not say what to call; write endpoint: SERVICE.METHOD, too")
 	case rt.Handler != "rpc" && rt.Endpoint != "":
@@ -97,10 +96,13 @@ func (rt *Route) check(d *decoder, key string) {
 	for i, address := range rt.To {
 		if slices.Index(rt.To, address) != i {
 			d.wrong(index(join(key, "to"), i), "%s is there twice; remove one", address)
+			continue
 		}
-	}
-	if err := rt.service().Validate(); err != nil && len(rt.To) > 0 {
-		d.wrong(join(key, "to"), "%s", strings.TrimPrefix(err.Error(), "registry: "))
+		node := &registry.Node{ID: address, Address: address}
+		err := (&registry.Service{Name: rt.name(), Nodes: []*registry.Node{node}}).Validate()
+		if wrong, ok := errors.AsType[*registry.FieldError](err); ok {
+			d.wrong(index(join(key, "to"), i), "%s; write HOST:PORT of a service", wrong.Reason)
+		}
 	}
 }
 

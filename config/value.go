@@ -220,7 +220,7 @@ func (p *Prefix) UnmarshalText(text []byte) error {
 }
 
 func (*Prefix) schema() map[string]any {
-	return map[string]any{"type": "string", "pattern": "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$"}
+	return map[string]any{"type": "string", "pattern": "^[0-9A-Fa-f]*[:.][0-9A-Fa-f:.]*(/[0-9]{1,3})?$"}
 }
 
 // prefixes returns the networks of a list.
@@ -274,7 +274,9 @@ func (p *Path) UnmarshalText(text []byte) error {
 // MarshalText implements encoding.TextMarshaler.
 func (p Path) MarshalText() ([]byte, error) { return []byte(p), nil }
 
-func (*Path) schema() map[string]any { return map[string]any{"type": "string", "minLength": 1} }
+func (*Path) schema() map[string]any {
+	return map[string]any{"type": "string", "pattern": formats()[formatFile].pattern}
+}
 
 // isDigits says whether s is digits and nothing else.
 func isDigits(s string) bool {

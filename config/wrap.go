@@ -173,7 +173,7 @@ func announce(p *Policy, key, text string) error {
 	if len(text) > maxAnnounced {
 		return fmt.Errorf("it has more than %s", Size(maxAnnounced))
 	}
-	root, mistake := load([]byte(text))
+	root, mistake := tree([]byte(text))
 	if mistake != nil {
 		return &Error{[]Mistake{*mistake}}
 	}
