@@ -90,7 +90,7 @@ func newCodes() *codes {
 		c.names = append(c.names, strconv.Itoa(class)+"xx")
 	}
 	for status := 100; status < len(c.index); status++ {
-		c.index[status] = uint8(1 + status/100) //nolint:gosec // of the class
+		c.index[status] = uint8(1 + status/100) // of the class
 		if http.StatusText(status) != "" || status == goapi.StatusClientClosedRequest {
 			c.index[status] = uint8(len(c.names)) //nolint:gosec // fewer than maxCodes
 			c.names = append(c.names, strconv.Itoa(status))

@@ -48,7 +48,7 @@ func TestAccessLog(t *testing.T) {
 	r.Header.Set("Cookie", "session=s3cret")
 	r.Header.Set("User-Agent", "curl/8")
 	r.Header.Set("Traceparent", trace)
-	r.Header.Set("X-Request-Id", "r-1")
+	r.Header.Set("X-Request-ID", "r-1")
 	got := logged(t, serve, r, nil)
 	for _, timed := range []string{"time", "duration_ms"} {
 		if got[timed] == nil {
@@ -89,8 +89,10 @@ func TestAccessLogValues(t *testing.T) {
 		{"a long method", func(r *http.Request) { r.Method = strings.Repeat("M", 1000) }, nil, "method", strings.Repeat("M", 128) + "…"},
 		{"two traces", func(r *http.Request) { r.Header["Traceparent"] = []string{trace, trace} }, nil, "trace_id", nil},
 		{"a malformed trace", func(r *http.Request) { r.Header.Set("Traceparent", strings.ToUpper(trace)) }, nil, "trace_id", nil},
-		{"a trace of zeros", func(r *http.Request) { r.Header.Set("Traceparent", strings.Replace(trace, traceID, strings.Repeat("0", 32), 1)) }, nil, "trace_id", nil},
-		{"a request id that is none", func(r *http.Request) { r.Header.Set("X-Request-Id", "a b") }, nil, "request_id", nil},
+		{"a trace of zeros", func(r *http.Request) {
+			r.Header.Set("Traceparent", strings.Replace(trace, traceID, strings.Repeat("0", 32), 1))
+		}, nil, "trace_id", nil},
+		{"a request id that is none", func(r *http.Request) { r.Header.Set("X-Request-ID", "a b") }, nil, "request_id", nil},
 		{"an error", nil, fails(goapi.NewError(502, "service greeter could not be reached", errors.New("dial 10.0.0.1:80: refused"))), "error",
 			"goapi: 502 service greeter could not be reached: dial 10.0.0.1:80: refused"},
 		{"its status", nil, fails(goapi.NewError(502, "", nil)), "status", 502.0},
@@ -147,7 +149,9 @@ func TestAccessLogSamples(t *testing.T) {
 		{"redirections", -1, http.RedirectHandler("/", http.StatusFound).ServeHTTP, 0, 0},
 		{"client errors", -1, http.NotFound, 1000, 1000},
 		{"failures", -1, fails(goapi.NewError(500, "", nil)), 1000, 1000},
-		{"failures in an answer", -1, func(_ http.ResponseWriter, r *http.Request) { goapi.ExchangeFrom(r.Context()).Err = io.ErrUnexpectedEOF }, 1000, 1000},
+		{"failures in an answer", -1, func(_ http.ResponseWriter, r *http.Request) {
+			goapi.ExchangeFrom(r.Context()).Err = io.ErrUnexpectedEOF
+		}, 1000, 1000},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

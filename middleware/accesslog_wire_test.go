@@ -20,6 +20,7 @@ import (
 
 // A request that is cut is logged, and the panic goes on.
 func TestAccessLogOfACut(t *testing.T) {
+	const defect = "nil map"
 	tests := []struct {
 		name   string
 		serve  http.HandlerFunc
@@ -28,7 +29,7 @@ func TestAccessLogOfACut(t *testing.T) {
 		err    any
 	}{
 		{"before the answer", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, http.ErrAbortHandler, 0, nil},
-		{"by a defect", func(http.ResponseWriter, *http.Request) { panic("nil map") }, "nil map", 0, nil},
+		{"by a defect", func(http.ResponseWriter, *http.Request) { panic(defect) }, defect, 0, nil}, //nolint:forbidigo // a handler that is wrong
 		{"within the answer", goapi.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 			_, _ = io.WriteString(w, "half")
 			return errors.New("the service broke off")
@@ -114,7 +115,7 @@ func BenchmarkAccessLog(b *testing.B) {
 	r := httptest.NewRequest(http.MethodPost, "https://api.example.com/hello/you", nil)
 	r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0")
 	r.Header.Set("Traceparent", trace)
-	r.Header.Set("X-Request-Id", traceID)
+	r.Header.Set("X-Request-ID", traceID)
 	w, r, ex := goapi.NewExchange(&nobody{header: make(http.Header)}, r)
 	ex.Route, _ = routed{}.Route(r)
 	ex.Node, ex.Attempts, ex.Upstream = "greeter-1", 1, 1234567

@@ -67,7 +67,7 @@ func TestRequestIDsDiffer(t *testing.T) {
 	for range 1000 {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
-		seen[w.Header().Get("X-Request-Id")] = true
+		seen[w.Header().Get("X-Request-ID")] = true
 	}
 	if len(seen) != 1000 {
 		t.Errorf("1000 requests have %d ids", len(seen))
@@ -165,13 +165,13 @@ func BenchmarkRequestID(b *testing.B) {
 
 func ExampleRequestID() {
 	h := middleware.RequestID(nil)(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		fmt.Println("serving", r.Header.Get("X-Request-Id"))
+		fmt.Println("serving", r.Header.Get("X-Request-ID"))
 	}))
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
-	r.Header.Set("X-Request-Id", "r-1")
+	r.Header.Set("X-Request-ID", "r-1")
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
-	fmt.Println("answered", w.Header().Get("X-Request-Id"))
+	fmt.Println("answered", w.Header().Get("X-Request-ID"))
 	// Output:
 	// serving r-1
 	// answered r-1

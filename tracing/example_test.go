@@ -30,8 +30,8 @@ func Example() {
 	public.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/hello/you", nil))
 
 	_ = tracer.Close() // in a server: go tracer.Run(ctx), and Close in the end
-	for _, s := range spans.GetSpans() {
-		fmt.Println(s.SpanKind, s.Name)
+	for _, s := range spans.GetSpans().Snapshots() {
+		fmt.Println(s.SpanKind(), s.Name())
 	}
 	// Output:
 	// the service gets 1 traceparent

@@ -61,7 +61,7 @@ func (k *kept) Shutdown(context.Context) error { return nil }
 func attribute(s *tracetest.SpanStub, key string) string {
 	for _, kv := range s.Attributes {
 		if string(kv.Key) == key {
-			return kv.Value.Emit()
+			return kv.Value.String()
 		}
 	}
 	return ""

@@ -52,7 +52,7 @@ func (c *receiver) Export(ctx context.Context, req *collector.ExportTraceService
 func (c *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body := io.Reader(r.Body)
 	if r.Header.Get("Content-Encoding") == "gzip" {
-		body, _ = gzip.NewReader(r.Body) //nolint:errcheck // what cannot be read fails below
+		body, _ = gzip.NewReader(r.Body) // what cannot be read fails below
 	}
 	b, err := io.ReadAll(body)
 	req := new(collector.ExportTraceServiceRequest)
@@ -169,7 +169,7 @@ func TestResource(t *testing.T) {
 		send(tr.Middleware)
 		got := make(map[string]string)
 		for _, kv := range one(t, done()).Resource.Attributes() {
-			got[string(kv.Key)] = kv.Value.Emit()
+			got[string(kv.Key)] = kv.Value.String()
 		}
 		if got["service.name"] != tt.name || got["region"] != "north" || got["zone"] != "1" {
 			t.Errorf("resource = %v, want service %s in the north, zone 1", got, tt.name)

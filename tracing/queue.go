@@ -64,7 +64,7 @@ func (q *queue) run(ctx context.Context) error {
 	defer tick.Stop()
 	batch := make([]sdk.ReadOnlySpan, 0, maxBatch)
 	for {
-		due := false
+		var due bool
 		select {
 		case <-ctx.Done():
 			q.drain(ctx, batch)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -274,12 +275,8 @@ func (w *wired) send(t *testing.T, gateway string, header http.Header) {
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	for name, values := range w.header {
-		req.Header[name] = values
-	}
-	for name, values := range header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, w.header)
+	maps.Copy(req.Header, header)
 	var protocols http.Protocols
 	protocols.SetHTTP1(!w.http2)
 	protocols.SetUnencryptedHTTP2(w.http2)
