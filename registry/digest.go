@@ -3,7 +3,6 @@ package registry
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"maps"
 	"slices"
 )
 
@@ -74,8 +73,14 @@ func appendValue(b []byte, v *Value) []byte {
 }
 
 func appendMap(b []byte, m map[string]string) []byte {
+	var few [16]string // enough for most, and no garbage
+	keys := few[:0]
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
 	b = binary.AppendUvarint(b, uint64(len(m)))
-	for _, k := range slices.Sorted(maps.Keys(m)) {
+	for _, k := range keys {
 		b = appendString(b, k)
 		b = appendString(b, m[k])
 	}

@@ -87,17 +87,23 @@ func (k *keeper) update(services []*Service, now time.Time) {
 	}
 	services, changes := changesOf(k.told, services)
 	most := k.countServices(changes, now)
-	names := make([]string, len(changes))
+	plain := sameList(k.state, k.told) // nothing was made of what the source said
+	names, built := make([]string, len(changes)), make([][]*Service, len(changes))
 	for i, c := range changes {
 		names[i] = c.Name
+		built[i] = k.build(c.New, k.judge(c, most, now), named(k.state, c.Name))
+		plain = plain && slices.Equal(built[i], c.New)
 	}
-	i := 0
 	k.told = services
-	k.state = splice(k.state, names, func(_ string, old []*Service) []*Service {
-		c := changes[i]
-		i++
-		return k.build(c.New, k.judge(c, most, now), old)
-	})
+	if plain {
+		k.state = services
+	} else {
+		i := 0
+		k.state = splice(k.state, names, func(string, []*Service) []*Service {
+			i++
+			return built[i-1]
+		})
+	}
 	k.resumed = false
 	if k.stirred {
 		k.bound(now)
@@ -269,7 +275,8 @@ func (k *keeper) forget(now time.Time) {
 	}
 }
 
-// review makes the list of what is held back.
+// review makes the list of what is held back. When that is nothing, one list may
+// do for what the source said and for what is made of it.
 func (k *keeper) review() {
 	k.stirred, k.held, k.next = false, nil, time.Time{}
 	for name, l := range k.losses {
@@ -289,6 +296,9 @@ func (k *keeper) review() {
 		k.held = append(k.held, h)
 	}
 	slices.SortFunc(k.held, func(a, b Held) int { return cmp.Compare(a.Service, b.Service) })
+	if len(k.held) == 0 && slices.Equal(k.state, k.told) {
+		k.state = k.told
+	}
 }
 
 // withHeld returns the services of a name with the nodes that are held back: in
@@ -347,6 +357,11 @@ func changesOf(before, after []*Service) ([]*Service, []Change) {
 		return after, Diff(before, after)
 	}
 	return after, Diff(before[from:len(before)-same], after[from:len(after)-same])
+}
+
+// sameList says whether a and b are one list.
+func sameList(a, b []*Service) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 // inOneName says whether the services on both sides of i have one name.

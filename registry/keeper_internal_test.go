@@ -248,6 +248,37 @@ func TestEqualServices(t *testing.T) {
 	}
 }
 
+// TestKeeperMakesNoListOfItsOwn of what the source says, unless something is held
+// back: a list of all services is what a change costs most.
+func TestKeeperMakesNoListOfItsOwn(t *testing.T) {
+	k := newKeeper((*SteadyOptions)(nil).orDefault(), nil, true)
+	now := time.Unix(0, 0)
+	a, b := numbered("a", "", 0, 1, 2, 3), numbered("b", "", 0)
+	few := numbered("a", "", 0)
+	steps := []struct {
+		name string
+		says []*Service
+		own  bool
+	}{
+		{"first", []*Service{a, b}, false},
+		{"another service", []*Service{a, b, numbered("c", "", 0)}, false},
+		{"most nodes go", []*Service{few, b}, true},
+		{"they are back", []*Service{a, b}, false},
+		{"a change after that", []*Service{a, b, numbered("d", "", 0)}, false},
+	}
+	for _, tt := range steps {
+		k.update(tt.says, now)
+		if own := !sameList(k.state, tt.says); own != tt.own {
+			t.Errorf("%s: the state is a list of its own: %t, want %t", tt.name, own, tt.own)
+		}
+	}
+	k.update([]*Service{few, b}, now)
+	k.release(now.Add(time.Hour))
+	if !sameList(k.state, k.told) {
+		t.Error("when nothing is held back any more the state is a list of its own")
+	}
+}
+
 // numbered returns a service with nodes of the given numbers.
 func numbered(name, version string, nodes ...int) *Service {
 	s := &Service{Name: name, Version: version}

@@ -23,7 +23,7 @@ type Records struct {
 	byName    map[string]*announced
 	endpoints map[digest]*shared
 	lists     map[digest]*list
-	words     words
+	known     known
 	seed      maphash.Seed
 	changed   map[string]struct{} // names whose services are to be built again
 	services  []*Service          // the complete state, less what changed since
@@ -156,7 +156,7 @@ func (r *Records) decode(value []byte) (*record, error) {
 // decodePlain reads a record in the form that most write, and returns false for
 // others. A list of endpoints that another record holds is not read.
 func (r *Records) decodePlain(value []byte) (rec *record, ok bool) {
-	p, ok := r.words.readRecord(value)
+	p, ok := r.known.readRecord(value)
 	if !ok {
 		return nil, false
 	}
@@ -164,8 +164,8 @@ func (r *Records) decodePlain(value []byte) (rec *record, ok bool) {
 	var endpoints []json.RawMessage
 	if p.endpoints != nil {
 		l.key = sha256.Sum256(p.endpoints)
-		if known := r.lists[l.key]; known != nil {
-			l = known
+		if held := r.lists[l.key]; held != nil {
+			l = held
 		} else if endpoints, ok = elements(p.endpoints); !ok {
 			return nil, false
 		}
@@ -198,7 +198,7 @@ func (r *Records) read(data []byte) (*shared, error) {
 	if r.endpoints[key] != nil {
 		return r.hold(key, nil), nil
 	}
-	if e, ok := r.words.readEndpoint(data); ok {
+	if e, ok := r.known.readEndpoint(data); ok {
 		return r.hold(key, e), nil
 	}
 	e, err := readEndpoint(data)

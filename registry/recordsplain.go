@@ -1,60 +1,29 @@
 package registry
 
-import (
-	"hash/maphash"
-	"unicode/utf8"
-)
+import "unicode/utf8"
 
 // readRecord reads a record in the form that go-micro and this package write:
 // without white space and escapes, and with names as they are. It says what
 // readService and readNode say, in a fraction of the time, and returns false for
 // any other form. The endpoints are left to be read.
-func (w *words) readRecord(data []byte) (rec *plainRecord, ok bool) {
-	c := &plain{text: data, words: w}
+func (k *known) readRecord(data []byte) (rec *plainRecord, ok bool) {
+	c := &plain{text: data, known: k}
 	rec = c.record()
 	return rec, !c.failed && c.at == len(c.text)
 }
 
 // readEndpoint does the same for an endpoint: it says what the function
 // readEndpoint says.
-func (w *words) readEndpoint(data []byte) (e *Endpoint, ok bool) {
-	c := &plain{text: data, words: w}
+func (k *known) readEndpoint(data []byte) (e *Endpoint, ok bool) {
+	c := &plain{text: data, known: k}
 	e = c.endpoint()
 	return e, !c.failed && c.at == len(c.text)
-}
-
-// words are strings that were read of late: those that come again and again are
-// held once. The zero value is ready for use.
-type words struct {
-	seed  maphash.Seed
-	slots []string
-}
-
-const (
-	// slots is how many words are held, and maxWord how long they may be.
-	slots   = 1024
-	maxWord = 64
-)
-
-// word returns a string of the same bytes.
-func (w *words) word(b []byte) string {
-	if len(b) > maxWord {
-		return string(b)
-	}
-	if w.slots == nil {
-		w.seed, w.slots = maphash.MakeSeed(), make([]string, slots)
-	}
-	slot := &w.slots[maphash.Bytes(w.seed, b)%slots]
-	if *slot != string(b) {
-		*slot = string(b)
-	}
-	return *slot
 }
 
 // A plain is a place in a text, and whether the text before it could be read.
 type plain struct {
 	text   []byte
-	words  *words
+	known  *known
 	at     int
 	failed bool
 	values []*Value // of the lists that are being read
@@ -133,7 +102,7 @@ func (c *plain) node() *Node {
 			n.Address = c.string()
 		case "metadata":
 			c.want(n.Metadata == nil)
-			n.Metadata = c.strings()
+			n.Metadata = again(c, &c.known.metadata, c.strings)
 		default:
 			c.failed = true
 		}
@@ -150,10 +119,10 @@ func (c *plain) endpoint() *Endpoint {
 			e.Name = c.string()
 		case "request":
 			c.want(e.Request == nil)
-			e.Request = c.value(1)
+			e.Request = c.message()
 		case "response":
 			c.want(e.Response == nil)
-			e.Response = c.value(1)
+			e.Response = c.message()
 		case "metadata":
 			c.want(e.Metadata == nil)
 			e.Metadata = c.strings()
@@ -162,6 +131,11 @@ func (c *plain) endpoint() *Endpoint {
 		}
 	}
 	return e
+}
+
+// message reads the value of a request or a response, or null.
+func (c *plain) message() *Value {
+	return again(c, &c.known.messages, func() *Value { return c.value(1) })
 }
 
 // value reads a value, or null, at a depth.
@@ -235,7 +209,7 @@ func (c *plain) string() string {
 			s := c.text[from:c.at]
 			c.at++
 			c.want(utf8.Valid(s))
-			return c.words.word(s)
+			return c.known.word(s)
 		case b == '\\' || b < ' ':
 			c.failed = true
 			return ""

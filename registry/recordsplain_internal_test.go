@@ -4,7 +4,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"unsafe"
 )
 
 func TestReadRecord(t *testing.T) {
@@ -39,7 +38,7 @@ func TestReadRecord(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			rec, ok := new(words).readRecord([]byte(tt.text))
+			rec, ok := new(known).readRecord([]byte(tt.text))
 			if ok != tt.ok {
 				t.Fatalf("readRecord(%s) = %t, want %t", tt.text, ok, tt.ok)
 			}
@@ -106,7 +105,7 @@ func TestReadPlain(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, ok := new(words).readEndpoint([]byte(tt.text))
+			got, ok := new(known).readEndpoint([]byte(tt.text))
 			if ok != tt.ok {
 				t.Fatalf("readEndpoint(%.80s) = %t, want %t", tt.text, ok, tt.ok)
 			}
@@ -114,27 +113,6 @@ func TestReadPlain(t *testing.T) {
 				t.Errorf("readEndpoint(%.80s) = %+v, want %+v, %v", tt.text, got, want, err)
 			}
 		})
-	}
-}
-
-// TestWords: what comes again is held once, unless it is long, and others take
-// the place of what does not.
-func TestWords(t *testing.T) {
-	var w words
-	for s, want := range map[string]bool{"string": true, "": true, strings.Repeat("x", maxWord+1): false} {
-		first, second := w.word([]byte(s)), w.word([]byte(s))
-		if once := unsafe.StringData(first) == unsafe.StringData(second); first != s || once != want {
-			t.Errorf("word(%q) twice is held once: %t, want %t", s, once, want)
-		}
-	}
-	for i := range 10 * slots {
-		s := strings.Repeat("x", i%maxWord) + string(rune('a'+i%26))
-		if got := w.word([]byte(s)); got != s {
-			t.Fatalf("word(%q) = %q", s, got)
-		}
-	}
-	if len(w.slots) != slots {
-		t.Errorf("%d words are held, want %d", len(w.slots), slots)
 	}
 }
 
@@ -150,7 +128,7 @@ func FuzzPlain(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var w words
+		var w known
 		got, ok := w.readEndpoint(data)
 		if !ok {
 			return

@@ -56,8 +56,8 @@ func readSnapshot(path, registry string) (*snapshot, error) {
 }
 
 // write replaces the file at path. Whoever reads it has the old one or the new
-// one, whole, whatever happens meanwhile.
-func (snap *snapshot) write(path string) (err error) {
+// one, whole, whatever happens meanwhile. It calls rest now and then.
+func (snap *snapshot) write(path string, rest func()) (err error) {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -75,7 +75,7 @@ func (snap *snapshot) write(path string) (err error) {
 			_ = os.Remove(temp) // the error says more
 		}
 	}()
-	err = snap.encode(f)
+	err = snap.encode(f, rest)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -101,14 +101,20 @@ func syncDir(dir string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// encode writes a snapshot.
-func (snap *snapshot) encode(to io.Writer) error {
+// restEvery is after how many services whoever writes a snapshot may rest.
+const restEvery = 64
+
+// encode writes a snapshot, and calls rest now and then.
+func (snap *snapshot) encode(to io.Writer, rest func()) error {
 	e := &snapshotEncoder{to: bufio.NewWriterSize(to, 64<<10), sum: sha256.New(), endpoints: make(map[*Endpoint]uint64)}
 	b := appendString([]byte(snapshotFormat), snap.registry)
 	b = binary.AppendVarint(b, unixNano(snap.heard))
 	e.b = appendMap(b, snap.notes)
-	for _, s := range snap.services {
+	for i, s := range snap.services {
 		e.service(s)
+		if i%restEvery == restEvery-1 {
+			rest()
+		}
 	}
 	e.flush()
 	e.b = e.sum.Sum(e.b)

@@ -37,7 +37,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 		}
 		want.notes = metadata.Draw(t, "notes")
 		var b bytes.Buffer
-		if err := want.encode(&b); err != nil {
+		if err := want.encode(&b, func() {}); err != nil {
 			t.Fatalf("encode() error = %v", err)
 		}
 		got, err := decodeSnapshot(b.Bytes())
@@ -110,7 +110,7 @@ func TestSnapshotWithoutWhatCannotBeRead(t *testing.T) {
 		{Name: "", Nodes: node}, {Name: "a"}, {Name: "b", Nodes: node}, {Name: "\xf0\x9f\x98\x80", Nodes: node}, {Name: "\xff", Nodes: node},
 	}}
 	var b bytes.Buffer
-	if err := snap.encode(&b); err != nil {
+	if err := snap.encode(&b, func() {}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := decodeSnapshot(b.Bytes())
@@ -127,7 +127,7 @@ func TestSnapshotIsBounded(t *testing.T) {
 	if e.err == nil || !strings.Contains(e.err.Error(), "more than 536870912 bytes") {
 		t.Errorf("error = %v, want that it is too large", e.err)
 	}
-	if err := (&snapshot{}).encode(full{}); !errors.Is(err, errFull) {
+	if err := (&snapshot{}).encode(full{}, func() {}); !errors.Is(err, errFull) {
 		t.Errorf("encode() to a full disk: error = %v, want %v", err, errFull)
 	}
 }
@@ -142,7 +142,7 @@ func FuzzSnapshot(f *testing.F) {
 		{Name: "a", Version: "1", Endpoints: []*Endpoint{e, e}, Nodes: []*Node{{ID: "1", Address: "10.0.0.1:80"}, {ID: "2"}}},
 		{Name: "b", Metadata: map[string]string{"team": "blue"}, Endpoints: []*Endpoint{e}, Nodes: []*Node{{ID: "1"}}},
 	}}
-	if err := seed.encode(&b); err != nil {
+	if err := seed.encode(&b, func() {}); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b.Bytes(), false)
@@ -160,7 +160,7 @@ func FuzzSnapshot(f *testing.F) {
 		}
 		wantValid(t, snap.services)
 		var b bytes.Buffer
-		if err := snap.encode(&b); err != nil {
+		if err := snap.encode(&b, func() {}); err != nil {
 			t.Fatalf("encode() error = %v", err)
 		}
 		again, err := decodeSnapshot(b.Bytes())

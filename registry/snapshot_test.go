@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -327,6 +328,33 @@ func TestSteadyOfEachMember(t *testing.T) {
 		}
 		settle(t, w, time.Second)
 		wantMembers(t, m, "0 ready", "1 registry: unavailable: no such host")
+	})
+}
+
+// TestSteadySavesTheEnd: what changes while the snapshot is written, and Run
+// ends, is in the one that is written last.
+func TestSteadySavesTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed()
+		f.say([]*registry.Service{serving("a", "n1")})
+		ctx, cancel := context.WithCancel(t.Context())
+		opts := &registry.SteadyOptions{Path: filepath.Join(t.TempDir(), "snapshot")}
+		var w registry.Watcher
+		opts.Notes = sync.OnceValue(func() map[string]string { // is asked while the first is written
+			f.say([]*registry.Service{serving("b", "n1")})
+			next(t, w)
+			cancel()
+			return nil
+		})
+		s := registry.NewSteady(f, opts)
+		w = watch(t, s)
+		next(t, w)
+		if err := s.Run(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("Run() = %v, want context.Canceled", err)
+		}
+		if got, want := restored(t, opts), []string{"b : n1"}; !slices.Equal(got, want) {
+			t.Errorf("the snapshot holds %q, want %q", got, want)
+		}
 	})
 }
 

@@ -278,10 +278,14 @@ func (s *Steady) wake() {
 
 const (
 	// saveWait is the least time between writing the snapshot twice. It is
-	// longer where writing takes long, so that at most one part in saveShare of
-	// the time is spent on that.
+	// longer where writing takes long, so that it is not written for more than
+	// one part in saveShare of the time. While it is, that takes a core for one
+	// part in restShare only: requests go first.
 	saveWait  = time.Second
-	saveShare = 20
+	saveShare = 10
+	restShare = 10
+	// maxRest bounds a rest, and so how late the end of ctx is seen.
+	maxRest = 50 * time.Millisecond
 	// saveRetry is how long a failure to write lasts at least.
 	saveRetry = 30 * time.Second
 	// saveAnyway is after what time the snapshot is written although nothing
@@ -304,9 +308,10 @@ func (s *Steady) Run(ctx context.Context) error {
 		case <-s.changed:
 		case <-anyway.C:
 		}
-		wait := s.save()
-		if ctx.Err() != nil {
-			return ctx.Err()
+		last := ctx.Err()
+		wait := s.save(ctx)
+		if last != nil {
+			return last
 		}
 		select {
 		case <-ctx.Done():
@@ -317,7 +322,7 @@ func (s *Steady) Run(ctx context.Context) error {
 
 // save writes the snapshot, and returns how long to wait until it is written
 // again.
-func (s *Steady) save() time.Duration {
+func (s *Steady) save(ctx context.Context) time.Duration {
 	status := s.Status()
 	s.mu.Lock()
 	snap := snapshot{registry: s.opts.Name, heard: status.Heard, services: s.latest}
@@ -328,7 +333,7 @@ func (s *Steady) save() time.Duration {
 	}
 	snap.notes = s.opts.Notes()
 	begun := time.Now()
-	err := snap.write(s.opts.Path)
+	err := snap.write(s.opts.Path, rests(ctx))
 	s.mu.Lock()
 	s.status.SaveErr = err
 	s.mu.Unlock()
@@ -340,4 +345,22 @@ func (s *Steady) save() time.Duration {
 	}
 	s.wake()
 	return saveRetry
+}
+
+// rests returns what whoever writes a snapshot calls in between: it waits for
+// restShare times as long as was worked since, unless ctx is done.
+func rests(ctx context.Context) func() {
+	began := time.Now()
+	return func() {
+		if ctx.Err() != nil {
+			return
+		}
+		timer := time.NewTimer(min(restShare*time.Since(began), maxRest))
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		began = time.Now()
+	}
 }

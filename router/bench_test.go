@@ -1,6 +1,7 @@
 package router_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -159,6 +160,56 @@ func BenchmarkNextNodes(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkChange has one service of a fleet come, or go, on the way from the
+// records of a registry to the table. What is left behind is what the requests
+// beside it pay for.
+func BenchmarkChange(b *testing.B) {
+	source := new(fleetSource)
+	for _, s := range fleet(10_000) {
+		source.records.Set(s.Name, s)
+	}
+	w, err := registry.NewSteady(source, nil).Watch(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer w.Close()
+	table := router.NewTable(upstream.NewPools(nil), nil)
+	follow := func() {
+		services, err := w.Next(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		table, _ = table.Next(services)
+	}
+	follow()
+	other := fleetService(10_001, 0)
+	runtime.GC()
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if i%2 == 0 {
+			source.records.Set(other.Name, other)
+		} else {
+			source.records.Delete(other.Name)
+		}
+		follow()
+	}
+}
+
+// A fleetSource is a registry whose state is asked for when it has changed.
+type fleetSource struct {
+	registry.Reader
+
+	records registry.Records
+}
+
+func (s *fleetSource) Watch(context.Context) (registry.Watcher, error) { return s, nil }
+
+func (s *fleetSource) Next(context.Context) ([]*registry.Service, error) {
+	return s.records.Services(), nil
+}
+
+func (s *fleetSource) Close() error { return nil }
 
 // BenchmarkNextAll builds the table of a fleet, and reports the memory of the
 // registry's model and of all that the table adds to it.

@@ -18,6 +18,13 @@ const (
 	minWait = 100 * time.Millisecond // before a registry that failed is tried again
 	maxWait = 10 * time.Second
 
+	// A state is a list of all services, and so to hand one on costs in
+	// proportion to their number, however little changed. After one, the next is
+	// asked for when gather has passed for each thousand of them, or maxGather:
+	// changes that come close together are taken together, and one alone at once.
+	gather    = time.Millisecond
+	maxGather = 50 * time.Millisecond
+
 	maxLogged = 50 // reports of one change
 )
 
@@ -120,6 +127,9 @@ func (l *Live) follow(ctx context.Context) error {
 		case err == nil:
 			l.update(services)
 			wait = minWait
+			if err := pause(ctx, min(time.Duration(len(services)/1000)*gather, maxGather)); err != nil {
+				return err
+			}
 		case errors.Is(err, registry.ErrUnavailable):
 			l.lost(ctx, err)
 			if err := pause(ctx, wait); err != nil {
@@ -191,6 +201,9 @@ func (l *Live) logReports(reports []Report) {
 
 // pause waits, or returns why ctx is done.
 func pause(ctx context.Context, wait time.Duration) error {
+	if wait == 0 {
+		return ctx.Err()
+	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()

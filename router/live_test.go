@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -72,6 +74,63 @@ func TestLiveStarting(t *testing.T) {
 	}
 	if got := len(live.Table().Routes()); got != 0 {
 		t.Errorf("the first table has %d routes", got)
+	}
+}
+
+// TestLiveTakesChangesTogether: where there are many services, a change alone is
+// served at once, and of many that come close together some at a time.
+func TestLiveTakesChangesTogether(t *testing.T) {
+	tests := []struct {
+		services, tables int
+		last             time.Duration // until the last of 100 changes is served
+	}{
+		{999, 100, 0},
+		{10_000, 11, time.Millisecond},
+	}
+	for _, tt := range tests {
+		t.Run(fmt.Sprint(tt.services), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				reg := &latest{changed: make(chan struct{}, 1)}
+				many := make([]*registry.Service, tt.services-1)
+				for i := range many {
+					many[i] = service(fmt.Sprintf("crowd-%05d", i))
+				}
+				many = slices.Clip(many)
+				reg.say(append(many, service("s0", "path=/0")))
+				live := run(t, reg, nil)
+				<-live.Ready()
+				w, err := live.Watch(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				next(t, w)
+				time.Sleep(time.Second)
+				tables, last := make(chan int), time.Now().Add(99*time.Millisecond)
+				go func() {
+					n := 0
+					for {
+						n++
+						if got := next(t, w); got[len(got)-1].Name == "s100" {
+							tables <- n
+							return
+						}
+					}
+				}()
+				for i := range 100 {
+					reg.say(append(many, service(fmt.Sprint("s", i+1), fmt.Sprintf("path=/%d", i+1))))
+					synctest.Wait()
+					if _, err := live.Route(get("/1")); i == 0 && err != nil {
+						t.Errorf("Route of a change alone error = %v, want it at once", err)
+					}
+					if i < 99 {
+						time.Sleep(time.Millisecond)
+					}
+				}
+				if got := <-tables; got > tt.tables || time.Since(last) > tt.last {
+					t.Errorf("100 changes within 100ms make %d tables, the last of them after %v; want at most %d, %v", got, time.Since(last), tt.tables, tt.last)
+				}
+			})
+		})
 	}
 }
 
@@ -233,3 +292,46 @@ func (s *scripted) Next(ctx context.Context) ([]*registry.Service, error) {
 }
 
 func (s *scripted) Close() error { return nil }
+
+// latest is a registry that tells the state that it has when it is asked.
+type latest struct {
+	registry.Reader
+
+	mu       sync.Mutex
+	services []*registry.Service
+	changed  chan struct{} // holds one token
+}
+
+func (l *latest) say(services []*registry.Service) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.services = services
+	select {
+	case l.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (l *latest) Watch(context.Context) (registry.Watcher, error) { return l, nil }
+
+func (l *latest) Next(ctx context.Context) ([]*registry.Service, error) {
+	select {
+	case <-l.changed:
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.services, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (l *latest) Close() error { return nil }
+
+func next(t *testing.T, w registry.Watcher) []*registry.Service {
+	t.Helper()
+	services, err := w.Next(t.Context())
+	if err != nil {
+		t.Errorf("Next error = %v", err)
+	}
+	return services
+}
