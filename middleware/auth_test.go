@@ -241,6 +241,7 @@ func TestAuthCredentialsStayBehind(t *testing.T) {
 	a, b := &stub{scheme: "A", challenge: "A"}, &stub{scheme: "B", challenge: "B"}
 	foreign := &stub{scheme: "A", challenge: "A", err: middleware.ErrForeign}
 	keys := mustKeys(t, "owner "+middleware.HashKey("0123456789abcdef"), nil)
+	basic := mustBasic(t, "alice:"+hashOf(t, "right", 4))
 	tests := []struct {
 		name   string
 		any    []middleware.Authenticator
@@ -251,6 +252,8 @@ func TestAuthCredentialsStayBehind(t *testing.T) {
 		{"verified", []middleware.Authenticator{a}, false, http.Header{"Authorization": {"A x"}}, "|"},
 		{"kept", []middleware.Authenticator{a}, true, http.Header{"Authorization": {"A x"}}, "A x|"},
 		{"of a kind that nobody asked for", []middleware.Authenticator{keys}, false, http.Header{"Authorization": {"C x"}, "X-Api-Key": {"0123456789abcdef"}}, "C x|"},
+		{"a password", []middleware.Authenticator{basic}, false, http.Header{"Authorization": {pair("alice", "right")}}, "|"},
+		{"a password, not looked at", []middleware.Authenticator{keys, basic}, false, http.Header{"Authorization": {pair("root", "x")}, "X-Api-Key": {"0123456789abcdef"}}, "|"},
 		{"not looked at", []middleware.Authenticator{a, keys}, false, http.Header{"Authorization": {"A x"}, "X-Api-Key": {"forged"}}, "|"},
 		{"not looked at, others kept", []middleware.Authenticator{a, keys}, true, http.Header{"Authorization": {"A x"}, "X-Api-Key": {"forged"}}, "A x|"},
 		{"not looked at, key kept", []middleware.Authenticator{keys, b}, true, http.Header{"Authorization": {"B forged"}, "X-Api-Key": {"0123456789abcdef"}}, "|0123456789abcdef"},

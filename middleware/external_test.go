@@ -78,10 +78,16 @@ func TestExternalAnswers(t *testing.T) {
 				http.Error(w, "because of secrets", http.StatusUnauthorized)
 			}, 401, http.Header{"Www-Authenticate": {`Bearer realm="x"`, "Negotiate"}}, nil,
 		},
-		{"never", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "because of secrets", http.StatusForbidden) }, 403, nil, nil},
-		{"an error", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "because of secrets", http.StatusInternalServerError) }, 503, http.Header{"Retry-After": {"1"}}, nil},
+		{"never", func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "because of secrets", http.StatusForbidden)
+		}, 403, nil, nil},
+		{"an error", func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "because of secrets", http.StatusInternalServerError)
+		}, 503, http.Header{"Retry-After": {"1"}}, nil},
 		{"another refusal", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, 503, nil, nil},
-		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusFound) }, 503, nil, nil},
+		{"a redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusFound)
+		}, 503, nil, nil},
 		{
 			"a giant head", func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("X-Giant", strings.Repeat("x", 1<<20))

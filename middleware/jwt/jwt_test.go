@@ -77,6 +77,19 @@ func TestNew(t *testing.T) {
 			o.Keys = pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte("secretsecret")})
 		}, "it is damaged"},
 		{"a small key", func(o *jwt.Options) { o.Keys = smallRSA(t) }, "1024 bits"},
+		{"PKCS #1", func(o *jwt.Options) { o.Keys = k.pkcs1() }, ""},
+		{"a certificate", func(o *jwt.Options) { o.Keys = k.certificate(t) }, ""},
+		{"several", func(o *jwt.Options) { o.Keys = append(k.publicPEM(t, "ed"), k.certificate(t)...) }, ""},
+		{"a damaged certificate", func(o *jwt.Options) {
+			o.Keys = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("secretsecret")})
+		}, "damaged certificate"},
+		{"damaged PKCS #1", func(o *jwt.Options) {
+			o.Keys = pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: []byte("secretsecret")})
+		}, "it is damaged"},
+		{"PEM and something else", func(o *jwt.Options) { o.Keys = append(k.pkcs1(), "secretsecret"...) }, "neither PEM nor JSON"},
+		{"a key that signs nothing", func(o *jwt.Options) { o.Keys = x25519(t) }, "signs no tokens"},
+		{"a URL on this machine, by name", func(o *jwt.Options) { o.Keys, o.JWKS = nil, "http://LocalHost:1/jwks" }, ""},
+		{"a URL that only looks local", func(o *jwt.Options) { o.Keys, o.JWKS = nil, "http://localhost.example/jwks" }, "write https"},
 		{"a JWK", func(o *jwt.Options) { o.Keys = k.jwk(t, "rsa", nil) }, ""},
 		{"a JWK set", func(o *jwt.Options) { o.Keys = k.set(t, "rsa", "p256") }, ""},
 		{"a JWK set with a key for encryption", func(o *jwt.Options) {
@@ -120,7 +133,9 @@ func TestAlgorithms(t *testing.T) {
 			name string
 			keys []byte
 		}{
-			{"PEM", k.publicPEM(t, tt.key)}, {"JWK", k.jwk(t, tt.key, nil)}, {"JWK set", k.set(t, "rsa", "p256", "p384", "p521", "ed")},
+			{"PEM", k.publicPEM(t, tt.key)},
+			{"PEM, of several", slices.Concat(k.certificate(t), k.publicPEM(t, "p256"), k.publicPEM(t, "p384"), k.publicPEM(t, "p521"), k.publicPEM(t, "ed"))},
+			{"JWK", k.jwk(t, tt.key, nil)}, {"JWK set", k.set(t, "rsa", "p256", "p384", "p521", "ed")},
 		} {
 			t.Run(tt.algorithm+" "+form.name, func(t *testing.T) {
 				v := verifier(t, jwt.Options{Algorithms: []string{tt.algorithm}, Keys: form.keys})
