@@ -260,11 +260,11 @@ func (m *Manager) configFor(r *running, name string) *certmagic.Config {
 
 // allowed says whether a certificate for a name may be issued on demand.
 func (m *Manager) allowed(name string) bool {
-	if slices.Contains(m.opts.OnDemand, name) {
-		return true
+	label, domain, below := strings.Cut(name, ".")
+	if label == "*" {
+		return false
 	}
-	_, domain, ok := strings.Cut(name, ".")
-	return ok && slices.Contains(m.opts.OnDemand, "*."+domain)
+	return slices.Contains(m.opts.OnDemand, name) || below && slices.Contains(m.opts.OnDemand, "*."+domain)
 }
 
 // decide is asked before a certificate is issued on demand.
