@@ -38,10 +38,8 @@ func (a *api) explain(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if rt := e.Route; rt != nil {
-		policy := rt.Policy.OrDefault()
 		answer.Service, answer.Endpoint, answer.Handler, answer.Path = rt.Service, rt.Endpoint.Name, rt.Endpoint.Handler, rt.Pattern
-		answer.Policy = &Policy{Timeout: policy.Timeout.String(), MaxBody: policy.MaxBody}
-		answer.Applied = a.applied(rt, asked)
+		answer.Policies = a.applied(rt, asked)
 		for _, st := range rt.Upstream.Nodes() {
 			answer.Nodes = append(answer.Nodes, nodeOf(st.Node, &st))
 		}

@@ -21,14 +21,14 @@ type Applied struct {
 type RoutePolicies struct {
 	router.Listing
 
-	Applied []Applied `json:"applied"`
+	Policies []Applied `json:"policies"`
 }
 
 // routePolicies answers what is laid on each route, whatever the request.
 func (a *api) routePolicies(w http.ResponseWriter, _ *http.Request) error {
 	list := []RoutePolicies{}
 	for l, rt := range a.live.Table().Served() {
-		list = append(list, RoutePolicies{Listing: l, Applied: a.applied(rt, nil)})
+		list = append(list, RoutePolicies{Listing: l, Policies: a.applied(rt, nil)})
 	}
 	return writeJSON(w, list)
 }

@@ -38,12 +38,12 @@ func TestPolicies(t *testing.T) {
 
 	list, err := c.Policies(t.Context())
 	want := []admin.Applied{{Policy: "timeout", Value: "5s", From: "services.greeter"}}
-	if err != nil || len(list) != 1 || list[0].Path != "/hello/{name}" || !slices.Equal(list[0].Applied, want) {
+	if err != nil || len(list) != 1 || list[0].Path != "/hello/{name}" || !slices.Equal(list[0].Policies, want) {
 		t.Errorf("Policies = %+v, %v; want one route with %v", list, err, want)
 	}
 	e, err := c.Explain(t.Context(), "GET", "/hello/slow", nil)
 	want[0].Value = "50s"
-	if err != nil || !slices.Equal(e.Applied, want) {
+	if err != nil || !slices.Equal(e.Policies, want) {
 		t.Errorf("Explain = %+v, %v; want %v applied", e, err, want)
 	}
 	services, err := c.List(t.Context())

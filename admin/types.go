@@ -122,11 +122,9 @@ type Explanation struct {
 	Path     string `json:"path,omitempty"`
 	// Variables are what the path holds.
 	Variables map[string]string `json:"variables,omitempty"`
-	// Policy is what holds for the route.
-	Policy *Policy `json:"policy,omitempty"`
-	// Applied is all that configuration lays on it, the request's path and host
-	// included.
-	Applied []Applied `json:"applied,omitempty"`
+	// Policies is what configuration and flags lay on it: where they say nothing,
+	// the defaults hold.
+	Policies []Applied `json:"policies,omitempty"`
 	// Nodes are those that can serve the request.
 	Nodes []Node `json:"nodes,omitempty"`
 	// Candidates are the announced routes for the path, the first first, and More
@@ -135,14 +133,6 @@ type Explanation struct {
 	More       int                `json:"more,omitempty"`
 	// Targets are the readings of the resolver, where no route has the path.
 	Targets []router.TargetOutcome `json:"targets,omitempty"`
-}
-
-// A Policy is what holds for a route.
-type Policy struct {
-	// Timeout is a time such as "30s".
-	Timeout string `json:"timeout"`
-	// MaxBody bounds a body that is held, in bytes.
-	MaxBody int64 `json:"max_body"`
 }
 
 // Exposed is what the public can reach.

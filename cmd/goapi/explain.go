@@ -64,11 +64,18 @@ func printExplanation(out io.Writer, e *admin.Explanation) error {
 	default:
 		fmt.Fprintf(out, "%s serves it, with the handler %s.\n", printable(served(e)), printable(e.Handler))
 	}
-	if e.Policy != nil {
-		fmt.Fprintf(out, "Policy: timeout %s, bodies that are held up to %d bytes.\n", e.Policy.Timeout, e.Policy.MaxBody)
-	}
 	for _, name := range slices.Sorted(maps.Keys(e.Variables)) {
 		fmt.Fprintf(out, "Variable: %s = %q\n", printable(name), e.Variables[name])
+	}
+	if len(e.Policies) > 0 {
+		fmt.Fprintln(out, "\nLaid on it:")
+		t := newTable(out, "POLICY", "VALUE", "FROM")
+		for _, a := range e.Policies {
+			t.row(a.Policy, a.Value, a.From)
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
 	}
 	if e.Service != "" {
 		if err := printExplainedNodes(out, e.Nodes); err != nil {

@@ -33,7 +33,7 @@ type setup struct {
 
 // An authenticator is one that the configuration defines.
 type authenticator struct {
-	middleware.Authenticator
+	Authenticator middleware.Authenticator
 
 	definition any
 	content    []byte // of the file that it was made of
@@ -57,7 +57,7 @@ func (g *gateway) newSetup(file *config.File, old *setup) (*setup, error) {
 		return nil, err
 	}
 	for name, a := range s.authenticators {
-		plugins.Authenticators[name] = a
+		plugins.Authenticators[name] = a.Authenticator // itself: it may do more than verify
 	}
 	if s.policies, err = config.New(file, plugins); err != nil {
 		return nil, err
