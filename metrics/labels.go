@@ -26,6 +26,12 @@ const (
 	routeResolved = "(resolved)"
 )
 
+// Who may break off an answer.
+const (
+	cutByClient = "client"
+	cutBySelf   = "server"
+)
+
 // maxLabel bounds the values of labels that services announce, in bytes.
 const maxLabel = 200
 

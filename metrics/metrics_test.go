@@ -50,7 +50,7 @@ func TestRequests(t *testing.T) {
 		`goapi_response_body_bytes_bucket{service="greeter",le="256"}`:                                         0,
 		`goapi_upstream_duration_seconds_sum{service="greeter"}`:                                               0.04,
 		`goapi_upstream_retries_total{service="greeter"}`:                                                      4,
-		`goapi_requests_cut_total{service="greeter"}`:                                                          0,
+		`goapi_requests_cut_total{by="server",service="greeter"}`:                                              0,
 		`goapi_requests_in_flight`:                                                                             0,
 	} {
 		if got[series] != want {
@@ -156,10 +156,10 @@ func TestErrors(t *testing.T) {
 // A request that is cut is counted, and the panic goes on.
 func TestCut(t *testing.T) {
 	m := metrics.New(nil)
-	for _, begun := range []bool{false, true} {
+	for _, err := range []error{nil, goapi.NewError(502, "broke off", nil), goapi.NewError(499, "", nil)} {
 		h := m.Middleware(serve(func(w http.ResponseWriter, _ *http.Request, ex *goapi.Exchange) {
-			ex.Route = route("a", "/a")
-			if begun {
+			ex.Route, ex.Err = route("a", "/a"), err
+			if err != nil {
 				w.WriteHeader(http.StatusOK)
 			}
 			panic(http.ErrAbortHandler)
@@ -176,9 +176,10 @@ func TestCut(t *testing.T) {
 	got := scrape(t, m)
 	for series, want := range map[string]float64{
 		`goapi_requests_total{code="none",handler="rpc",method="GET",route="/a",service="a"}`: 1,
-		`goapi_requests_total{code="200",handler="rpc",method="GET",route="/a",service="a"}`:  1,
-		`goapi_requests_cut_total{service="a"}`:                                               2,
-		`goapi_requests_in_flight`:                                                            0,
+		`goapi_requests_total{code="200",handler="rpc",method="GET",route="/a",service="a"}`:  2,
+		`goapi_requests_cut_total{by="server",service="a"}`:                                   2,
+		`goapi_requests_cut_total{by="client",service="a"}`:                                   1,
+		`goapi_requests_in_flight`: 0,
 	} {
 		if got[series] != want {
 			t.Errorf("%s = %v, want %v", series, got[series], want)

@@ -62,7 +62,7 @@ func newRequests(o *Options) *requests {
 			out:      histogram("goapi_response_body_bytes", "Sizes of the bodies of answers.", sizes, labelService),
 			upstream: histogram("goapi_upstream_duration_seconds", "Time from the first attempt to the head of the service's answer.", o.Buckets, labelService),
 			retries:  counter("goapi_upstream_retries_total", "Further attempts at requests.", labelService),
-			cut:      counter("goapi_requests_cut_total", "Requests whose answer broke off.", labelService),
+			cut:      counter("goapi_requests_cut_total", "Requests whose answer broke off: by the client, who went away, or by the service or the gateway.", labelService, "by"),
 		},
 	}
 	q.series = newSeriesTable(o.MaxRoutes, o.Forget, q)
@@ -149,11 +149,16 @@ func (q *requests) end(ex *goapi.Exchange, answer http.Header, r *http.Request, 
 	if ex.Attempts > 1 {
 		svc.retries.Add(float64(ex.Attempts - 1))
 	}
-	if e.cut {
-		svc.cut.Inc()
-	}
+	why := ""
 	if ex.Err != nil {
-		q.errors.WithLabelValues(svc.name, reason(ex)).Inc()
+		why = reason(ex)
+		q.errors.WithLabelValues(svc.name, why).Inc()
+	}
+	switch {
+	case e.cut && (why == reasonGone || r.Context().Err() != nil):
+		svc.cutByClient.Inc()
+	case e.cut:
+		svc.cut.Inc()
 	}
 }
 

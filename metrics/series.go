@@ -46,7 +46,8 @@ type counter struct{ prometheus.Counter }
 type service struct {
 	name              string
 	in, out, upstream prometheus.Observer
-	retries, cut      prometheus.Counter
+	retries           prometheus.Counter
+	cut, cutByClient  prometheus.Counter
 
 	routes int // that have series; the table's
 }
@@ -209,7 +210,7 @@ func (v *serviceVecs) of(name string) *service {
 	return &service{
 		name: name,
 		in:   v.in.WithLabelValues(name), out: v.out.WithLabelValues(name), upstream: v.upstream.WithLabelValues(name),
-		retries: v.retries.WithLabelValues(name), cut: v.cut.WithLabelValues(name),
+		retries: v.retries.WithLabelValues(name), cut: v.cut.WithLabelValues(name, cutBySelf), cutByClient: v.cut.WithLabelValues(name, cutByClient),
 	}
 }
 
@@ -219,7 +220,8 @@ func (v *serviceVecs) forgotten(name string) {
 		h.DeleteLabelValues(name)
 	}
 	v.retries.DeleteLabelValues(name)
-	v.cut.DeleteLabelValues(name)
+	v.cut.DeleteLabelValues(name, cutBySelf)
+	v.cut.DeleteLabelValues(name, cutByClient)
 }
 
 // sweep forgets routes that are not there any more, and the series of those that
