@@ -9,6 +9,24 @@ import (
 	"github.com/goapi-dev/goapi/server"
 )
 
+// Two certificates, of which a client gets the one for the name that it asks for.
+// Files that are replaced are read again while Run runs.
+func ExampleNewCertificates() {
+	_, err := server.NewCertificates(&server.TLSOptions{
+		Pairs: []server.Pair{
+			{Cert: "/etc/goapi/api.crt", Key: "/etc/goapi/api.key"},
+			{Cert: "/etc/goapi/wildcard.crt", Key: "/etc/goapi/wildcard.key"},
+		},
+		ClientCA:   "/etc/goapi/clients.pem",
+		ClientAuth: server.ClientAuthRequest,
+	})
+	fmt.Println(err)
+	// Output:
+	// server: certificate: open /etc/goapi/api.crt: no such file or directory
+	// server: certificate: open /etc/goapi/wildcard.crt: no such file or directory
+	// server: client CA: open /etc/goapi/clients.pem: no such file or directory
+}
+
 func Example() {
 	hello := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
 

@@ -226,7 +226,7 @@ func TestHonestFrames(t *testing.T) {
 				continue
 			}
 			got += len(d.Data())
-			if n := uint32(d.Length); n > 0 {
+			if n := d.Length; n > 0 {
 				if c.framer.WriteWindowUpdate(0, n) != nil || c.framer.WriteWindowUpdate(1, n) != nil || c.framer.WritePing(false, [8]byte{1}) != nil {
 					t.Fatalf("the connection was closed after %d bytes", got)
 				}

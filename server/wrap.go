@@ -118,11 +118,11 @@ func looksLikeHTTP(head [5]byte) bool {
 // to be told.
 func (c *conn) end(outer net.Conn, why error) error {
 	l, remote := c.listener, slog.String("remote", c.RemoteAddr().String())
-	switch why { //nolint:errorlint // they are ours, and never wrapped
-	case nil:
-	case errFields:
+	switch {
+	case why == nil: // it has what it wanted
+	case errors.Is(why, errFields):
 		c.answer(outer, tooManyFields)
-	case errFlood:
+	case errors.Is(why, errFlood):
 		l.floods.Add(1)
 		l.log.Info("connection closed", remote, slog.Any("error", why))
 	default:

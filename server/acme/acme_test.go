@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/goapi-dev/goapi/server"
 	"github.com/goapi-dev/goapi/server/acme"
 )
 
@@ -141,8 +142,12 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	conf := &tls.Config{GetCertificate: m.GetCertificate, NextProtos: []string{"h2", "http/1.1", "acme-tls/1"}, MinVersion: tls.VersionTLS12}
-	_, err = conf.GetCertificate(&tls.ClientHelloInfo{ServerName: "api.example.com"})
-	fmt.Println(err) // until m.Run does
-	// Output: acme: certificates are not managed yet
+	certs, err := server.NewCertificates(&server.TLSOptions{Issued: m.GetCertificate})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	conf := certs.Config() // for a server at :443, beside which m.Run runs
+	fmt.Println(conf.NextProtos)
+	// Output: [h2 http/1.1 acme-tls/1]
 }
