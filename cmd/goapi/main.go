@@ -63,7 +63,7 @@ Try it:  goapi demo`,
 		SilenceUsage:      true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd, w.env) },
 	}
-	root.AddCommand(runCommand(w), demoCommand(w), servicesCommand(w), routesCommand(w), explainCommand(w), exposedCommand(w),
+	root.AddCommand(runCommand(w), checkCommand(w), demoCommand(w), servicesCommand(w), routesCommand(w), explainCommand(w), exposedCommand(w),
 		callCommand(w), registerCommand(w), publishCommand(w), subscribeCommand(w),
 		dlqCommand(w), keyCommand(w), versionCommand(w))
 	root.SetArgs(args)

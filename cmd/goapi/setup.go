@@ -44,22 +44,16 @@ type authenticator struct {
 // what is known of callers.
 func (g *gateway) newSetup(file *config.File, old *setup) (*setup, error) {
 	s := &setup{file: file, static: make(map[string]bool)}
-	plugins := &config.Plugins{
-		Authenticators: make(map[string]middleware.Authenticator), Compress: newCompress, Limiter: g.limiter,
-		Over: g.cfg.policies.layers(), Logger: g.log,
-	}
 	var known map[string]*authenticator
+	var before *config.Policies
 	if old != nil {
-		known, plugins.Old = old.authenticators, old.policies
+		known, before = old.authenticators, old.policies
 	}
 	var err error
 	if s.authenticators, err = g.authenticators(file.Identity, known); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", g.cfg.configFile, err)
 	}
-	for name, a := range s.authenticators {
-		plugins.Authenticators[name] = a.Authenticator // itself: it may do more than verify
-	}
-	if s.policies, err = config.New(file, plugins); err != nil {
+	if s.policies, err = config.New(file, g.plugins(s.authenticators, before)); err != nil {
 		return nil, err
 	}
 	for _, service := range file.Services() {
@@ -68,6 +62,18 @@ func (g *gateway) newSetup(file *config.File, old *setup) (*setup, error) {
 	gw := &goapi.Gateway{Router: g.live, Handlers: g.handlers, Wrap: s.policies.Wrap, Logger: g.log}
 	s.handler = withMounts(g.mounted, s.policies.Wrap, gw)
 	return s, nil
+}
+
+// plugins returns what policies are made of.
+func (g *gateway) plugins(authenticators map[string]*authenticator, before *config.Policies) *config.Plugins {
+	p := &config.Plugins{
+		Authenticators: make(map[string]middleware.Authenticator), Compress: newCompress, Limiter: g.limiter,
+		Over: g.cfg.policies.layers(), Old: before, Logger: g.log,
+	}
+	for name, a := range authenticators {
+		p.Authenticators[name] = a.Authenticator // itself: it may do more than verify
+	}
+	return p
 }
 
 // newCompress makes what the key compress says.
@@ -106,7 +112,9 @@ func (g *gateway) authenticators(id *config.Identity, known map[string]*authenti
 		made[name] = &authenticator{Authenticator: a, definition: definition, content: content}
 	}
 	for name, j := range id.JWT {
-		add("jwt/"+name, j, j.KeysFile, func(content []byte) (middleware.Authenticator, error) { return g.newJWT(j, content) })
+		add("jwt/"+name, j, j.KeysFile, func(content []byte) (middleware.Authenticator, error) {
+			return g.newJWT(j, content, known["jwt/"+name])
+		})
 	}
 	for name, k := range id.Keys {
 		add("keys/"+name, k, k.File, func(content []byte) (middleware.Authenticator, error) {
@@ -131,13 +139,24 @@ func (g *gateway) authenticators(id *config.Identity, known map[string]*authenti
 	return made, errors.Join(errs...)
 }
 
-// newJWT makes what a definition under identity.jwt says.
-func (g *gateway) newJWT(j *config.JWT, keys []byte) (middleware.Authenticator, error) {
-	return jwt.New(&jwt.Options{
+// newJWT makes what a definition under identity.jwt says. Of the one before it
+// takes the keys of the same issuer: who is verified does not depend on whether the
+// issuer answers just now.
+func (g *gateway) newJWT(j *config.JWT, keys []byte, before *authenticator) (middleware.Authenticator, error) {
+	v, err := jwt.New(&jwt.Options{
 		Algorithms: j.Algorithms, Issuer: j.Issuer, Audience: j.Audience, JWKS: j.JWKS, Keys: keys, Secret: []byte(j.Secret),
 		Skew: time.Duration(j.Skew), Scopes: j.ScopeClaims, Subject: j.Subject, Refresh: time.Duration(j.Refresh),
 		Cache: j.Cache, Realm: j.Realm, Logger: g.log,
 	})
+	if err != nil {
+		return nil, err
+	}
+	if before != nil {
+		if old, ok := before.Authenticator.(*jwt.Verifier); ok {
+			v.Inherit(old)
+		}
+	}
+	return v, nil
 }
 
 // tasks run in the background until their context is done.

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/goapi-dev/goapi/admin"
+	"github.com/goapi-dev/goapi/config"
+	"github.com/goapi-dev/goapi/ratelimit"
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/router"
+	"github.com/goapi-dev/goapi/standard"
+	"github.com/goapi-dev/goapi/upstream"
+)
+
+func checkCommand(w world) *cobra.Command {
+	var (
+		f      adminFlags
+		live   bool
+		schema bool
+	)
+	cmd := &cobra.Command{
+		Use:   "check FILE",
+		Short: "Check a configuration, and say what it would change",
+		Long: `check reads a configuration as goapi run --config does, and says every mistake
+with its line. It starts nothing, and opens neither ports nor registries.
+
+With --live it lays the policies and routes of the file on the services that a
+running gateway sees, and lists what would change there.`,
+		Example: `  goapi check goapi.yaml
+  goapi check --live goapi.yaml
+  goapi check --schema > goapi.schema.json   # for editors`,
+		Args: func(_ *cobra.Command, args []string) error {
+			switch {
+			case schema && len(args) > 0:
+				return errors.New("--schema prints the JSON Schema of all configurations: leave the file out")
+			case !schema && len(args) != 1:
+				return errors.New("name one configuration file: goapi check FILE")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if schema {
+				_, err := w.out.Write(config.Schema())
+				return err
+			}
+			c, err := checked(args[0], w.env)
+			if err != nil {
+				return err
+			}
+			if !live {
+				_, err := fmt.Fprintf(w.out, "%s is good.\n", printable(args[0]))
+				return err
+			}
+			client, err := f.client()
+			if err != nil {
+				return err
+			}
+			return checkLive(cmd.Context(), w.out, c, client)
+		},
+	}
+	f.add(cmd, w)
+	cmd.Flags().BoolVar(&live, "live", false, "compare with what the gateway at --admin serves")
+	cmd.Flags().BoolVar(&schema, "schema", false, "print the JSON Schema of the file instead")
+	return cmd
+}
+
+// A checkedFile is a configuration that a gateway would start with.
+type checkedFile struct {
+	settings settings
+	policies *config.Policies
+}
+
+// checked reads a configuration and finds out what is wrong with it, as far as
+// that shows without opening anything.
+func checked(name string, env func(string) (string, bool)) (*checkedFile, error) {
+	var c settings
+	flags := pflag.NewFlagSet("check", pflag.ContinueOnError)
+	c.addListeners(flags, defaultAddress)
+	c.addServer(flags, env)
+	c.configFile = name
+	if err := c.configure(flags, env); err != nil {
+		return nil, err
+	}
+	if err := c.check(); err != nil {
+		return nil, c.blame(err)
+	}
+	if _, err := newLogger(io.Discard, c.logLevel, c.logFormat); err != nil {
+		return nil, c.blame(err)
+	}
+	g := &gateway{cfg: c, env: env, log: slog.New(slog.DiscardHandler)}
+	for _, look := range []func() error{
+		func() error { _, err := c.proxies(); return err },
+		func() error { _, err := c.resolve(); return err },
+		func() error { _, err := c.upstreamTLS(); return err },
+		func() error { _, err := g.publicTLS(); return err },
+		func() error { return c.checkPlugins() },
+	} {
+		if err := look(); err != nil {
+			return nil, c.blame(err)
+		}
+	}
+	authenticators, err := g.authenticators(c.file.Identity, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	plugins := g.plugins(authenticators, nil)
+	plugins.Limiter = func(_ string, rate ratelimit.Rate, _ bool) (config.Limiter, error) {
+		return ratelimit.NewMemory(rate, nil), nil
+	}
+	policies, err := config.New(c.file, plugins)
+	if err != nil {
+		return nil, err
+	}
+	return &checkedFile{c, policies}, nil
+}
+
+// checkPlugins returns which registry or broker there is not.
+func (c *settings) checkPlugins() error {
+	for _, url := range c.registries {
+		if err := standard.Check(standard.Registries(nil), url); err != nil {
+			return fmt.Errorf("--registry: %w", err)
+		}
+	}
+	if url := c.brokerURL(); url != "" {
+		if err := standard.Check(standard.Brokers(nil), url); err != nil {
+			return fmt.Errorf("--broker: %w", err)
+		}
+	}
+	return nil
+}
+
+// checkLive says what a configuration would change of what a gateway serves.
+func checkLive(ctx context.Context, out io.Writer, c *checkedFile, client *admin.Client) error {
+	now, err := client.Policies(ctx)
+	if err != nil {
+		return err
+	}
+	services, err := client.List(ctx)
+	if err != nil {
+		return err
+	}
+	services = slices.DeleteFunc(services, func(s *registry.Service) bool { return config.Static(s.Name) })
+	next, reports := c.table(services)
+	changes := differences(laidBy(now), laidBy(next))
+	for _, line := range changes {
+		fmt.Fprintln(out, line)
+	}
+	for _, r := range reports {
+		if config.Static(r.Service) {
+			fmt.Fprintln(out, "not routed:", printable(r.String()))
+		}
+	}
+	if len(changes) == 0 {
+		_, err = fmt.Fprintf(out, "%s would change nothing of the %d routes that are served.\n", printable(c.settings.configFile), len(now))
+	}
+	return err
+}
+
+// table returns what would be laid on the routes of services.
+func (c *checkedFile) table(services []*registry.Service) ([]admin.RoutePolicies, []router.Report) {
+	own := make(map[string]bool)
+	for _, s := range c.settings.file.Services() {
+		own[s.Name] = true
+		services = append(services, s)
+	}
+	table, reports := router.NewTable(upstream.NewPools(nil), &router.Options{
+		Handlers: routeHandlers(), Operator: func(service string) bool { return own[service] },
+	}).Next(services)
+	var list []admin.RoutePolicies
+	for l, rt := range table.Served() {
+		rp := admin.RoutePolicies{Listing: l}
+		for _, a := range c.policies.Explain(rt, nil) {
+			rp.Policies = append(rp.Policies, admin.Applied{Policy: a.Policy, Value: a.Value, From: a.From})
+		}
+		list = append(list, rp)
+	}
+	return list, reports
+}
+
+// laidBy returns what is laid on each route, by its name for people.
+func laidBy(list []admin.RoutePolicies) map[string]map[string]string {
+	routes := make(map[string]map[string]string, len(list))
+	for _, rt := range list {
+		name := fmt.Sprintf("%s %s%s of %s", orAny(strings.Join(rt.Methods, ",")), rt.Host, rt.Path, rt.Service)
+		policies := make(map[string]string, len(rt.Policies))
+		for _, a := range rt.Policies {
+			policies[a.Policy] = a.Value
+		}
+		routes[name] = policies
+	}
+	return routes
+}
+
+// differences returns a line for each route, and each policy of one, that comes,
+// goes or changes.
+func differences(now, next map[string]map[string]string) []string {
+	var lines []string
+	for name, policies := range next {
+		was, ok := now[name]
+		if !ok {
+			lines = append(lines, "+ "+printable(name))
+		}
+		for policy, value := range policies {
+			switch old, had := was[policy]; {
+			case !had:
+				lines = append(lines, fmt.Sprintf("+ %s: %s %s", printable(name), policy, printable(value)))
+			case old != value:
+				lines = append(lines, fmt.Sprintf("~ %s: %s %s, was %s", printable(name), policy, printable(value), printable(old)))
+			}
+		}
+	}
+	for name, policies := range now {
+		left, ok := next[name]
+		if !ok {
+			lines = append(lines, "- "+printable(name))
+			continue
+		}
+		for policy, value := range policies {
+			if _, stays := left[policy]; !stays {
+				lines = append(lines, fmt.Sprintf("- %s: %s %s", printable(name), policy, printable(value)))
+			}
+		}
+	}
+	slices.SortFunc(lines, func(a, b string) int { return strings.Compare(a[2:], b[2:]) })
+	return lines
+}
