@@ -112,7 +112,15 @@ func (m *Message) Size() int {
 // printable says whether s is of at most limit bytes of UTF-8 without control
 // characters.
 func printable(s string, limit int) bool {
-	return len(s) <= limit && utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
+	if len(s) > limit {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' { // nearly all are ASCII
+			return utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
+		}
+	}
+	return true
 }
 
 // token says whether a name may be one of an HTTP field.

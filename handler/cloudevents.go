@@ -147,7 +147,7 @@ func (h *cloudEvents) serve(w http.ResponseWriter, r *http.Request) error {
 	if batch {
 		return writeAccepted(w, r, map[string][]string{"ids": ids})
 	}
-	return writeAccepted(w, r, map[string]string{"id": ids[0]})
+	return writeAcceptedID(w, r, ids[0])
 }
 
 // read returns the events that a request is, all of them valid.

@@ -1,6 +1,8 @@
 package handler
 
 import (
+	"bytes"
+	"encoding/json"
 	"testing"
 	"unicode/utf8"
 )
@@ -24,6 +26,37 @@ func FuzzHeaderValue(f *testing.F) {
 		}
 		if got, ok := decodeValue(text); ok && !utf8.ValidString(got) {
 			t.Fatalf("decodeValue(%q) = %q, which is not UTF-8", text, got)
+		}
+	})
+}
+
+// FuzzReadMembers reads objects as the standard library does.
+func FuzzReadMembers(f *testing.F) {
+	for _, seed := range []string{`{}`, ` { "a" : 1 , "b":"x\\\"}","c":[{},"]",[1,2]] } `, `{"a":-1e5}`, `{"a":{"b":{}}}`, `{"\u0061":true,"":null}`, `[]`, `7`, `{"a":"\\"}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if !isJSON(raw) {
+			return
+		}
+		got, err := readMembers(raw)
+		var want map[string]json.RawMessage
+		if json.Unmarshal(raw, &want) != nil || want == nil {
+			if err == nil {
+				t.Fatalf("readMembers(%q) = %q, want an error: it is no object", raw, got)
+			}
+			return
+		}
+		if err != nil { // one is there twice, or its name is no text
+			return
+		}
+		if len(got) != len(want) {
+			t.Fatalf("readMembers(%q) = %q, want %q", raw, got, want)
+		}
+		for name, value := range want {
+			if !bytes.Equal(got[name], value) {
+				t.Fatalf("readMembers(%q)[%q] = %q, want %q", raw, name, got[name], value)
+			}
 		}
 	})
 }

@@ -30,22 +30,22 @@ func eventsOfBatch(body []byte, limit int) ([]*ce.Event, error) {
 	if !isJSON(body) {
 		return nil, badRequest("invalid batch of CloudEvents: the body is not JSON in UTF-8")
 	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	if start, err := dec.Token(); err != nil || start != json.Delim('[') {
+	rest := skipSpace(body)
+	if rest[0] != '[' {
 		return nil, badRequest("invalid batch of CloudEvents: the body is no array")
 	}
 	var (
 		events []*ce.Event
 		first  string // version
 	)
-	for i := 0; dec.More(); i++ {
+	for rest = skipSpace(rest[1:]); rest[0] != ']'; rest = skipSpace(bytes.TrimPrefix(rest, []byte(","))) {
+		i := len(events)
 		if i == limit {
 			return nil, goapi.NewError(http.StatusRequestEntityTooLarge, fmt.Sprintf("a batch has at most %d CloudEvents here", limit), nil)
 		}
 		var raw json.RawMessage
-		if err := dec.Decode(&raw); err != nil {
-			return nil, badRequest("invalid batch of CloudEvents: the body is not JSON")
-		}
+		raw, rest = cutValue(rest)
+		rest = skipSpace(rest)
 		e, version, err := readEvent(raw)
 		if err == nil && first != "" && version != first {
 			err = badAttribute("specversion", "it is not that of the first event: the events of a batch are of one version")
@@ -96,31 +96,61 @@ func readEvent(raw json.RawMessage) (e *ce.Event, version string, err error) {
 	return e, version, err
 }
 
-// readMembers returns the members of a JSON object. One that is there twice is
-// an error: readers do not agree on which counts.
+// readMembers returns the members of an object in valid JSON. One that is there
+// twice is an error: readers do not agree on which counts.
 func readMembers(raw json.RawMessage) (map[string]json.RawMessage, error) {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	if start, err := dec.Token(); err != nil || start != json.Delim('{') {
+	rest := skipSpace(raw)
+	if rest[0] != '{' {
 		return nil, badRequest("invalid CloudEvent: it is no JSON object")
 	}
-	members := make(map[string]json.RawMessage)
-	for dec.More() {
-		token, err := dec.Token()
-		name, ok := token.(string)
-		if err != nil || !ok {
+	members := make(map[string]json.RawMessage, 8)
+	for rest = skipSpace(rest[1:]); rest[0] != '}'; rest = skipSpace(bytes.TrimPrefix(rest, []byte(","))) {
+		var key, value json.RawMessage
+		key, rest = cutValue(rest)
+		name, ok := asString(key)
+		if !ok {
 			return nil, badRequest("invalid CloudEvent: it is not JSON")
 		}
 		if _, ok := members[name]; ok {
 			return nil, badAttribute(quoteName(name), "it is there more than once")
 		}
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return nil, badRequest("invalid CloudEvent: it is not JSON")
-		}
+		value, rest = cutValue(skipSpace(skipSpace(rest)[1:])) // after the colon
 		members[name] = value
+		rest = skipSpace(rest)
 	}
 	return members, nil
 }
+
+// cutValue returns the value that valid JSON begins with, and what is behind it.
+func cutValue(b []byte) (value, rest []byte) {
+	depth := 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			for i++; b[i] != '"'; i++ {
+				if b[i] == '\\' {
+					i++
+				}
+			}
+		case '{', '[':
+			depth++
+			continue
+		case '}', ']':
+			depth--
+		default: // a number or word ends before what is not of it
+			if depth > 0 || i+1 < len(b) && strings.IndexByte(",]} \t\r\n", b[i+1]) < 0 {
+				continue
+			}
+		}
+		if depth == 0 {
+			return b[:i+1], b[i+1:]
+		}
+	}
+	return b, nil
+}
+
+// skipSpace returns JSON without the white space that it begins with.
+func skipSpace(b []byte) []byte { return bytes.TrimLeft(b, " \t\r\n") }
 
 // readAttribute returns the value of an attribute in JSON.
 func readAttribute(name string, raw json.RawMessage) (any, error) {

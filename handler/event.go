@@ -117,7 +117,7 @@ func (h *event) serve(w http.ResponseWriter, r *http.Request) error {
 	if err := h.publish(ctx, topic, m); err != nil {
 		return err
 	}
-	return writeAccepted(w, r, map[string]string{"id": id})
+	return writeAcceptedID(w, r, id)
 }
 
 // data returns what a request says beside its header.

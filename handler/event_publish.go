@@ -163,12 +163,17 @@ func notText(what string) error {
 func messageHeader(header http.Header) map[string]string {
 	md := callMetadata(header)
 	for name := range md {
-		if strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.") != "" ||
-			strings.HasPrefix(name, "Ce-") {
+		if strings.IndexFunc(name, exotic) >= 0 || strings.HasPrefix(name, "Ce-") {
 			delete(md, name)
 		}
 	}
 	return md
+}
+
+// exotic says that a character in a header's name is not one that every protocol
+// has.
+func exotic(c rune) bool {
+	return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '.'
 }
 
 // maxBody returns the bound of a request's body.
@@ -275,6 +280,16 @@ func writeAccepted(w http.ResponseWriter, r *http.Request, v any) error {
 		return fmt.Errorf("handler: encode %T: %w", v, err)
 	}
 	writeBody(w, r, http.StatusAccepted, body)
+	return nil
+}
+
+// writeAcceptedID answers that a message has been published under an ID.
+func writeAcceptedID(w http.ResponseWriter, r *http.Request, id string) error {
+	text, err := json.Marshal(id)
+	if err != nil {
+		return fmt.Errorf("handler: encode an ID: %w", err)
+	}
+	writeBody(w, r, http.StatusAccepted, append(append([]byte(`{"id":`), text...), '}'))
 	return nil
 }
 

@@ -77,6 +77,7 @@ type Broker struct {
 	js     jetstream.JetStream // nil without JetStream
 	config config
 	caps   broker.Capabilities
+	stored []byte // begins the answer of a stream that has a message
 	log    *slog.Logger
 
 	life context.Context // until Close
@@ -143,7 +144,7 @@ func (b *Broker) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.js = js
+	b.js, b.stored = js, []byte(`{"stream":"`+b.config.stream+`",`)
 	return b.call(ctx, func(ctx context.Context) error {
 		s, err := b.stream(ctx)
 		if err != nil {
