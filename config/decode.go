@@ -82,7 +82,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, key string, f *field) {
 	}
 	if d.left--; d.left < 0 {
 		if d.left == -1 {
-			d.note(at, key, "the file has more than %d values, aliases included; write fewer", maxVisits)
+			d.note(at, key, "there are too many values, aliases included; write fewer")
 		}
 		return
 	}

@@ -189,7 +189,11 @@ func (e effective) applied() []Applied {
 	for _, f := range policyKeys() {
 		if l := e[f.name]; l != nil {
 			value := reflect.ValueOf(l.policy).Elem().FieldByIndex(f.index)
-			list = append(list, Applied{Policy: f.name, Value: flow(value), From: l.from})
+			text := flow(value)
+			if isText(f.kind) {
+				text = textOf(value.Elem())
+			}
+			list = append(list, Applied{Policy: f.name, Value: text, From: l.from})
 		}
 	}
 	return list

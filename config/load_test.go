@@ -71,7 +71,7 @@ func TestAliases(t *testing.T) {
 	}
 	tests := []struct{ name, text, want string }{
 		{"of unknown keys", b.String(), "x1: unknown key"},
-		{"many of one policy", "services:\n  a0: &a\n    endpoints: &e\n" + many("      E%d: {timeout: 5s}\n", 500) + many("  b%d: *a\n", 500), "the file has more than 100000 values, aliases included; write fewer"},
+		{"many of one policy", "services:\n  a0: &a\n    endpoints: &e\n" + many("      E%d: {timeout: 5s}\n", 500) + many("  b%d: *a\n", 500), "there are too many values, aliases included; write fewer"},
 		{"itself", "routes: &r [*r]\n", "want keys and values, one below the other; not a list"},
 		{"services in services", "services: &s {a: *s}\n", "services.a.a: unknown key; known:"},
 		{"of a list", "publish: &p [a, b]\nsubscribe: *p\n", ""},

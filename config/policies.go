@@ -296,7 +296,7 @@ func (p *Policies) Explain(rt *goapi.Route, r *http.Request) []Applied {
 	list := e.applied()
 	scopes := strings.TrimSpace(rt.Endpoint.Metadata[metaScopes])
 	if l := e["auth"]; scopes != "" && (l == nil || !l.policy.Auth.None) {
-		list = append(list, Applied{Policy: metaScopes, Value: quote(scopes), From: announcedBy(rt)})
+		list = append(list, Applied{Policy: metaScopes, Value: scopes, From: announcedBy(rt)})
 	}
 	return list
 }

@@ -1,0 +1,518 @@
+package config_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/config"
+	"github.com/goapi-dev/goapi/middleware"
+	"github.com/goapi-dev/goapi/ratelimit"
+	"github.com/goapi-dev/goapi/upstream"
+)
+
+// layered is a file in which each layer has a key of its own, and shares one with
+// each layer below it.
+const layered = `policy: {timeout: 1s, max_body: 1KiB, max_per_node: 1, hash_by: "header:A", health_check: tcp, max_in_flight: 1}
+patterns:
+  - match: /a/b/**
+    timeout: 3s
+    retries: {tries: 3}
+  - match: /a/**
+    timeout: 2s
+    max_body: 2KiB
+    retries: {tries: 2, try_timeout: 500ms}
+services:
+  greeter:
+    timeout: 4s
+    max_per_node: none
+    health_check: none
+    endpoints:
+      Greeter.Hello: {timeout: 5s, hash_by: none}
+metadata: [timeout]
+`
+
+// route returns a route of the endpoint that names it.
+func route(service, endpoint string, metadata map[string]string) *goapi.Route {
+	return &goapi.Route{Service: service, Pattern: "/**", Endpoint: &goapi.Endpoint{Name: endpoint, Handler: "http", Metadata: metadata}}
+}
+
+// policies returns those of a text that is right.
+func policies(t testing.TB, text string, plugins *config.Plugins) *config.Policies {
+	t.Helper()
+	p, err := config.New(parse(t, text), plugins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// through sends a request through the ring of a route, and returns the answer, and
+// the route that the handler saw.
+func through(p *config.Policies, rt *goapi.Route, r *http.Request) (*httptest.ResponseRecorder, *goapi.Route) {
+	var seen *goapi.Route
+	h := p.Wrap(rt, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen = goapi.RouteFrom(r.Context()) }))
+	w := httptest.NewRecorder()
+	goapi.With(rt, h).ServeHTTP(w, r)
+	return w, seen
+}
+
+// request returns a request whose path is as it was received.
+func request(t testing.TB, target string) *http.Request {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://gateway"+target, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.RemoteAddr = "198.51.100.7:1234"
+	return r
+}
+
+func TestLayers(t *testing.T) {
+	over := []config.Layer{
+		{Policy: config.Policy{Timeout: duration(10 * time.Second)}, From: "--timeout"},
+		{Service: "flagged", Policy: config.Policy{Timeout: duration(11 * time.Second)}, From: "--timeout"},
+		{Service: "flagged", Endpoint: "A.B", Policy: config.Policy{Timeout: duration(12 * time.Second)}, From: "--timeout"},
+	}
+	tests := []struct {
+		name, service, endpoint, path string
+		metadata                      map[string]string
+		over                          []config.Layer
+		want                          string
+	}{
+		{"all", "x", "X.Y", "/", nil, nil, "1s 1024 tries=0 try=1s node=1 hash=header:A"},
+		{"pattern", "x", "X.Y", "/a", nil, nil, "2s 2048 tries=2 try=500ms node=1 hash=header:A"},
+		{"more specific pattern", "x", "X.Y", "/a/b/c", nil, nil, "3s 2048 tries=3 try=3s node=1 hash=header:A"},
+		{"service", "greeter", "X.Y", "/", nil, nil, "4s 1024 tries=0 try=4s node=none hash=header:A"},
+		{"service over pattern", "greeter", "X.Y", "/a", nil, nil, "4s 2048 tries=2 try=500ms node=none hash=header:A"},
+		{"endpoint", "greeter", "Greeter.Hello", "/a/b", nil, nil, "5s 2048 tries=3 try=5s node=none hash=none"},
+		{"endpoint of another service", "x", "Greeter.Hello", "/", nil, nil, "1s 1024 tries=0 try=1s node=1 hash=header:A"},
+		{"metadata", "greeter", "Greeter.Hello", "/", map[string]string{"timeout": "6s"}, nil, "6s 1024 tries=0 try=6s node=none hash=none"},
+		{"metadata that is not allowed", "greeter", "Greeter.Hello", "/", map[string]string{"max_body": "5"}, nil, "5s 1024 tries=0 try=5s node=none hash=none"},
+		{"metadata that is wrong", "greeter", "Greeter.Hello", "/", map[string]string{"timeout": "soon"}, nil, "5s 1024 tries=0 try=5s node=none hash=none"},
+		{"flag", "greeter", "Greeter.Hello", "/a", map[string]string{"timeout": "6s"}, over, "10s 2048 tries=2 try=500ms node=none hash=none"},
+		{"flag for a service", "flagged", "X.Y", "/a/b", nil, over, "11s 2048 tries=3 try=11s node=1 hash=header:A"},
+		{"flag for an endpoint", "flagged", "A.B", "/", nil, over, "12s 1024 tries=0 try=12s node=1 hash=header:A"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := policies(t, layered, &config.Plugins{Over: tt.over})
+			_, seen := through(p, route(tt.service, tt.endpoint, tt.metadata), request(t, tt.path))
+			if seen == nil || seen.Policy == nil {
+				t.Fatalf("the handler saw the route %v, want one with a policy", seen)
+			}
+			if got := summary(seen.Policy); got != tt.want {
+				t.Errorf("policy = %s, want %s", got, tt.want)
+			}
+			if seen.Service != tt.service || seen.Endpoint.Name != tt.endpoint || seen.Pattern != "/**" {
+				t.Errorf("route = %+v, want the same but for the policy", seen)
+			}
+		})
+	}
+}
+
+func duration(d time.Duration) *config.Duration {
+	c := config.Duration(d)
+	return &c
+}
+
+// summary returns a policy in one line.
+func summary(p *goapi.Policy) string {
+	node := fmt.Sprint(p.Upstream.MaxPerNode)
+	if p.Upstream.MaxPerNode > 1<<30 {
+		node = "none"
+	}
+	return fmt.Sprintf("%v %d tries=%d try=%v node=%s hash=%s", p.Timeout, p.MaxBody, p.Upstream.Tries, p.Upstream.TryTimeout, node, p.Upstream.HashBy)
+}
+
+func TestExplain(t *testing.T) {
+	p := policies(t, layered, &config.Plugins{Over: []config.Layer{{Policy: config.Policy{MaxBody: new(config.Size(7))}, From: "--max-body"}}})
+	tests := []struct {
+		name string
+		path string // "" is no request
+		md   map[string]string
+		want string
+	}{
+		{"no request", "", nil, `timeout 5s services.greeter.endpoints.Greeter.Hello (goapi.yaml:16)
+max_body 7 --max-body
+max_in_flight 1 policy (goapi.yaml:1)
+max_per_node none services.greeter (goapi.yaml:12)
+hash_by none services.greeter.endpoints.Greeter.Hello (goapi.yaml:16)
+health_check none services.greeter (goapi.yaml:12)
+`},
+		{"patterns and metadata", "/a/b", map[string]string{"timeout": "6s", "scopes": "a b"}, `timeout 6s metadata of greeter/Greeter.Hello
+max_body 7 --max-body
+retries {tries: 3} patterns[0] (goapi.yaml:3)
+max_in_flight 1 policy (goapi.yaml:1)
+max_per_node none services.greeter (goapi.yaml:12)
+hash_by none services.greeter.endpoints.Greeter.Hello (goapi.yaml:16)
+health_check none services.greeter (goapi.yaml:12)
+scopes a b metadata of greeter/Greeter.Hello
+`},
+		{"a path that is refused", "/;x/a", nil, "patterns refused the path\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var r *http.Request
+			if tt.path != "" {
+				r = request(t, tt.path)
+			}
+			var got strings.Builder
+			for _, a := range p.Explain(route("greeter", "Greeter.Hello", tt.md), r) {
+				if a.Policy == "patterns" {
+					a.Value = "refused"
+				}
+				fmt.Fprintln(&got, a.Policy, a.Value, a.From)
+			}
+			if got.String() != tt.want {
+				t.Errorf("Explain:\n%swant:\n%s", got.String(), tt.want)
+			}
+		})
+	}
+}
+
+// TestExplainHidesSecrets: what headers are set to is shown to nobody.
+func TestExplainHidesSecrets(t *testing.T) {
+	p := policies(t, "policy: {headers: {request: {set: {Authorization: Bearer hunter2}}}}", nil)
+	for _, a := range p.Explain(route("a", "b", nil), nil) {
+		if strings.Contains(fmt.Sprint(a), "hunter2") || !strings.Contains(a.Value, "Authorization") {
+			t.Errorf("Explain = %v, want the name of the header without its value", a)
+		}
+	}
+}
+
+func TestUpstream(t *testing.T) {
+	p := policies(t, layered+"routes: [{match: /x, to: 'a:1', timeout: 9s, health_check: 'http:/up', max_in_flight: auto}]\n", nil)
+	tests := []struct {
+		service, health string
+		want            upstream.Policy
+	}{
+		{"x", "tcp", upstream.Policy{Timeout: time.Second, TryTimeout: time.Second, MaxPerNode: 1, MaxInFlight: 1, HashBy: "header:A"}},
+		{"greeter", "", upstream.Policy{Timeout: 4 * time.Second, TryTimeout: 4 * time.Second, MaxPerNode: 1<<31 - 1, MaxInFlight: 1, HashBy: "header:A"}},
+		{"static/x", "http:/up", upstream.Policy{Timeout: 9 * time.Second, TryTimeout: 9 * time.Second, MaxPerNode: 1, Adaptive: true, HashBy: "header:A"}},
+	}
+	for _, tt := range tests {
+		if got := *p.Upstream(tt.service); got != tt.want {
+			t.Errorf("Upstream(%s) = %+v, want %+v", tt.service, got, tt.want)
+		}
+		if got := p.HealthCheck(tt.service); got != tt.health {
+			t.Errorf("HealthCheck(%s) = %q, want %q", tt.service, got, tt.health)
+		}
+	}
+	empty := policies(t, "", nil)
+	if got := *empty.Upstream("x"); got != (upstream.Policy{}) || empty.HealthCheck("x") != "" {
+		t.Errorf("Upstream of an empty file = %+v, want all defaults", got)
+	}
+}
+
+// TestNothingToDo: the handler of a route that no policy is for is left alone.
+func TestNothingToDo(t *testing.T) {
+	for _, p := range []*config.Policies{policies(t, "", nil), policies(t, "services: {other: {timeout: 1s}}", nil), zero(t)} {
+		h := http.NotFoundHandler()
+		if got := p.Wrap(route("a", "b", nil), h); fmt.Sprintf("%p", got) != fmt.Sprintf("%p", h) {
+			t.Errorf("Wrap = %T, want the handler itself", got)
+		}
+	}
+}
+
+// zero returns the policies of a File that nobody has read.
+func zero(t testing.TB) *config.Policies {
+	t.Helper()
+	p, err := config.New(new(config.File), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestLikeRoutes: a service that announces no endpoint is called by names, on
+// routes that share one ring; the policy of an endpoint holds nevertheless.
+func TestLikeRoutes(t *testing.T) {
+	p := policies(t, "policy: {timeout: 1s}\nservices: {a: {endpoints: {A.Admin: {timeout: 2s, deny: [198.51.100.0/24]}}}}", nil)
+	base := route("a", "", nil)
+	var seen *goapi.Route
+	h := p.Wrap(base, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen = goapi.RouteFrom(r.Context()) }))
+	tests := []struct {
+		endpoint string
+		status   int
+		timeout  time.Duration
+	}{
+		{"A.Hello", 200, time.Second},
+		{"A.Admin", 403, 0},
+		{"A.Hello", 200, time.Second},
+	}
+	for _, tt := range tests {
+		seen = nil
+		w := httptest.NewRecorder()
+		goapi.With(base.Like(&goapi.Endpoint{Name: tt.endpoint}), h).ServeHTTP(w, request(t, "/a/x"))
+		if w.Code != tt.status {
+			t.Errorf("%s: status = %d, want %d", tt.endpoint, w.Code, tt.status)
+		}
+		if seen != nil && (seen.Endpoint.Name != tt.endpoint || seen.Policy.Timeout != tt.timeout) {
+			t.Errorf("%s: the handler saw %s with %v, want its own name and %v", tt.endpoint, seen.Endpoint.Name, seen.Policy.Timeout, tt.timeout)
+		}
+	}
+	if base.Policy != nil {
+		t.Error("Wrap changed the route")
+	}
+}
+
+// TestReload: the rings of another file hold for routes that one was laid on
+// before, also where the file says nothing any more.
+func TestReload(t *testing.T) {
+	rt := route("a", "b", nil)
+	_, rt = through(policies(t, "policy: {timeout: 1s, max_in_flight: 5}", nil), rt, request(t, "/"))
+	_, seen := through(policies(t, "policy: {max_body: 5}", nil), rt, request(t, "/"))
+	if seen.Policy.Timeout != 0 || seen.Policy.MaxBody != 5 || seen.Policy.Upstream != (upstream.Policy{}) {
+		t.Errorf("policy = %+v, want that of the second file alone", seen.Policy)
+	}
+	_, seen = through(policies(t, "", nil), seen, request(t, "/"))
+	if seen.Policy != nil {
+		t.Errorf("policy = %+v, want none", seen.Policy)
+	}
+}
+
+func TestWithoutExchange(t *testing.T) {
+	p := policies(t, "policy: {timeout: 1s, deny: [198.51.100.0/24]}", nil)
+	w := httptest.NewRecorder()
+	p.Wrap(route("a", "b", nil), http.NotFoundHandler()).ServeHTTP(w, request(t, "/"))
+	if w.Code != http.StatusForbidden {
+		t.Errorf("status = %d, want 403", w.Code)
+	}
+}
+
+// TestMetadata: what a service announces is read like the file, and what is wrong
+// is left out.
+func TestMetadata(t *testing.T) {
+	var log strings.Builder
+	p := policies(t, "metadata: [timeout, max_body, retries, rate_limit, cors, headers, max_in_flight]\npolicy: {max_body: 9}",
+		&config.Plugins{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	tests := []struct {
+		name, key, value, want string // want is part of the log; "" for nothing
+	}{
+		{"time", "timeout", "5s", ""},
+		{"flow", "retries", "{tries: 2}", ""},
+		{"JSON", "rate_limit", `[{"requests": 1, "per": "1h"}]`, ""},
+		{"block", "cors", "origins:\n  - https://a.example.com\n", ""},
+		{"empty", "timeout", "", ""},
+		{"nothing", "timeout", "# x", "it has no value"},
+		{"unknown key", "retries", "{times: 2}", "unknown key"},
+		{"no time", "timeout", "5", "want a time with its unit"},
+		{"variable", "timeout", "${HOME}", "environment variable HOME is not set"},
+		{"alias", "timeout", "*x", "no anchor"},
+		{"shared", "rate_limit", "[{requests: 1, shared: true}]", "only the operator shares limits"},
+		{"impossible", "cors", "{origins: ['*'], credentials: true}", "does not go with credentials"},
+		{"large", "timeout", strings.Repeat(" ", 5000) + "5s", "more than 4KiB"},
+		{"no YAML", "timeout", "[", "it is no YAML"},
+		{"long", "headers", "{request: {remove: [" + strings.Repeat("a, ", 1300) + "]}}", "too many values"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			log.Reset()
+			list := p.Explain(route("s", "e", map[string]string{tt.key: tt.value}), nil)
+			found := false
+			for _, a := range list {
+				found = found || a.Policy == tt.key && a.From == "metadata of s/e"
+			}
+			if tt.want == "" && log.Len() > 0 || !strings.Contains(log.String(), tt.want) {
+				t.Errorf("log = %q, want %q", log.String(), tt.want)
+			}
+			if ok := tt.want == "" && tt.value != ""; found != ok {
+				t.Errorf("Explain = %v, want the key of the service: %t", list, ok)
+			}
+		})
+	}
+}
+
+// TestRateLimits: what is counted belongs to the place in the file, and outlives a
+// reload that leaves it as it is.
+func TestRateLimits(t *testing.T) {
+	const text = "services: {a: {rate_limit: [{key: client, requests: 2, per: 1h}]}, b: {rate_limit: [{requests: 2, per: 1h}]}}\n"
+	p := policies(t, text, nil)
+	send := func(p *config.Policies, service, endpoint string) int {
+		w, _ := through(p, route(service, endpoint, nil), request(t, "/"))
+		return w.Code
+	}
+	codes := []int{send(p, "a", "A.X"), send(p, "a", "A.Y"), send(p, "a", "A.Z"), send(p, "b", "B.X"), send(p, "c", "C.X")}
+	if got := fmt.Sprint(codes); got != "[200 200 429 200 200]" {
+		t.Errorf("statuses = %s, want two for all routes of the service a", got)
+	}
+	same := policies(t, "patterns: [{match: /zzz, timeout: 1s}]\n"+text, &config.Plugins{Old: p})
+	if got := send(same, "a", "A.X"); got != 429 {
+		t.Errorf("status after a reload = %d, want 429: what was counted is kept", got)
+	}
+	other := policies(t, strings.ReplaceAll(text, "requests: 2", "requests: 3"), &config.Plugins{Old: same})
+	if got := send(other, "a", "A.X"); got != 200 {
+		t.Errorf("status under another limit = %d, want 200", got)
+	}
+	if got := fmt.Sprint(len(p.Limiters()), len(same.Limiters()), len(other.Limiters())); got != "2 2 2" {
+		t.Errorf("limiters = %s", got)
+	}
+	for place, l := range p.Limiters() {
+		if same.Limiters()[place] != l || other.Limiters()[place] == l {
+			t.Errorf("limiter of %s is not kept, or kept for another limit", place)
+		}
+	}
+}
+
+// TestLimiterOfPattern: a limit of a pattern is the same when others come before it.
+func TestLimiterOfPattern(t *testing.T) {
+	p := policies(t, "patterns: [{match: /a, rate_limit: [{requests: 1}]}]", nil)
+	q := policies(t, "patterns: [{match: /b/**, rate_limit: [{requests: 1}]}, {match: /a/, rate_limit: [{requests: 1}]}]", &config.Plugins{Old: p})
+	for place, l := range p.Limiters() {
+		if q.Limiters()[place] != l {
+			t.Errorf("limiter of %s is not kept", place)
+		}
+	}
+}
+
+// caller is an authenticator that knows one name.
+type caller string
+
+func (c caller) Authenticate(r *http.Request) (*goapi.Identity, error) {
+	name, _, ok := r.BasicAuth()
+	switch {
+	case !ok:
+		return nil, middleware.ErrNoCredentials
+	case name != string(c):
+		return nil, errors.New("somebody else")
+	}
+	return &goapi.Identity{Subject: name, Method: "basic"}, nil
+}
+
+func (caller) Challenge() string { return "Basic" }
+
+// TestRing: the parts of the inner ring stand in their order.
+func TestRing(t *testing.T) {
+	dir := t.TempDir()
+	inputs(t, dir)
+	f, err := config.Parse(dir+"/goapi.yaml", []byte(`identity: {basic: {ops: {file: users.htpasswd}}}
+policy:
+  auth: {any: basic/ops, headers: {X-User: subject}}
+  deny: [203.0.113.0/24]
+  cors: {origins: "https://app.example.com"}
+  rate_limit: [{key: client, requests: 4, per: 1h}, {key: subject, requests: 2, per: 1h}]
+  headers: {request: {set: {X-Gateway: edge}}, response: {set: {X-Answer: "1"}}}
+  security_headers: {}
+  rewrite: {strip_prefix: /api}
+  compress: {}
+`), noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compress := func(*config.Compress) (func(http.Handler) http.Handler, error) {
+		return func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("X-Compressed-Path", r.URL.Path)
+				next.ServeHTTP(w, r)
+			})
+		}, nil
+	}
+	p, err := config.New(f, &config.Plugins{Compress: compress, Authenticators: map[string]middleware.Authenticator{"basic/ops": caller("ann")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var served *http.Request
+	rt := route("a", "b", nil)
+	h := p.Wrap(rt, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { served = r; w.WriteHeader(200) }))
+	send := func(change func(*http.Request)) *httptest.ResponseRecorder {
+		served = nil
+		r := request(t, "/api/x")
+		r.SetBasicAuth("ann", "")
+		change(r)
+		w, r, ex := goapi.NewExchange(httptest.NewRecorder(), r)
+		ex.Client, ex.Route = netip.MustParseAddr(strings.Split(r.RemoteAddr, ":")[0]), rt
+		h.ServeHTTP(w, r)
+		return w.(interface{ Unwrap() http.ResponseWriter }).Unwrap().(*httptest.ResponseRecorder)
+	}
+	w := send(func(*http.Request) {})
+	if w.Code != 200 || served == nil || served.URL.Path != "/x" || served.Header.Get("X-User") != "ann" || served.Header.Get("X-Gateway") != "edge" {
+		t.Fatalf("answer %d, request %v; want the request changed", w.Code, served)
+	}
+	for _, name := range []string{"X-Answer", "X-Frame-Options", "Ratelimit", "X-Compressed-Path"} {
+		if w.Header().Get(name) == "" {
+			t.Errorf("the answer has no %s: %v", name, w.Header())
+		}
+	}
+	steps := []struct {
+		name   string
+		change func(*http.Request)
+		want   int
+	}{
+		{"an address that is denied is not counted", func(r *http.Request) { r.RemoteAddr = "203.0.113.1:1" }, 403},
+		{"a preflight needs no credentials", func(r *http.Request) {
+			r.Method = http.MethodOptions
+			r.Header = http.Header{"Origin": {"https://app.example.com"}, "Access-Control-Request-Method": {"GET"}}
+		}, 204},
+		{"no credentials count for the client", func(r *http.Request) { r.Header.Del("Authorization") }, 401},
+		{"second of the subject", func(*http.Request) {}, 200},
+		{"third of the subject", func(*http.Request) {}, 429},
+		{"fifth of the client", func(r *http.Request) { r.Header.Del("Authorization") }, 429},
+	}
+	for _, s := range steps {
+		if w := send(s.change); w.Code != s.want {
+			t.Errorf("%s: status = %d, want %d", s.name, w.Code, s.want)
+		}
+	}
+}
+
+// TestScopesFailClosed: scopes that an endpoint announces are not let slip because
+// no policy says who may have some.
+func TestScopesFailClosed(t *testing.T) {
+	scoped := map[string]string{"scopes": "orders:read"}
+	tests := []struct {
+		name, text string
+		metadata   map[string]string
+		want       int
+	}{
+		{"no policy", "", scoped, 403},
+		{"a policy about something else", "policy: {timeout: 1s}", scoped, 403},
+		{"no scopes", "", nil, 200},
+		{"the operator lets anybody in", "policy: {auth: {none: true}}", scoped, 200},
+	}
+	for _, tt := range tests {
+		if w, _ := through(policies(t, tt.text, nil), route("a", "b", tt.metadata), request(t, "/")); w.Code != tt.want {
+			t.Errorf("%s: status = %d, want %d", tt.name, w.Code, tt.want)
+		}
+	}
+}
+
+func TestNewErrors(t *testing.T) {
+	dir := t.TempDir()
+	inputs(t, dir)
+	broken := func(*config.Compress) (func(http.Handler) http.Handler, error) { return nil, errors.New("it is broken") }
+	noLimiter := func(string, ratelimit.Rate, bool) (config.Limiter, error) { return nil, errors.New("the bus is away") }
+	tests := []struct {
+		name, text string
+		plugins    *config.Plugins
+		want       string
+	}{
+		{"authenticator", "identity: {basic: {ops: {file: users.htpasswd}}}\nservices: {a: {auth: {any: basic/ops}}}", nil,
+			`goapi.yaml:2:15: services.a.auth: there is no authenticator "basic/ops"; there is none to choose from`},
+		{"compress", "policy: {compress: {}}", nil, "goapi.yaml:1:9: policy.compress: this gateway cannot compress; remove it"},
+		{"broken compress", "patterns: [{match: /x, compress: {}}]", &config.Plugins{Compress: broken}, "goapi.yaml:1:12: patterns[0].compress: it is broken"},
+		{"shared", "policy: {rate_limit: [{requests: 1, shared: true}]}", nil, "goapi.yaml:1:9: policy.rate_limit: this gateway shares no limits with others; remove shared"},
+		{"limiter", "routes: [{match: /x, to: 'a:1', rate_limit: [{requests: 1}]}]", &config.Plugins{Limiter: noLimiter}, "goapi.yaml:1:10: routes[0].rate_limit: the bus is away"},
+		{"endpoint", "services: {a: {endpoints: {B: {compress: {}}}}}", nil, "goapi.yaml:1:31: services.a.endpoints.B.compress: this gateway cannot compress; remove it"},
+		{"over", "", &config.Plugins{Over: []config.Layer{{From: "--cors", Policy: config.Policy{CORS: &config.CORS{Origins: []string{"x"}}}}}}, "--cors: cors: origin "},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f, err := config.Parse(dir+"/goapi.yaml", []byte(tt.text), noEnv)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := config.New(f, tt.plugins)
+			if p != nil || err == nil || !strings.HasPrefix(strings.ReplaceAll(err.Error(), dir+"/", ""), tt.want) {
+				t.Errorf("New = %v, %v, want the error %s", p, err, tt.want)
+			}
+		})
+	}
+}
