@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/goapi-dev/goapi/middleware"
@@ -36,6 +37,30 @@ func TestBounds(t *testing.T) {
 			h.ServeHTTP(w, r)
 			if w.Code != tt.want || served != (tt.want == 200) {
 				t.Errorf("status = %d, served = %t; want %d", w.Code, served, tt.want)
+			}
+		})
+	}
+}
+
+func TestBoundsOfURLs(t *testing.T) {
+	tests := []struct {
+		name   string
+		length int
+		opts   *middleware.BoundsOptions
+		want   string
+	}{
+		{"as long as allowed", 16 << 10, nil, "200"},
+		{"longer", 16<<10 + 1, nil, "414"},
+		{"longer, where more is allowed", 16<<10 + 1, &middleware.BoundsOptions{URLBytes: 32 << 10}, "200"},
+		{"longer than little", 101, &middleware.BoundsOptions{URLBytes: 100}, "414"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := httptest.NewServer(middleware.Bounds(tt.opts)(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+			defer s.Close()
+			target := "/?" + strings.Repeat("a", tt.length-2)
+			if got := rawRequest(t, s.Listener.Addr().String(), "GET "+target+" HTTP/1.1\r\nHost: a\r\n\r\n"); got != tt.want {
+				t.Errorf("status = %s, want %s", got, tt.want)
 			}
 		})
 	}
