@@ -202,6 +202,7 @@ func (e effective) applied() []Applied {
 // A maker makes layers ready.
 type maker struct {
 	plugins Plugins
+	told    map[string]struct{}  // headers in which services are told of identities
 	limits  map[string]heldLimit // that are shared by all routes, by place
 	before  map[string]heldLimit // those of the policies before these
 }
@@ -249,6 +250,9 @@ func (m *maker) auth(l *layer) error {
 		if list[i] = m.plugins.Authenticators[name]; list[i] == nil {
 			return fmt.Errorf("there is no authenticator %q; %s", name, instead(name, keysOf(m.plugins.Authenticators)))
 		}
+	}
+	for _, name := range middleware.IdentityHeaders(list, a.options()) {
+		m.told[name] = struct{}{}
 	}
 	var err error
 	l.auth, err = middleware.Auth(list, a.options())

@@ -90,7 +90,10 @@ type Policies struct {
 	services map[string]*serviceLayers
 	over     overLayers
 	metadata []string // keys that services may set
-	log      *slog.Logger
+	// unclaimed takes identity headers off what clients send, wherever an identity
+	// is told; nil where none is.
+	unclaimed part
+	log       *slog.Logger
 }
 
 // serviceLayers are the layers of a service. Each may be nil.
@@ -109,7 +112,7 @@ type overLayers struct {
 // New makes the policies of a file, which Load has read. The error names the
 // place.
 func New(f *File, plugins *Plugins) (*Policies, error) {
-	m := &maker{plugins: plugins.orDefault(), limits: map[string]heldLimit{}}
+	m := &maker{plugins: plugins.orDefault(), told: map[string]struct{}{}, limits: map[string]heldLimit{}}
 	if old := m.plugins.Old; old != nil {
 		m.before = old.maker.limits
 		m.plugins.Old = nil // what is replaced is not to be kept alive
@@ -138,6 +141,9 @@ func New(f *File, plugins *Plugins) (*Policies, error) {
 		return nil, err
 	}
 	m.before = nil
+	if p.unclaimed, err = middleware.Unclaimed(keysOf(m.told)); err != nil {
+		return nil, fmt.Errorf("%s: %w", f.name, err)
+	}
 	return p, nil
 }
 

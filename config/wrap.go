@@ -28,9 +28,8 @@ func (p *Policies) Wrap(rt *goapi.Route, h http.Handler) http.Handler {
 			named[name] = &rings{policies: p, route: rt, endpoint: name, inner: h}
 		}
 	}
-	ring := own.of(matched{})
-	if len(p.patterns) == 0 && len(named) == 0 && ring.route == rt {
-		return ring.handler // nothing depends on the request
+	if plain := own.of(matched{}); len(p.patterns) == 0 && len(named) == 0 && plain.route == rt {
+		return plain.handler // nothing depends on the request
 	}
 	return &wrapped{policies: p, route: rt, own: own, named: named}
 }
@@ -84,8 +83,9 @@ type rings struct {
 	inner     http.Handler
 	announced *layer
 
-	mu   sync.Mutex // for who makes one
-	made atomic.Pointer[map[matched]*ring]
+	mu    sync.Mutex           // for who makes one
+	plain atomic.Pointer[ring] // that under no patterns
+	made  atomic.Pointer[map[matched]*ring]
 }
 
 // A ring is a handler within the policies of a set of patterns.
@@ -96,6 +96,11 @@ type ring struct {
 
 // of returns the ring under a set of patterns.
 func (s *rings) of(set matched) *ring {
+	if set == (matched{}) {
+		if r := s.plain.Load(); r != nil {
+			return r
+		}
+	}
 	if made := s.made.Load(); made != nil {
 		if r := (*made)[set]; r != nil {
 			return r
@@ -116,8 +121,14 @@ func (s *rings) add(set matched) *ring {
 	}
 	e := s.policies.of(s.route.Service, s.endpoint, s.announced, set)
 	r := &ring{route: s.route, handler: e.wrap(s.route, s.inner)}
+	if unclaimed := s.policies.unclaimed; unclaimed != nil {
+		r.handler = unclaimed(r.handler)
+	}
 	if data := e.data(); data != nil || s.route.Policy != nil {
 		r.route = s.route.Under(data)
+	}
+	if set == (matched{}) {
+		s.plain.Store(r)
 	}
 	if made == nil {
 		made = map[matched]*ring{}

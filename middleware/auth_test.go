@@ -370,3 +370,40 @@ func mustKeys(t testing.TB, lines string, opts *middleware.KeysOptions) *middlew
 	}
 	return k
 }
+
+// TestUnclaimed: where nobody is asked who he is, nobody can say it either.
+func TestUnclaimed(t *testing.T) {
+	clean, err := middleware.Unclaimed([]string{"X-User"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got http.Header
+	h := clean(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header }))
+	tests := []struct {
+		name   string
+		header http.Header
+		status int
+		want   int // headers that the service gets
+	}{
+		{"nothing", http.Header{"Accept": {"*/*"}}, http.StatusOK, 1},
+		{"the header", http.Header{"Accept": {"*/*"}, "X-User": {"root"}}, http.StatusOK, 1},
+		{"one that reads alike", http.Header{"Accept": {"*/*"}, "X_user": {"root"}, "X.USER": {"root"}}, http.StatusOK, 1},
+		{"named for one hop", http.Header{"Connection": {"X-User"}}, http.StatusBadRequest, 0},
+	}
+	for _, tt := range tests {
+		got = nil
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header = tt.header
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != tt.status || len(got) != tt.want {
+			t.Errorf("%s: %d with %v, want %d with %d headers", tt.name, w.Code, got, tt.status, tt.want)
+		}
+	}
+	if none, err := middleware.Unclaimed(nil); none != nil || err != nil {
+		t.Errorf("Unclaimed of nothing = %v, %v, want nil", none != nil, err)
+	}
+	if _, err := middleware.Unclaimed([]string{"Host"}); err == nil {
+		t.Error("Unclaimed of Host: no error")
+	}
+}

@@ -49,6 +49,54 @@ func (a *auth) addHeaders(headers map[string]string) error {
 	return nil
 }
 
+// IdentityHeaders returns the names of the request headers in which services are
+// told of identities: those of opts, and those that the Authenticators add.
+func IdentityHeaders(authenticators []Authenticator, opts *AuthOptions) []string {
+	names := make(map[string]struct{})
+	if opts != nil {
+		for name := range opts.Headers {
+			names[name] = struct{}{}
+		}
+	}
+	for _, au := range authenticators {
+		if from, ok := au.(interface{ identityHeaders() map[string]string }); ok {
+			for name := range from.identityHeaders() {
+				names[name] = struct{}{}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// Unclaimed returns a middleware that takes off what clients send under the names
+// of identity headers, as Auth does under its own: a service that believes such a
+// header must be able to on all of its routes, those included that anybody may
+// use. With no names it is nil.
+func Unclaimed(names []string) (func(http.Handler) http.Handler, error) {
+	a := new(auth)
+	for _, name := range names {
+		if err := checkIdentityHeader(name); err != nil {
+			return nil, err
+		}
+		a.headers = append(a.headers, identityHeader{name: textproto.CanonicalMIMEHeaderKey(name)})
+	}
+	if len(names) == 0 {
+		return nil, nil //nolint:nilnil // nothing is to be done
+	}
+	return func(next http.Handler) http.Handler {
+		return goapi.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			if err := a.checkConnection(r); err != nil {
+				return err
+			}
+			out, err := a.forService(r, nil, 0)
+			if err == nil {
+				next.ServeHTTP(w, out)
+			}
+			return err
+		})
+	}, nil
+}
+
 // checkIdentityHeader returns why a service cannot be told something in a
 // header of that name, or nil.
 func checkIdentityHeader(name string) error {
