@@ -128,7 +128,11 @@ func TestBasicPaysOnce(t *testing.T) {
 		{"right", "alice", "right", true}, {"wrong", "alice", "wrong", false}, {"not known", "bob", "right", false},
 	} {
 		timeOf(t, b, tt.user, tt.password, tt.ok)
-		if again := timeOf(t, b, tt.user, tt.password, tt.ok); again > price/2 {
+		again := time.Hour // the machine may do something else for a while
+		for range 20 {
+			again = min(again, timeOf(t, b, tt.user, tt.password, tt.ok))
+		}
+		if again > price/2 {
 			t.Errorf("%s, again: took %s; the first took %s", tt.name, again, price)
 		}
 	}
@@ -147,21 +151,19 @@ func TestBasicForgets(t *testing.T) {
 	})
 }
 
-// TestBasicTakesAsLongForUnknownNames compares the fastest of several tries,
-// with users whose passwords cost differently.
+// TestBasicTakesAsLongForUnknownNames compares the fastest of tries that take
+// turns: what else the machine does makes some slower, and none faster.
 func TestBasicTakesAsLongForUnknownNames(t *testing.T) {
 	b := mustBasic(t, "alice:"+hashOf(t, "right", 9)+"\nbob:"+hashOf(t, "right", 9))
-	best := func(name string) time.Duration {
-		least := time.Hour
-		for i := range 5 {
-			least = min(least, timeOf(t, b, name, fmt.Sprint("wrong", i), false))
+	known, unknown := time.Hour, time.Hour
+	for i := range 50 {
+		known = min(known, timeOf(t, b, "alice", fmt.Sprint("wrong", i), false))
+		unknown = min(unknown, timeOf(t, b, "nobody", fmt.Sprint("wrong", i), false))
+		if i >= 4 && unknown >= known/2 && known >= unknown/2 {
+			return
 		}
-		return least
 	}
-	known, unknown := best("alice"), best("nobody")
-	if unknown < known/2 || known < unknown/2 {
-		t.Errorf("a known name takes %s, an unknown one %s", known, unknown)
-	}
+	t.Errorf("a known name takes %s, an unknown one %s", known, unknown)
 }
 
 // TestBasicSheds has more tries than can be checked: some are answered 503 at
