@@ -3,6 +3,7 @@ package middleware
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/goapi-dev/goapi"
@@ -29,9 +30,8 @@ func Client(trusted []netip.Prefix) func(http.Handler) http.Handler {
 // not as IPv6 if it is IPv4. It is not valid if the peer has none.
 func origin(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	address := peerAddress(r.RemoteAddr)
-	lists := r.Header["X-Forwarded-For"]
-	for i := len(lists) - 1; i >= 0; i-- {
-		for rest, more := lists[i], true; more; {
+	for _, list := range slices.Backward(r.Header["X-Forwarded-For"]) {
+		for rest, more := list, true; more; {
 			if !isTrusted(address, trusted) {
 				return plain(address)
 			}

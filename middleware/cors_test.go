@@ -18,7 +18,7 @@ import (
 )
 
 func TestCORSOrigins(t *testing.T) {
-	const app, any = "https://app.example.com", "https://*.example.com"
+	const app, label = "https://app.example.com", "https://*.example.com"
 	tests := []struct {
 		name    string
 		allowed []string
@@ -41,16 +41,16 @@ func TestCORSOrigins(t *testing.T) {
 		{"any", []string{"*"}, []string{"https://evil.example"}, "*"},
 		{"any, for null", []string{"*"}, []string{"null"}, "*"},
 		{"any, for no origin", []string{"*"}, nil, ""},
-		{"a label", []string{any}, []string{app}, app},
-		{"a label with a port", []string{any + ":8443"}, []string{app + ":8443"}, app + ":8443"},
-		{"a port beside a label", []string{any}, []string{app + ":8443"}, ""},
-		{"two labels", []string{any}, []string{"https://a.b.example.com"}, ""},
-		{"no label", []string{any}, []string{"https://example.com"}, ""},
-		{"an empty label", []string{any}, []string{"https://.example.com"}, ""},
-		{"a label that is a host", []string{any}, []string{"https://evil.example/.example.com"}, ""},
-		{"a label that is a user", []string{any}, []string{"https://evil.example:80@x.example.com"}, ""},
-		{"a label with another scheme", []string{any}, []string{"http://app.example.com"}, ""},
-		{"a domain with the same end", []string{any}, []string{"https://evilexample.com"}, ""},
+		{"a label", []string{label}, []string{app}, app},
+		{"a label with a port", []string{label + ":8443"}, []string{app + ":8443"}, app + ":8443"},
+		{"a port beside a label", []string{label}, []string{app + ":8443"}, ""},
+		{"two labels", []string{label}, []string{"https://a.b.example.com"}, ""},
+		{"no label", []string{label}, []string{"https://example.com"}, ""},
+		{"an empty label", []string{label}, []string{"https://.example.com"}, ""},
+		{"a label that is a host", []string{label}, []string{"https://evil.example/.example.com"}, ""},
+		{"a label that is a user", []string{label}, []string{"https://evil.example:80@x.example.com"}, ""},
+		{"a label with another scheme", []string{label}, []string{"http://app.example.com"}, ""},
+		{"a domain with the same end", []string{label}, []string{"https://evilexample.com"}, ""},
 		{"a scheme of its own", []string{"capacitor://localhost"}, []string{"capacitor://localhost"}, "capacitor://localhost"},
 		{"IPv6", []string{"http://[::1]:3000"}, []string{"http://[::1]:3000"}, "http://[::1]:3000"},
 	}

@@ -3,6 +3,7 @@ package middleware_test
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -42,9 +43,7 @@ func TestHeaders(t *testing.T) {
 				h := mustHeaders(t, opts, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					got = r.Header
 					if of == "response" {
-						for name, values := range have {
-							w.Header()[name] = values
-						}
+						maps.Copy(w.Header(), have)
 					}
 				}))
 				r := httptest.NewRequest("GET", "/", nil)

@@ -126,14 +126,14 @@ func TestRateLimit(t *testing.T) {
 			r.Header.Set("X-Key", tt.key)
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, r)
-			if got := w.Header().Get("RateLimit"); w.Code != tt.status || got != tt.left || w.Header().Get("Retry-After") != tt.retry {
+			if got := w.Header().Get("Ratelimit"); w.Code != tt.status || got != tt.left || w.Header().Get("Retry-After") != tt.retry {
 				t.Errorf("request %d: %d, RateLimit: %s, Retry-After: %s; want %d, %s, %s", i, w.Code, got, w.Header().Get("Retry-After"), tt.status, tt.left, tt.retry)
 			}
 			policy := `"client";q=30;w=60`
 			if tt.key == "" {
 				policy = ""
 			}
-			if got := w.Header().Get("RateLimit-Policy"); got != policy {
+			if got := w.Header().Get("Ratelimit-Policy"); got != policy {
 				t.Errorf("request %d: RateLimit-Policy = %s, want %s", i, got, policy)
 			}
 			if served := w.Body.String() == "served"; served != (tt.status == 200) {
@@ -158,7 +158,7 @@ func TestRateLimitPolicy(t *testing.T) {
 	} {
 		w := httptest.NewRecorder()
 		mustLimit(t, "l", ratelimit.NewMemory(rate, nil), "client", text("")).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
-		if got := w.Header().Get("RateLimit-Policy"); got != want {
+		if got := w.Header().Get("Ratelimit-Policy"); got != want {
 			t.Errorf("%+v: RateLimit-Policy = %s, want %s", rate, got, want)
 		}
 	}
@@ -167,7 +167,7 @@ func TestRateLimitPolicy(t *testing.T) {
 // TestRateLimitsAddUp: each limit of a route is told, and a service's own.
 func TestRateLimitsAddUp(t *testing.T) {
 	service := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Add("RateLimit", `"service";r=1;t=1`)
+		w.Header().Add("Ratelimit", `"service";r=1;t=1`)
 	})
 	second := ratelimit.NewMemory(ratelimit.Rate{Requests: 5, Per: time.Hour}, nil)
 	minute := ratelimit.NewMemory(ratelimit.Rate{Requests: 3, Per: time.Minute}, nil)
@@ -213,7 +213,7 @@ func TestRateLimitOfRealClients(t *testing.T) {
 		if resp.StatusCode != tt.want {
 			t.Errorf("%s: status = %d, want %d", tt.client, resp.StatusCode, tt.want)
 		}
-		if resp.StatusCode == 429 && (resp.Header.Get("Retry-After") == "" || resp.Header.Get("RateLimit") == "") {
+		if resp.StatusCode == 429 && (resp.Header.Get("Retry-After") == "" || resp.Header.Get("Ratelimit") == "") {
 			t.Errorf("header = %v, want Retry-After and RateLimit", resp.Header)
 		}
 	}
@@ -265,7 +265,7 @@ func ExampleRateLimit() {
 	for range 2 {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
-		fmt.Println(w.Code, w.Header().Get("RateLimit"))
+		fmt.Println(w.Code, w.Header().Get("Ratelimit"))
 	}
 	// Output:
 	// 200 "client";r=0;t=60

@@ -109,20 +109,29 @@ func checkReplacement(replacement string, e *regexp.Regexp) error {
 		if rest, found = strings.CutPrefix(after, "$"); found {
 			continue
 		}
-		name, braced := after, false
-		if name, braced = strings.CutPrefix(after, "{"); braced {
-			name, rest, braced = strings.Cut(name, "}")
-		} else {
-			end := strings.IndexFunc(after, func(c rune) bool { return c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') })
-			if end < 0 {
-				end = len(after)
-			}
-			name, rest, braced = after[:end], after[end:], true
-		}
-		if !braced || !isGroup(name, e) {
+		var name string
+		if name, rest = cutGroup(after); !isGroup(name, e) {
 			return fmt.Errorf("rewrite: in the replacement %.100q, %q names no group of the expression: write $1, ${1} or ${name}; $$ is $", replacement, "$"+name)
 		}
 	}
+}
+
+// cutGroup returns the name that follows a dollar, as package regexp has it, and
+// what is behind. There is none if it is empty.
+func cutGroup(s string) (name, rest string) {
+	if braced, ok := strings.CutPrefix(s, "{"); ok {
+		if name, rest, ok = strings.Cut(braced, "}"); !ok {
+			return "", ""
+		}
+		return name, rest
+	}
+	end := strings.IndexFunc(s, func(c rune) bool {
+		return c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
+	})
+	if end < 0 {
+		end = len(s)
+	}
+	return s[:end], s[end:]
 }
 
 // isGroup says that an expression has a group of that number or name.

@@ -206,12 +206,12 @@ func TestHeaderOfCompressed(t *testing.T) {
 // TestNotModified: what a client has from us keeps its ETag.
 func TestNotModified(t *testing.T) {
 	h := wrap(t, nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Etag", `"a"`)
+		w.Header().Set("ETag", `"a"`)
 		w.WriteHeader(http.StatusNotModified)
 	}))
 	for has, want := range map[string]string{`W/"a"`: `W/"a"`, `"b", W/"a"`: `W/"a"`, `"a"`: `"a"`, "*": `"a"`} {
 		resp := get(t, h, map[string]string{"If-None-Match": has, "Accept-Encoding": "gzip"})
-		if got := resp.Header.Get("Etag"); got != want || resp.StatusCode != 304 {
+		if got := resp.Header.Get("ETag"); got != want || resp.StatusCode != 304 {
 			t.Errorf("If-None-Match: %s: ETag = %s, status = %d; want %s, 304", has, got, resp.StatusCode, want)
 		}
 	}

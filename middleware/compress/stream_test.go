@@ -191,7 +191,7 @@ func TestBrokenAnswerOfHTTP10(t *testing.T) {
 // answered.
 func TestErrorBeforeTheAnswer(t *testing.T) {
 	h := wrap(t, &compress.Options{MinSize: 1}, goapi.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
-		w.Header().Set("Etag", `"a"`)
+		w.Header().Set("ETag", `"a"`)
 		return goapi.NewError(http.StatusTeapot, strings.Repeat("short and stout ", 50), nil)
 	}))
 	resp := get(t, h, map[string]string{"Accept-Encoding": "gzip"})
