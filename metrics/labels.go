@@ -156,7 +156,7 @@ func reason(ex *goapi.Exchange) string {
 		return reasonOverloaded
 	case errors.Is(ex.Err, upstream.ErrNoNodes):
 		return reasonNoNodes
-	case ex.Route == nil && known != nil && known.Header.Get("Retry-After") != "":
+	case ex.Route == nil && known != nil && status == http.StatusServiceUnavailable && known.Header.Get("Retry-After") != "":
 		return reasonShed
 	}
 	switch status {

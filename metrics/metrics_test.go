@@ -16,6 +16,7 @@ import (
 
 	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/metrics"
+	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/upstream"
 )
 
@@ -107,6 +108,8 @@ func TestErrors(t *testing.T) {
 	routed := route("a", "/a")
 	retry := goapi.NewError(503, "", nil)
 	retry.Header = http.Header{"Retry-After": {"1"}}
+	often := goapi.NewError(429, "", nil)
+	often.Header = retry.Header
 	tests := []struct {
 		reason string
 		route  *goapi.Route
@@ -120,6 +123,7 @@ func TestErrors(t *testing.T) {
 		{"shed", nil, retry},
 		{"unavailable", routed, retry},
 		{"unavailable", nil, goapi.NewError(503, "", nil)},
+		{"unavailable", nil, registry.ErrUnavailable},
 		{"unauthorized", routed, goapi.NewError(401, "", nil)},
 		{"forbidden", routed, goapi.NewError(403, "", nil)},
 		{"slow_client", routed, goapi.NewError(408, "", nil)},
@@ -127,6 +131,7 @@ func TestErrors(t *testing.T) {
 		{"too_large", nil, goapi.NewError(414, "", nil)},
 		{"too_large", nil, goapi.NewError(431, "", nil)},
 		{"rate_limited", routed, goapi.NewError(429, "", nil)},
+		{"rate_limited", nil, often},
 		{"client_gone", routed, goapi.NewError(499, "", nil)},
 		{"bad_gateway", routed, &upstream.NodeError{Service: "a", Err: io.EOF}},
 		{"timeout", routed, &upstream.NodeError{Service: "a", Timeout: true, Err: io.EOF}},
