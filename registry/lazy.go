@@ -15,12 +15,13 @@ import (
 // used concurrently; closing it closes the registry.
 type Lazy struct {
 	open func(context.Context) (Registry, error)
+	life context.Context // until Close
+	end  context.CancelFunc
 
 	opening chan struct{} // holds a token while somebody opens
 
 	mu     sync.Mutex
 	opened Registry // nil until then
-	closed bool
 }
 
 var (
@@ -31,7 +32,9 @@ var (
 
 // NewLazy returns a Lazy that open opens.
 func NewLazy(open func(context.Context) (Registry, error)) *Lazy {
-	return &Lazy{open: open, opening: make(chan struct{}, 1)}
+	l := &Lazy{open: open, opening: make(chan struct{}, 1)}
+	l.life, l.end = context.WithCancel(context.Background())
+	return l
 }
 
 // Opened returns the registry, or nil until it is opened.
@@ -50,13 +53,10 @@ func (l *Lazy) Open(ctx context.Context) (Registry, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	l.mu.Lock()
-	opened, closed := l.opened, l.closed
-	l.mu.Unlock()
-	switch {
-	case closed:
+	if l.life.Err() != nil {
 		return nil, ErrClosed
-	case opened != nil:
+	}
+	if opened := l.Opened(); opened != nil {
 		return opened, nil
 	}
 	opened, err := l.open(ctx)
@@ -69,7 +69,7 @@ func (l *Lazy) Open(ctx context.Context) (Registry, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
+	if l.life.Err() != nil {
 		return nil, errors.Join(ErrClosed, closeOf(opened))
 	}
 	l.opened = opened
@@ -100,7 +100,11 @@ func (l *Lazy) Watch(ctx context.Context) (Watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return reg.Watch(ctx)
+	w, err := reg.Watch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &lazyWatcher{w, l.life}, nil
 }
 
 // Register implements [Writer].
@@ -134,11 +138,30 @@ func (l *Lazy) LeftOut() []Omission {
 func (l *Lazy) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
+	if l.life.Err() != nil {
 		return nil
 	}
-	l.closed = true
+	l.end()
 	return closeOf(l.opened)
+}
+
+// lazyWatcher ends with the Lazy, also when the registry cannot be closed.
+type lazyWatcher struct {
+	Watcher
+
+	life context.Context
+}
+
+// Next implements [Watcher].
+func (w *lazyWatcher) Next(ctx context.Context) ([]*Service, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(w.life, cancel)()
+	services, err := w.Watcher.Next(ctx)
+	if w.life.Err() != nil {
+		return nil, ErrClosed
+	}
+	return services, err
 }
 
 // closeOf closes a registry that is an io.Closer.

@@ -36,6 +36,35 @@ func (s *severable) lost() <-chan struct{} {
 	return s.back
 }
 
+// Register and the others are those of a Memory, while there is contact.
+func (s *severable) Register(ctx context.Context, service *registry.Service, ttl time.Duration) error {
+	if s.lost() != nil {
+		return registry.ErrUnavailable
+	}
+	return s.Memory.Register(ctx, service, ttl)
+}
+
+func (s *severable) Deregister(ctx context.Context, service *registry.Service) error {
+	if s.lost() != nil {
+		return registry.ErrUnavailable
+	}
+	return s.Memory.Deregister(ctx, service)
+}
+
+func (s *severable) Get(ctx context.Context, name string) ([]*registry.Service, error) {
+	if s.lost() != nil {
+		return nil, registry.ErrUnavailable
+	}
+	return s.Memory.Get(ctx, name)
+}
+
+func (s *severable) List(ctx context.Context) ([]*registry.Service, error) {
+	if s.lost() != nil {
+		return nil, registry.ErrUnavailable
+	}
+	return s.Memory.List(ctx)
+}
+
 func (s *severable) Watch(ctx context.Context) (registry.Watcher, error) {
 	w, err := s.Memory.Watch(ctx)
 	return &severableWatcher{Watcher: w, of: s}, err

@@ -30,9 +30,15 @@ func TestSteadyIsARegistry(t *testing.T) {
 	registrytest.Run(t, func(*testing.T) registry.Registry {
 		source := new(severable)
 		return steadied{registry.NewSteady(source, nil), source}
-	}, &registrytest.Options{FakeClock: true, Sever: func(_ testing.TB, reg registry.Registry) func() {
-		return reg.(steadied).Writer.(*severable).sever()
-	}})
+	}, &registrytest.Options{
+		FakeClock: true,
+		Sever: func(_ testing.TB, reg registry.Registry) func() {
+			return reg.(steadied).Writer.(*severable).sever()
+		},
+		Beside: func(_ testing.TB, reg registry.Registry) registry.Writer {
+			return &reg.(steadied).Writer.(*severable).Memory
+		},
+	})
 }
 
 // TestSteadyTellsWhatIsOrdinaryAtOnce: nothing of this is held back.

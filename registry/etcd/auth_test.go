@@ -9,6 +9,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 const (
@@ -54,8 +55,8 @@ func TestTokenExpires(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
 	root := s.enableAuth()
-	p := newProxy(t, s.addr)
-	r := open(t, "etcd://gateway:"+escaped+"@"+p.addr)
+	p := registrytest.NewProxy(t, s.addr)
+	r := open(t, "etcd://gateway:"+escaped+"@"+p.Address())
 	register(t, r, greeter("1"), time.Minute)
 	w := watch(t, r)
 	w.await("a node", hasNodes("1"))
@@ -74,10 +75,10 @@ func TestTokenExpires(t *testing.T) {
 	if got, err := r.Get(t.Context(), "greeter"); err != nil || !hasNodes("1", "2")(got) {
 		t.Errorf("Get() with a token that has expired = %v, %v, want the nodes", got, err)
 	}
-	p.cut()
+	restore := p.Sever()
 	w.awaitLoss()
 	expire()
-	p.mend()
+	restore()
 	register(t, open(t, "etcd://gateway:"+escaped+"@"+s.addr), greeter("3"), 0)
 	w.await("what happened meanwhile", hasNodes("1", "2", "3"))
 }
@@ -87,8 +88,8 @@ func TestPasswordChanges(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
 	root := s.enableAuth()
-	p := newProxy(t, s.addr)
-	r := open(t, "etcd://gateway:"+escaped+"@"+p.addr)
+	p := registrytest.NewProxy(t, s.addr)
+	r := open(t, "etcd://gateway:"+escaped+"@"+p.Address())
 	w := watch(t, r)
 	w.await("the empty state", hasNodes())
 	if _, err := root.UserChangePassword(t.Context(), "gateway", "other"); err != nil {
@@ -97,8 +98,7 @@ func TestPasswordChanges(t *testing.T) {
 	if err := r.Register(t.Context(), greeter("1"), 0); err == nil || !strings.Contains(err.Error(), "refuses the user or the password") {
 		t.Errorf("Register() with a password that is wrong by now error = %v", err)
 	}
-	p.cut()
-	p.mend()
+	p.Sever()()
 	if got, err := w.Next(bound(t, deadline)); err == nil {
 		t.Errorf("Next() with a password that is wrong by now = %v, want an error", got)
 	}

@@ -37,17 +37,29 @@ func TestMain(m *testing.M) {
 
 func TestRegistry(t *testing.T) {
 	t.Parallel()
-	p := newProxy(t, start(t, nil).addr)
-	sever := func(tb testing.TB, _ registry.Registry) (restore func()) {
-		tb.Helper()
-		p.cut()
-		return p.mend
-	}
+	s := start(t, nil)
+	p := registrytest.NewProxy(t, s.addr)
 	var n atomic.Int32
-	open := func(t *testing.T) registry.Registry {
-		return open(t, fmt.Sprintf("etcd://%s?prefix=/test/%d", p.addr, n.Add(1)))
+	prefix := func() string { return fmt.Sprintf("/test/%d", n.Load()) }
+	beside := func(t testing.TB) *etcd.Registry {
+		t.Helper()
+		return open(t, fmt.Sprintf("etcd://%s?prefix=%s", s.addr, prefix()))
 	}
-	registrytest.Run(t, open, &registrytest.Options{MinTTL: time.Second, MaxRecord: 1 << 20, Sever: sever})
+	registrytest.Run(t, func(t *testing.T) registry.Registry {
+		n.Add(1)
+		return open(t, fmt.Sprintf("etcd://%s?prefix=%s", p.Address(), prefix()))
+	}, &registrytest.Options{
+		MinTTL:    time.Second,
+		MaxRecord: 1 << 20,
+		Sever:     func(testing.TB, registry.Registry) (restore func()) { return p.Sever() },
+		Beside:    func(t testing.TB, _ registry.Registry) registry.Writer { return beside(t) },
+		Lose:      func(testing.TB, registry.Registry) { s.removeAll(prefix()) },
+		Overwrite: func(t testing.TB, _ registry.Registry, s *registry.Service) { register(t, beside(t), s, 0) },
+		Spoil: func(testing.TB, registry.Registry) (mend func()) {
+			s.put(prefix()+"/greeter/spoilt", []byte("hello"))
+			return func() { s.remove(prefix() + "/greeter/spoilt") }
+		},
+	})
 }
 
 // server is an etcd server within the test.
@@ -108,6 +120,16 @@ func (s *server) stop() {
 	if s.etcd != nil {
 		s.etcd.Close()
 		s.etcd = nil
+	}
+}
+
+// removeAll removes all keys with a prefix behind the back of registries.
+func (s *server) removeAll(prefix string) {
+	s.t.Helper()
+	if _, err := s.etcd.Server.DeleteRange(s.t.Context(), &pb.DeleteRangeRequest{
+		Key: []byte(prefix), RangeEnd: []byte(clientv3.GetPrefixRangeEnd(prefix)),
+	}); err != nil {
+		s.t.Fatalf("DeleteRange(%q) error = %v", prefix, err)
 	}
 }
 

@@ -12,20 +12,21 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 // TestServerRestarts: the server is killed and comes back with what it had.
 func TestServerRestarts(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
-	p := newProxy(t, s.addr)
-	watching, announcing := open(t, "etcd://"+p.addr), open(t, "etcd://"+p.addr)
+	p := registrytest.NewProxy(t, s.addr)
+	watching, announcing := open(t, "etcd://"+p.Address()), open(t, "etcd://"+p.Address())
 	register(t, announcing, greeter("1", "2"), 0)
 	w := watch(t, watching)
 	before := w.await("both nodes", hasNodes("1", "2"))
 	back := announcing.Reconnected(t.Context())
 
-	p.cut() // a server that is killed ends nothing in order
+	restore := p.Sever() // a server that is killed ends nothing in order
 	s.stop()
 	w.awaitLoss()
 	begin := time.Now()
@@ -46,7 +47,7 @@ func TestServerRestarts(t *testing.T) {
 	w.wantNothing(10 * time.Millisecond)
 
 	s.start(nil)
-	p.mend()
+	restore()
 	receive(t, back)
 	deregister(t, announcing, greeter("2"))
 	after := w.await("the node that stayed, and none that was announced meanwhile", hasNodes("1"))
@@ -73,20 +74,20 @@ func TestServerComesBackEmpty(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			old, fresh := start(t, nil), start(t, nil)
-			p := newProxy(t, old.addr)
-			watching, announcing := open(t, "etcd://"+p.addr), open(t, "etcd://"+p.addr)
+			p := registrytest.NewProxy(t, old.addr)
+			watching, announcing := open(t, "etcd://"+p.Address()), open(t, "etcd://"+p.Address())
 			register(t, announcing, greeter("1"), tt.ttl)
 			w := watch(t, watching)
 			w.await("a node", hasNodes("1"))
 			back := announcing.Reconnected(t.Context())
 
-			p.cut()
+			restore := p.Sever()
 			w.awaitLoss()
 			other := greeter("1")
 			other.Nodes[0].Address = "127.0.0.1:1"
 			register(t, open(t, "etcd://"+fresh.addr), other, tt.ttl)
-			p.redirect(fresh.addr)
-			p.mend()
+			p.Redirect(fresh.addr)
+			restore()
 			got := w.await("what the other store has", hasNodes("1"))
 			if got[0].Nodes[0].Address != "127.0.0.1:1" {
 				t.Errorf("Next() = a node at %s, want the one of the new store", got[0].Nodes[0].Address)
@@ -116,20 +117,20 @@ func TestResumes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t, nil)
-			p := newProxy(t, s.addr)
+			p := registrytest.NewProxy(t, s.addr)
 			direct := open(t, "etcd://"+s.addr)
 			other := &registry.Service{Name: "other", Nodes: []*registry.Node{{ID: "o", Address: "127.0.0.1:1"}}}
 			register(t, direct, other, time.Minute)
 			register(t, direct, greeter("1", "2"), time.Minute)
-			w := watch(t, open(t, "etcd://"+p.addr))
+			w := watch(t, open(t, "etcd://"+p.Address()))
 			before := w.await("all nodes", hasNodes("1", "2", "o"))
 
-			p.cut()
+			restore := p.Sever()
 			w.awaitLoss()
 			deregister(t, direct, greeter("2"))
 			register(t, direct, greeter("3"), time.Minute)
 			tt.meanwhile(s)
-			p.mend()
+			restore()
 			after := w.await("what is left", hasNodes("1", "3", "o"))
 			if before[1] != after[1] {
 				t.Error("a service that did not change is another pointer after a loss")
@@ -144,17 +145,17 @@ func TestResumes(t *testing.T) {
 func TestSilentServer(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
-	p := newProxy(t, s.addr)
-	w := watch(t, open(t, "etcd://"+p.addr))
+	p := registrytest.NewProxy(t, s.addr)
+	w := watch(t, open(t, "etcd://"+p.Address()))
 	w.await("the empty state", hasNodes())
-	p.silence()
+	unmute := p.Mute()
 	begin := time.Now()
 	w.awaitLoss()
 	if took := time.Since(begin); took > 6*time.Second {
 		t.Errorf("Next() noticed after %v that the server is silent, want at most 6 s", took)
 	}
 	register(t, open(t, "etcd://"+s.addr), greeter("1"), 0)
-	p.speak()
+	unmute()
 	w.await("what happened meanwhile", hasNodes("1"))
 }
 
@@ -181,15 +182,15 @@ func TestQuietServer(t *testing.T) {
 func TestLostTwice(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
-	p := newProxy(t, s.addr)
+	p := registrytest.NewProxy(t, s.addr)
 	register(t, open(t, "etcd://"+s.addr), greeter("1"), 0)
-	w := watch(t, open(t, "etcd://"+p.addr))
+	w := watch(t, open(t, "etcd://"+p.Address()))
 	w.await("a node", hasNodes("1"))
 	for range 2 {
-		p.cut()
+		restore := p.Sever()
 		w.awaitLoss()
 		w.wantNothing(100 * time.Millisecond)
-		p.mend()
+		restore()
 		if got, err := w.Next(bound(t, deadline)); err != nil || !hasNodes("1")(got) {
 			t.Errorf("Next() with contact back = %v, %v, want the node", got, err)
 		}
@@ -203,19 +204,19 @@ func TestSeveralHosts(t *testing.T) {
 	s := start(t, nil)
 	direct := open(t, "etcd://"+s.addr)
 	for i := range 2 {
-		proxies := []*proxy{newProxy(t, s.addr), newProxy(t, s.addr)}
-		r := open(t, fmt.Sprintf("etcd://%s?host=%s&host=%s", unused(t), proxies[0].addr, proxies[1].addr))
+		proxies := []*registrytest.Proxy{registrytest.NewProxy(t, s.addr), registrytest.NewProxy(t, s.addr)}
+		r := open(t, fmt.Sprintf("etcd://%s?host=%s&host=%s", unused(t), proxies[0].Address(), proxies[1].Address()))
 		register(t, r, greeter("1"), 0)
 		w := watch(t, r)
 		w.await("a node", hasNodes("1"))
-		proxies[i].cut() // whichever it follows, it goes on with the other
+		proxies[i].Sever() // whichever it follows, it goes on with the other
 		register(t, direct, greeter("2"), 0)
 		if got, err := w.Next(bound(t, deadline)); err != nil || !hasNodes("1", "2")(got) {
 			t.Errorf("Next() with one of two servers = %v, %v, want both nodes", got, err)
 		}
 		deregister(t, r, greeter("2"))
 		w.await("one node", hasNodes("1"))
-		proxies[1-i].cut()
+		proxies[1-i].Sever()
 		w.awaitLoss()
 	}
 }
@@ -292,9 +293,9 @@ func TestClosed(t *testing.T) {
 // TestCancelled: who gives up is told so, not that etcd is away.
 func TestCancelled(t *testing.T) {
 	t.Parallel()
-	p := newProxy(t, start(t, nil).addr)
-	r := open(t, "etcd://"+p.addr)
-	p.silence()
+	p := registrytest.NewProxy(t, start(t, nil).addr)
+	r := open(t, "etcd://"+p.Address())
+	p.Mute()
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(10*time.Millisecond, cancel)
 	if _, err := r.List(ctx); !errors.Is(err, context.Canceled) || errors.Is(err, registry.ErrUnavailable) {

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,32 +30,85 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestEmbedded(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir(), nil)
-	registrytest.Run(t, emptyRegistries("embedded:", s), &registrytest.Options{MinTTL: time.Second, MaxRecord: maxRecord})
+	b := &buckets{server: s, address: "embedded:", beside: "embedded:"}
+	registrytest.Run(t, b.open, b.options())
 }
 
 func TestTCP(t *testing.T) {
 	t.Parallel()
+	s := start(t, t.TempDir(), &conns.ServerOptions{Address: "127.0.0.1:0"})
+	p := registrytest.NewProxy(t, s.Addr())
+	b := &buckets{server: s, address: "nats://" + p.Address(), beside: "nats://" + s.Addr()}
+	opts := b.options()
+	opts.Sever = func(testing.TB, registry.Registry) (restore func()) { return p.Sever() }
+	opts.Lose = func(t testing.TB, _ registry.Registry) {
+		t.Helper()
+		if err := jetStream(t, s).DeleteStream(t.Context(), "KV_"+b.bucket()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	registrytest.Run(t, b.open, opts)
+}
+
+// TestServerThatCloses is the same where the server goes, and comes back with
+// what it had.
+func TestServerThatCloses(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir, &conns.ServerOptions{Address: "127.0.0.1:0"})
 	addr := s.Addr()
-	sever := func(tb testing.TB, _ registry.Registry) (restore func()) {
+	b := &buckets{address: "nats://" + addr}
+	registrytest.Run(t, b.open, &registrytest.Options{MinTTL: time.Second, Sever: func(tb testing.TB, _ registry.Registry) (restore func()) {
 		tb.Helper()
 		if err := s.Close(); err != nil {
 			tb.Fatalf("Server.Close() error = %v", err)
 		}
 		return func() { s = start(t, dir, &conns.ServerOptions{Address: addr}) }
-	}
-	registrytest.Run(t, emptyRegistries("nats://"+addr, nil), &registrytest.Options{
-		MinTTL: time.Second, MaxRecord: maxRecord, Sever: sever,
-	})
+	}})
 }
 
-// emptyRegistries returns a function that opens registries, each on a bucket
-// of its own.
-func emptyRegistries(address string, embedded *conns.Server) func(*testing.T) registry.Registry {
-	var n atomic.Int32
-	return func(t *testing.T) registry.Registry {
-		return open(t, fmt.Sprintf("%s?bucket=test_%d", address, n.Add(1)), embedded)
+// buckets opens registries, each on a bucket of its own.
+type buckets struct {
+	server  *conns.Server
+	address string
+	beside  string // where Sever cuts nothing
+	n       int
+}
+
+func (b *buckets) bucket() string { return fmt.Sprintf("test_%d", b.n) }
+
+func (b *buckets) open(t *testing.T) registry.Registry {
+	t.Helper()
+	b.n++
+	return open(t, b.address+"?bucket="+b.bucket(), b.server)
+}
+
+// options returns those of registries in a server with default settings.
+func (b *buckets) options() *registrytest.Options {
+	beside := func(t testing.TB) *nats.Registry {
+		t.Helper()
+		return open(t, b.beside+"?bucket="+b.bucket(), b.server)
+	}
+	return &registrytest.Options{
+		MinTTL:    time.Second,
+		MaxRecord: maxRecord,
+		Beside:    func(t testing.TB, _ registry.Registry) registry.Writer { return beside(t) },
+		Overwrite: func(t testing.TB, _ registry.Registry, s *registry.Service) { register(t, beside(t), s, 0) },
+		Spoil: func(t testing.TB, _ registry.Registry) (mend func()) {
+			t.Helper()
+			kv, err := jetStream(t, b.server).KeyValue(t.Context(), b.bucket())
+			if err == nil {
+				_, err = kv.PutString(t.Context(), "greeter.spoilt", "hello")
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return func() {
+				if err := kv.Purge(t.Context(), "greeter.spoilt"); err != nil {
+					t.Errorf("Purge() error = %v", err)
+				}
+			}
+		},
 	}
 }
 

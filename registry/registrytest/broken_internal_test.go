@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -233,8 +232,97 @@ func TestBrokenRegistriesFail(t *testing.T) {
 				return got, err
 			}
 		}},
+		{"tells of renewals", "WatchIsQuietWithoutChange", func(f *faulty) {
+			told := int64(-1) // how often Register was called then
+			f.next = func(ctx context.Context, w *faultyWatcher) ([]*registry.Service, error) {
+				if now := f.registered.Load(); w.calls > 1 && now > told {
+					told = now
+					return w.last, nil
+				}
+				told = f.registered.Load()
+				return w.follow(ctx)
+			}
+		}},
+		{"takes who gave up for a failure", "CancelledIsNoFailure", func(f *faulty) {
+			f.get = func(ctx context.Context, name string) ([]*registry.Service, error) {
+				if ctx.Err() != nil {
+					return nil, fmt.Errorf("%w: %w", registry.ErrUnavailable, ctx.Err())
+				}
+				return f.Memory.Get(ctx, name)
+			}
+		}},
+		{"does not look whether somebody gave up", "CancelledIsNoFailure", func(f *faulty) {
+			f.list = func(context.Context) ([]*registry.Service, error) { return nil, nil }
+		}},
+		{"goes on after it was closed", "CloseEndsAll", func(f *faulty) {
+			f.list = func(context.Context) ([]*registry.Service, error) { return nil, nil }
+		}},
+		{"leaves its watchers open", "CloseEndsAll", func(f *faulty) {
+			f.next = func(ctx context.Context, w *faultyWatcher) ([]*registry.Service, error) { return w.Watcher.Next(ctx) }
+		}},
+		{"renews without a look", "RegisterRestores", func(f *faulty) { f.register = f.once }},
+		{"fails for a bad record", "BadRecordIsLeftOut", func(f *faulty) {
+			f.list = func(ctx context.Context) ([]*registry.Service, error) {
+				if f.spoilt.Load() {
+					return nil, errors.New("bad record")
+				}
+				return f.Memory.List(ctx)
+			}
+		}},
+		{"hides a bad record", "BadRecordIsLeftOut", func(f *faulty) { f.leftOut = func() []registry.Omission { return nil } }},
+		{"remembers a bad record", "BadRecordIsLeftOut", func(f *faulty) {
+			var last []registry.Omission
+			f.leftOut = func() []registry.Omission {
+				if f.spoilt.Load() {
+					last = []registry.Omission{{Key: "bad", Reason: "it is no service"}}
+				}
+				return last
+			}
+		}},
+		{"is empty without contact", "CallsFailWithoutContact", func(f *faulty) {
+			f.list = func(ctx context.Context) ([]*registry.Service, error) {
+				if f.cut.Load() != nil {
+					return nil, nil
+				}
+				return f.Memory.List(ctx)
+			}
+		}},
+		{"misses what happens without contact", "WatchCatchesUp", func(f *faulty) {
+			f.next = func(ctx context.Context, w *faultyWatcher) ([]*registry.Service, error) {
+				got, err := w.follow(ctx)
+				if w.losses > 0 && err == nil {
+					got = w.first
+				}
+				if w.first == nil && hasNode(got, "greeter-1") {
+					w.first = got
+				}
+				return got, err
+			}
+		}},
+		{"has all anew with contact back", "WatchCatchesUp", func(f *faulty) {
+			f.next = func(ctx context.Context, w *faultyWatcher) ([]*registry.Service, error) {
+				got, err := w.follow(ctx)
+				if w.losses > 0 && err == nil {
+					got = slices.Clone(got)
+					for i := range got {
+						got[i] = got[i].Copy()
+					}
+				}
+				return got, err
+			}
+		}},
+		{"does not believe that all is gone", "WatchSeesAnEmptySystem", func(f *faulty) {
+			f.next = func(ctx context.Context, w *faultyWatcher) ([]*registry.Service, error) {
+				for {
+					if got, err := w.follow(ctx); len(got) > 0 || w.calls == 1 || err != nil {
+						return got, err
+					}
+				}
+			}
+		}},
 	}
-	opts := (&Options{MaxRecord: 1 << 10, Sever: sever}).orDefault()
+	opts := able()
+	opts.MaxRecord = 1 << 10
 	all := promises(opts)
 	failed := make(map[string]bool)
 	for _, tt := range tests {
@@ -243,7 +331,7 @@ func TestBrokenRegistriesFail(t *testing.T) {
 			if i < 0 {
 				t.Fatalf("there is no promise %s", tt.promise)
 			}
-			f := &faulty{Memory: new(registry.Memory), counts: make(map[string]int)}
+			f := newFaulty()
 			tt.fault(f)
 			failures := try(t, all[i], f, opts)
 			if len(failures) == 0 {
@@ -261,9 +349,9 @@ func TestBrokenRegistriesFail(t *testing.T) {
 
 // TestRecorder shows that a promise that is kept records no failure.
 func TestRecorder(t *testing.T) {
-	opts := (&Options{Sever: sever}).orDefault()
+	opts := able()
 	for _, p := range promises(opts) {
-		f := &faulty{Memory: new(registry.Memory), counts: make(map[string]int)}
+		f := newFaulty()
 		if failures := try(t, p, f, opts); len(failures) > 0 {
 			t.Errorf("%s on a registry without a fault = %q, want no failure", p.name, failures)
 		}
@@ -326,166 +414,4 @@ func (r *recorder) cleanup() {
 	for _, f := range slices.Backward(r.cleanups) {
 		f()
 	}
-}
-
-// faulty is a Memory in which some methods are replaced.
-type faulty struct {
-	*registry.Memory
-
-	register   func(context.Context, *registry.Service, time.Duration) error
-	deregister func(context.Context, *registry.Service) error
-	get        func(context.Context, string) ([]*registry.Service, error)
-	list       func(context.Context) ([]*registry.Service, error)
-	ttl        func(time.Duration) time.Duration
-	next       func(context.Context, *faultyWatcher) ([]*registry.Service, error)
-	close      func(*faultyWatcher) error
-
-	cut atomic.Pointer[chan struct{}] // closed when contact is back; nil while there is contact
-
-	mu       sync.Mutex
-	counts   map[string]int
-	watchers []registry.Watcher
-}
-
-func (f *faulty) Register(ctx context.Context, s *registry.Service, ttl time.Duration) error {
-	if f.ttl != nil {
-		ttl = f.ttl(ttl)
-	}
-	if f.register != nil {
-		return f.register(ctx, s, ttl)
-	}
-	return f.Memory.Register(ctx, s, ttl)
-}
-
-func (f *faulty) Deregister(ctx context.Context, s *registry.Service) error {
-	if f.deregister != nil {
-		return f.deregister(ctx, s)
-	}
-	return f.Memory.Deregister(ctx, s)
-}
-
-func (f *faulty) Get(ctx context.Context, name string) ([]*registry.Service, error) {
-	if f.get != nil {
-		return f.get(ctx, name)
-	}
-	return f.Memory.Get(ctx, name)
-}
-
-func (f *faulty) List(ctx context.Context) ([]*registry.Service, error) {
-	if f.list != nil {
-		return f.list(ctx)
-	}
-	return f.Memory.List(ctx)
-}
-
-func (f *faulty) Watch(ctx context.Context) (registry.Watcher, error) {
-	w, err := f.Memory.Watch(ctx)
-	if err != nil {
-		return nil, err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.watchers = append(f.watchers, w)
-	return &faultyWatcher{Watcher: w, faulty: f, opening: ctx}, nil
-}
-
-// once registers each service once.
-func (f *faulty) once(ctx context.Context, s *registry.Service, ttl time.Duration) error {
-	if f.count(s.Name) > 1 {
-		return nil
-	}
-	return f.Memory.Register(ctx, s, ttl)
-}
-
-func (f *faulty) count(name string) int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.counts[name]++
-	return f.counts[name]
-}
-
-func (f *faulty) removeAll(ctx context.Context, name string) {
-	found, _ := f.Memory.Get(ctx, name)
-	for _, s := range found {
-		_ = f.Memory.Deregister(ctx, s)
-	}
-}
-
-// closeAll ends what a fault left open.
-func (f *faulty) closeAll() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, w := range f.watchers {
-		_ = w.Close()
-	}
-}
-
-type faultyWatcher struct {
-	registry.Watcher
-
-	faulty  *faulty
-	opening context.Context
-	calls   int
-	told    bool // that contact is lost
-	last    []*registry.Service
-}
-
-func (w *faultyWatcher) Next(ctx context.Context) ([]*registry.Service, error) {
-	w.calls++
-	if w.faulty.next != nil {
-		return w.faulty.next(ctx, w)
-	}
-	return w.follow(ctx)
-}
-
-// follow is Next of a watcher that keeps its promises, also when contact is
-// lost while nobody waits.
-func (w *faultyWatcher) follow(ctx context.Context) ([]*registry.Service, error) {
-	cut := w.faulty.cut.Load()
-	switch {
-	case cut != nil && !w.told:
-		w.told = true
-		return nil, registry.ErrUnavailable
-	case cut != nil:
-		select {
-		case <-*cut:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	if w.told {
-		w.told = false
-		return w.last, nil
-	}
-	got, err := w.Watcher.Next(ctx)
-	if err == nil {
-		w.last = got
-	}
-	return got, err
-}
-
-// sever is Options.Sever for a faulty.
-func sever(_ testing.TB, reg registry.Registry) (restore func()) {
-	f, back := reg.(*faulty), make(chan struct{})
-	f.cut.Store(&back)
-	return func() {
-		f.cut.Store(nil)
-		close(back)
-	}
-}
-
-func (w *faultyWatcher) Close() error {
-	if w.faulty.close != nil {
-		return w.faulty.close(w)
-	}
-	return w.Watcher.Close()
-}
-
-// nextOnce returns a first state and none after it.
-func nextOnce(ctx context.Context, w *faultyWatcher) ([]*registry.Service, error) {
-	if w.calls == 1 {
-		return w.Watcher.Next(ctx)
-	}
-	<-ctx.Done()
-	return nil, ctx.Err()
 }

@@ -31,9 +31,22 @@ type Options struct {
 	// to live where a node expires. Default: 10 s.
 	Deadline time.Duration
 	// Sever cuts the contact of reg with the system behind it, which keeps what
-	// it holds, and returns a function that restores it. Default: contact
-	// cannot be lost.
+	// it holds, and returns a function that restores it; a [Proxy] does that.
+	// Default: contact cannot be lost.
 	Sever func(t testing.TB, reg registry.Registry) (restore func())
+	// Beside returns another way to write to the system behind reg, which Sever
+	// does not cut. Default: there is none.
+	Beside func(t testing.TB, reg registry.Registry) registry.Writer
+	// Lose has the system behind reg lose all that it holds. It is called
+	// between Sever and restore. Default: it loses nothing.
+	Lose func(t testing.TB, reg registry.Registry)
+	// Overwrite puts s in the place of what reg registered for the node of s, as
+	// another that writes to the system may. Default: nobody can.
+	Overwrite func(t testing.TB, reg registry.Registry, s *registry.Service)
+	// Spoil puts a record that is no service beside those of reg, which is a
+	// [registry.Reporter], and returns a function that removes it. Default:
+	// nobody can.
+	Spoil func(t testing.TB, reg registry.Registry) (mend func())
 	// FakeClock runs each test in a bubble of testing/synctest, for registries
 	// that live in the test's process. Default: the clock is real.
 	FakeClock bool
@@ -107,13 +120,27 @@ func promises(o Options) []promise {
 		{"WatchSkipsToLatest", watchSkipsToLatest},
 		{"WatchCloseUnblocksNext", watchCloseUnblocksNext},
 		{"WatchNextHonoursContext", watchNextHonoursContext},
+		{"WatchIsQuietWithoutChange", watchIsQuietWithoutChange},
 		{"ConcurrentUse", concurrentUse},
+		{"CancelledIsNoFailure", cancelledIsNoFailure},
+		{"CloseEndsAll", closeEndsAll},
 	}
-	if o.MaxRecord > 0 {
-		list = append(list, promise{"TooLargeIsErrTooLarge", tooLargeIsErrTooLarge})
-	}
-	if o.Sever != nil {
-		list = append(list, promise{"WatchResumesWithTheSameState", watchResumesWithTheSameState})
+	for _, p := range []struct {
+		promise
+
+		able bool
+	}{
+		{promise{"TooLargeIsErrTooLarge", tooLargeIsErrTooLarge}, o.MaxRecord > 0},
+		{promise{"RegisterRestores", registerRestores}, o.Overwrite != nil},
+		{promise{"BadRecordIsLeftOut", badRecordIsLeftOut}, o.Spoil != nil},
+		{promise{"WatchResumesWithTheSameState", watchResumesWithTheSameState}, o.Sever != nil},
+		{promise{"CallsFailWithoutContact", callsFailWithoutContact}, o.Sever != nil},
+		{promise{"WatchCatchesUp", watchCatchesUp}, o.Sever != nil && o.Beside != nil},
+		{promise{"WatchSeesAnEmptySystem", watchSeesAnEmptySystem}, o.Sever != nil && o.Lose != nil},
+	} {
+		if p.able {
+			list = append(list, p.promise)
+		}
 	}
 	return list
 }
