@@ -2,10 +2,12 @@ package server_test
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"slices"
 	"strings"
@@ -194,6 +196,47 @@ func TestFloodsBesideOthers(t *testing.T) {
 	t.Logf("p99 alone %s, beside floods %s", alone, beside)
 	if beside > 2*alone+50*time.Millisecond { // the machine is shared
 		t.Errorf("p99 beside floods = %s, alone %s: want it less than doubled", beside, alone)
+	}
+}
+
+// TestWhoComesBack floods again on a new connection, from an address that is
+// remembered for it or not.
+func TestWhoComesBack(t *testing.T) {
+	local := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	for _, exempt := range []bool{false, true} {
+		t.Run(fmt.Sprint("exempt ", exempt), func(t *testing.T) {
+			opts := &server.Options{}
+			if exempt {
+				opts.Exempt = local
+			}
+			s, _, _ := start(t, http.NotFoundHandler(), opts)
+			// A client that waits for each answer knows how many were read.
+			pings := func() (n int) {
+				c := dialHTTP2(t, s)
+				for ; n < 10_000; n++ {
+					if c.framer.WritePing(false, [8]byte{}) != nil {
+						break
+					}
+					for {
+						f, err := c.next()
+						if err != nil {
+							return n
+						}
+						if _, ok := f.(*http2.PingFrame); ok {
+							break
+						}
+					}
+				}
+				return n
+			}
+			first, second := pings(), pings()
+			if first < 1900 || exempt && second < 1900 || !exempt && second > 1900 {
+				t.Errorf("%d pings were answered, and %d on the next connection", first, second)
+			}
+			if got := s.Stats().Floods; got != 2 {
+				t.Errorf("Stats has %d floods, want 2", got)
+			}
+		})
 	}
 }
 

@@ -43,9 +43,20 @@ type frames struct {
 	budget  budget
 }
 
-func newFrames(streams int, now time.Time) *frames {
+func newFrames(streams int, now time.Time, part float64) *frames {
 	rate := float64(500 + 2*streams)
-	return &frames{budget: budget{rate: rate, burst: 2 * rate, most: 16 * rate, left: 2 * rate, at: now}}
+	return &frames{budget: budget{rate: rate, burst: 2 * rate, most: 16 * rate, left: 2 * rate * part, at: now}}
+}
+
+// frames returns what bounds the client of a connection that begins to speak
+// HTTP/2.
+func (c *conn) frames(now time.Time) *frames {
+	part := 1.0
+	if c.listener.offenders.has(addressOf(c.RemoteAddr()), now) {
+		part = 0.1
+	}
+	c.resets.begin(now, part)
+	return newFrames(c.listener.opts.MaxStreams, now, part)
 }
 
 // read takes what the client sent, and reports whether that is within the bound.

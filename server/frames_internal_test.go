@@ -90,7 +90,7 @@ func TestFrames(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			now := time.Unix(1000, 0)
-			f := newFrames(250, now)
+			f := newFrames(250, now, 1)
 			if tt.answer != nil {
 				f.budget.rate = 0 // in no time at all
 			}
@@ -115,7 +115,7 @@ func TestFrames(t *testing.T) {
 // TestEarnings are bounded: who was answered for an hour may not send for an hour.
 func TestEarnings(t *testing.T) {
 	now := time.Unix(1000, 0)
-	f := newFrames(250, now)
+	f := newFrames(250, now, 1)
 	for range 1_000_000 {
 		f.budget.earn(earnAnswer)
 	}

@@ -19,12 +19,13 @@ var (
 type listener struct {
 	net.Listener
 
-	opts    Options
-	log     *slog.Logger
-	clients clients
-	open    atomic.Int64
-	refused atomic.Int64
-	floods  atomic.Int64
+	opts      Options
+	log       *slog.Logger
+	clients   clients
+	offenders offenders
+	open      atomic.Int64
+	refused   atomic.Int64
+	floods    atomic.Int64
 }
 
 // Accept implements net.Listener. It closes connections that are too many.
@@ -71,7 +72,7 @@ func (l *listener) leave(c *conn) {
 
 // wrap returns what net/http is to serve.
 func (l *listener) wrap(c *conn) net.Conn {
-	w := watch{fields: l.opts.MaxFields, streams: l.opts.MaxStreams}
+	w := watch{conn: c}
 	if l.opts.TLS == nil {
 		return &plain{conn: c, watch: w}
 	}

@@ -2,13 +2,14 @@ package server
 
 import (
 	"context"
-	"log/slog"
 	"net"
 	"sync/atomic"
 	"time"
 )
 
-// resetBurst is how many times Options.MaxStreams a client may reset at once.
+// resetBurst is how many times Options.MaxStreams a client may reset at once, on a
+// connection that has been there for as many seconds less one: it begins with one
+// time.
 const resetBurst = 4
 
 // resets bounds how often the client of a connection ends streams before they
@@ -22,6 +23,11 @@ type resets struct {
 	each time.Duration // what one costs: a second by MaxStreams
 	paid atomic.Int64  // when all of them are paid for, in Unix nanoseconds
 	over atomic.Bool   // the connection is closed for them
+}
+
+// begin leaves a client so much of its first second, from 0 to 1.
+func (r *resets) begin(now time.Time, part float64) {
+	r.paid.Store(now.UnixNano() + int64((resetBurst-part)*float64(time.Second)))
 }
 
 // add counts one, and reports whether that is within the bound.
@@ -56,7 +62,5 @@ func (s *Server) reset(ctx context.Context) {
 	if c.resets.over.Swap(true) {
 		return // another stream has closed it
 	}
-	s.opts.Logger.Info("connection closed: its client reset too many requests before they were answered",
-		slog.String("remote", c.RemoteAddr().String()))
-	_ = c.Close() // nobody is left who could do more about it
+	_ = c.end(c, errResets) // which net/http learns from the connection
 }

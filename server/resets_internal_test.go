@@ -36,6 +36,38 @@ func TestResets(t *testing.T) {
 	}
 }
 
+// TestResetsInTheBeginning has a client reset as many as it may at once, on
+// connections that are older and older.
+func TestResetsInTheBeginning(t *testing.T) {
+	const maxStreams = 250
+	tests := []struct {
+		name string
+		part float64
+		age  time.Duration
+		want int
+	}{
+		{"at once", 1, 0, maxStreams},
+		{"after a second", 1, time.Second, 2 * maxStreams},
+		{"after three", 1, 3 * time.Second, 4 * maxStreams},
+		{"after an hour", 1, time.Hour, 4 * maxStreams},
+		{"at once, by one who is not trusted", 0.1, 0, maxStreams / 10},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := resets{each: time.Second / maxStreams}
+			now := time.Unix(1000, 0)
+			r.begin(now, tt.part)
+			got := 0
+			for r.add(now.Add(tt.age)) {
+				got++
+			}
+			if got != tt.want {
+				t.Errorf("%d were allowed, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
 // TestResetsAreForgotten has a client reset all that it may, again and again.
 func TestResetsAreForgotten(t *testing.T) {
 	const maxStreams = 10

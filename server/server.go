@@ -5,9 +5,10 @@
 // clear text by prior knowledge, as clients of gRPC do. The limits hold for both,
 // for each stream of an HTTP/2 connection alone.
 //
-// Frames of HTTP/2 that ask for nothing are bounded: a client may send some
-// thousands of them at once, a thousand a second, and as many more as it is
-// answered; beyond that its connection is closed.
+// Frames of HTTP/2 that ask for nothing are bounded: a client may send two
+// thousand of them at once, a thousand a second, and more as it is answered; beyond
+// that its connection is closed. For a minute, new ones from its address begin with
+// a tenth of that.
 //
 // [Certificates] are files that are read again when they change. ACME is in
 // package acme.
@@ -73,13 +74,14 @@ type Options struct {
 	// MaxPerClient bounds the connections of an address (64 bits of IPv6); one more
 	// is closed. Behind an address there may be many clients. Default: any number.
 	MaxPerClient int
-	// Exempt are those whose connections MaxPerClient does not count: proxies that
-	// speak for others. Default: none.
+	// Exempt are those whose connections MaxPerClient does not count, and that are
+	// not to blame for what one of them sent: proxies that speak for others.
+	// Default: none.
 	Exempt []netip.Prefix
 	// MaxStreams bounds the requests at a time on a connection of HTTP/2, and how
-	// many of them a second its client may reset before they are answered: four
-	// times as many at once are no harm, and beyond that the connection is closed.
-	// Default: 250.
+	// many of them a second its client may reset before they are answered: as many
+	// at once are no harm, nor four times as many once it is some seconds old, and
+	// beyond that the connection is closed. Default: 250.
 	MaxStreams int
 	// Drain bounds the time that requests in flight, and connections that were
 	// hijacked (WebSockets), get when Run ends. Default: 30 s.

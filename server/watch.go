@@ -10,6 +10,7 @@ import (
 var (
 	errFields = errors.New("server: the header of a request has too many fields")
 	errFlood  = errors.New("server: its client sent too many frames that ask for nothing")
+	errResets = errors.New("server: its client reset too many requests before they were answered")
 	errALPN   = errors.New("server: its client does not speak what it has agreed on")
 )
 
@@ -27,10 +28,8 @@ const (
 // which net/http does not bound before it has paid for it: the fields of a header,
 // and frames. It is used as net/http does: by one reader at a time.
 type watch struct {
-	fields  int // of a header, at most
-	streams int // at a time
-	alpn    alpn
-
+	conn  *conn
+	alpn  alpn
 	phase phase
 	text  bool // the line of a header that is being read is not empty
 	seen  int  // of the preface, or lines of a header
@@ -86,7 +85,7 @@ func (w *watch) begin(p []byte) error {
 	if w.alpn == alpnHTTP1 {
 		return errALPN
 	}
-	w.phase, w.http2 = streams, newFrames(w.streams, time.Now())
+	w.phase, w.http2 = streams, w.conn.frames(time.Now())
 	return w.read(p[n:])
 }
 
@@ -109,7 +108,7 @@ func (w *watch) lines(p []byte) error {
 			w.phase = request
 			return nil
 		}
-		if w.seen++; w.seen > w.fields+1 { // the first is the request's
+		if w.seen++; w.seen > w.conn.listener.opts.MaxFields+1 { // the first is the request's
 			return errFields
 		}
 		w.text, p = false, p[i+1:]

@@ -122,8 +122,11 @@ func (c *conn) end(outer net.Conn, why error) error {
 	case why == nil: // it has what it wanted
 	case errors.Is(why, errFields):
 		c.answer(outer, tooManyFields)
-	case errors.Is(why, errFlood):
+	case errors.Is(why, errFlood), errors.Is(why, errResets):
 		l.floods.Add(1)
+		if a := addressOf(c.RemoteAddr()); !contains(l.opts.Exempt, a) {
+			l.offenders.add(a, time.Now())
+		}
 		l.log.Info("connection closed", remote, slog.Any("error", why))
 	default:
 		l.log.Debug("connection closed", remote, slog.Any("error", why))
