@@ -50,8 +50,8 @@ func oneLine(err error) string {
 	return printable(s)
 }
 
-// run executes the command line and returns the status to exit with.
-func run(ctx context.Context, args []string, w world) int {
+// newRoot returns the command line.
+func newRoot(w world) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "goapi",
 		Short: "An API gateway driven by service discovery",
@@ -66,6 +66,12 @@ Try it:  goapi demo`,
 	root.AddCommand(runCommand(w), checkCommand(w), demoCommand(w), servicesCommand(w), routesCommand(w), explainCommand(w), exposedCommand(w),
 		callCommand(w), registerCommand(w), publishCommand(w), subscribeCommand(w),
 		dlqCommand(w), keyCommand(w), versionCommand(w))
+	return root
+}
+
+// run executes the command line and returns the status to exit with.
+func run(ctx context.Context, args []string, w world) int {
+	root := newRoot(w)
 	root.SetArgs(args)
 	root.SetIn(w.in)
 	root.SetOut(w.out)
