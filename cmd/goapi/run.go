@@ -31,6 +31,7 @@ Repeated values are split at white space.`,
 				return err
 			}
 			captureLog(log)
+			limitMemory(w.env)
 			g, err := newGateway(cmd.Context(), c, w.env, log)
 			if interrupted(cmd.Context(), err) {
 				return nil
