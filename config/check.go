@@ -11,9 +11,6 @@ import (
 	"strings"
 )
 
-// maxNames bounds the names that a mistake lists.
-const maxNames = 10
-
 func itoa(n int) string { return strconv.Itoa(n) }
 
 // index returns the key of an element of a list.
@@ -37,13 +34,13 @@ func (f *File) check(d *decoder) {
 	f.checkRoutes(d)
 	for _, name := range keysOf(f.Service) {
 		if s := f.Service[name]; s != nil && strings.HasPrefix(name, staticPrefix) {
-			d.wrong(join("services", name), "the policy of a route of this file stands in routes; write it there")
+			d.wrongf(join("services", name), "the policy of a route of this file stands in routes; write it there")
 		}
 	}
 	f.eachPolicy(func(key string, p *Policy) { f.checkPolicy(d, key, p) })
 	for i, name := range f.Metadata {
 		if slices.Index(f.Metadata, name) != i {
-			d.wrong(index("metadata", i), "%s is there twice; remove one", name)
+			d.wrongf(index("metadata", i), "%s is there twice; remove one", name)
 		}
 	}
 }
@@ -78,7 +75,7 @@ func (f *File) eachPolicy(do func(key string, p *Policy)) {
 // that the file does not have.
 func (f *File) checkPolicy(d *decoder, key string, p *Policy) {
 	if p.HealthCheck != nil && (strings.HasPrefix(key, "patterns") || strings.Contains(key, ".endpoints.")) {
-		d.wrong(join(key, "health_check"), "nodes are probed for a service as a whole; write it in services or in policy")
+		d.wrongf(join(key, "health_check"), "nodes are probed for a service as a whole; write it in services or in policy")
 	}
 	known := f.Identity.Names()
 	if p.Auth != nil {
@@ -86,15 +83,15 @@ func (f *File) checkPolicy(d *decoder, key string, p *Policy) {
 			switch {
 			case name == "" || slices.Contains(known, name):
 			case len(known) == 0:
-				d.wrong(index(join(key, "auth.any"), i), "there is no authenticator %q; write one in identity", name)
+				d.wrongf(index(join(key, "auth.any"), i), "there is no authenticator %q; write one in identity", name)
 			default:
-				d.wrong(index(join(key, "auth.any"), i), "there is no authenticator %q in identity; %s", name, instead(name, known))
+				d.wrongf(index(join(key, "auth.any"), i), "there is no authenticator %q in identity; %s", name, instead(name, known))
 			}
 		}
 	}
 	for i, l := range p.RateLimit {
 		if l.late() && len(known) == 0 {
-			d.wrong(index(join(key, "rate_limit"), i)+".key", "%s is never known, as the file has no identity; write one, or the key client", l.Key)
+			d.wrongf(index(join(key, "rate_limit"), i)+".key", "%s is never known, as the file has no identity; write one, or the key client", l.Key)
 		}
 	}
 }
@@ -105,12 +102,12 @@ func (f *File) checkServer(d *decoder) {
 		switch _, hasCert := d.places[certKey]; {
 		case cert == "" && key == "":
 		case key == "" && !d.failed[keyKey]:
-			d.wrong(certKey, "it has no private key; write %s, too", keyKey[strings.LastIndexByte(keyKey, '.')+1:])
+			d.wrongf(certKey, "it has no private key; write %s, too", keyKey[strings.LastIndexByte(keyKey, '.')+1:])
 		case cert == "" && !hasCert:
-			d.wrong(keyKey, "it has no certificate; write %s, too", certKey[strings.LastIndexByte(certKey, '.')+1:])
+			d.wrongf(keyKey, "it has no certificate; write %s, too", certKey[strings.LastIndexByte(certKey, '.')+1:])
 		case cert != "" && key != "":
 			if err := d.inputs.pair(cert, key); err != nil {
-				d.wrong(certKey, "%s", err)
+				d.wrongf(certKey, "%s", err)
 			}
 		}
 	}
@@ -120,7 +117,7 @@ func (f *File) checkServer(d *decoder) {
 	for i, l := range listeners {
 		for _, other := range listeners[:i] {
 			if l.address != "" && l.address == other.address && !strings.HasSuffix(l.address, ":0") {
-				d.wrong(l.key, "%s has this address, too; write another", other.key)
+				d.wrongf(l.key, "%s has this address, too; write another", other.key)
 			}
 		}
 	}
@@ -129,7 +126,7 @@ func (f *File) checkServer(d *decoder) {
 	}
 	for _, name := range keysOf(f.Identity.MTLS) {
 		if f.TLS == nil || f.TLS.ClientCA == "" && !d.failed["tls.client_ca"] {
-			d.wrong(join("identity.mtls", name), "no certificate of a client is ever verified; write tls.client_ca, too")
+			d.wrongf(join("identity.mtls", name), "no certificate of a client is ever verified; write tls.client_ca, too")
 		}
 	}
 }
@@ -154,33 +151,33 @@ func (in inputs) pair(cert, key Path) error {
 func (t *TLS) check(d *decoder, key string) {
 	switch {
 	case t.ClientAuth == "none" && t.ClientCA != "":
-		d.wrong(join(key, "client_auth"), "client_ca is there, and nobody is asked; write request or require, or remove client_ca")
+		d.wrongf(join(key, "client_auth"), "client_ca is there, and nobody is asked; write request or require, or remove client_ca")
 	case t.ClientAuth != "" && t.ClientAuth != "none" && t.ClientCA == "":
-		d.wrong(join(key, "client_auth"), "certificates of clients cannot be verified; write client_ca, too")
+		d.wrongf(join(key, "client_auth"), "certificates of clients cannot be verified; write client_ca, too")
 	}
 }
 
 // check implements checker.
 func (c *Certificate) check(d *decoder, key string) {
 	if err := d.inputs.pair(c.Cert, c.Key); err != nil {
-		d.wrong(key, "%s", err)
+		d.wrongf(key, "%s", err)
 	}
 }
 
 // check implements checker.
 func (a *ACME) check(d *decoder, key string) {
 	if len(a.Domains)+len(a.OnDemandAllow) == 0 {
-		d.wrong(key, "there is nothing to have a certificate for; write domains or on_demand_allow")
+		d.wrongf(key, "there is nothing to have a certificate for; write domains or on_demand_allow")
 	}
 	if a.Replicas != 0 && a.Storage != "nats" {
-		d.wrong(join(key, "replicas"), "it is of storage nats; write that, too, or remove it")
+		d.wrongf(join(key, "replicas"), "it is of storage nats; write that, too, or remove it")
 	}
 	for i, domain := range a.Domains {
 		switch _, err := netip.ParseAddr(domain); {
 		case strings.HasPrefix(domain, "*."):
-			d.wrong(index(join(key, "domains"), i), "a certificate for %s needs a challenge over DNS; write the names, or put it in on_demand_allow", domain)
+			d.wrongf(index(join(key, "domains"), i), "a certificate for %s needs a challenge over DNS; write the names, or put it in on_demand_allow", domain)
 		case err == nil:
-			d.wrong(index(join(key, "domains"), i), "%s is an address; write the name of a host", domain)
+			d.wrongf(index(join(key, "domains"), i), "%s is an address; write the name of a host", domain)
 		}
 	}
 }
@@ -188,7 +185,7 @@ func (a *ACME) check(d *decoder, key string) {
 // check implements checker.
 func (e *EAB) check(d *decoder, key string) {
 	if e.MACKey == "" {
-		d.wrong(key, "it has no key; write mac_key_file")
+		d.wrongf(key, "it has no key; write mac_key_file")
 	}
 }
 
@@ -196,20 +193,20 @@ func (e *EAB) check(d *decoder, key string) {
 func (a *AccessLog) check(d *decoder, key string) {
 	switch {
 	case a.File != "" && a.Output != "":
-		d.wrong(join(key, "file"), "output is there, too; write one of the two")
+		d.wrongf(join(key, "file"), "output is there, too; write one of the two")
 	case a.Output == "off" && (a.Sample != nil || a.Query || a.Buffer != 0):
-		d.wrong(join(key, "output"), "off goes with nothing else; write output: off alone, or remove it")
+		d.wrongf(join(key, "output"), "off goes with nothing else; write output: off alone, or remove it")
 	}
 }
 
 // check implements checker.
 func (m *Metrics) check(d *decoder, key string) {
 	if m.Off && (m.Buckets != nil || m.Native || m.Nodes) {
-		d.wrong(join(key, "off"), "it goes with nothing else; write off: true alone, or remove it")
+		d.wrongf(join(key, "off"), "it goes with nothing else; write off: true alone, or remove it")
 	}
 	for i := 1; i < len(m.Buckets); i++ {
 		if m.Buckets[i] <= m.Buckets[i-1] {
-			d.wrong(index(join(key, "buckets"), i), "it is not above the one before; write the smaller first")
+			d.wrongf(index(join(key, "buckets"), i), "it is not above the one before; write the smaller first")
 		}
 	}
 }
@@ -221,41 +218,41 @@ func (t *Tracing) check(d *decoder, key string) {
 	}
 	u, err := url.Parse(t.Endpoint)
 	if err != nil || u.Host == "" {
-		d.wrong(join(key, "endpoint"), "want a URL such as http://127.0.0.1:4318")
+		d.wrongf(join(key, "endpoint"), "want a URL such as http://127.0.0.1:4318")
 		return
 	}
 	if u.User != nil {
-		d.wrong(join(key, "endpoint"), "a URL with a password stands in logs; write headers: {Authorization: …}")
+		d.wrongf(join(key, "endpoint"), "a URL with a password stands in logs; write headers: {Authorization: …}")
 	}
 	if t.CA != "" && (u.Scheme == "http" || u.Scheme == "grpc") {
-		d.wrong(join(key, "ca"), "%s:// shows no certificate; write %ss://, or remove it", u.Scheme, u.Scheme)
+		d.wrongf(join(key, "ca"), "%s:// shows no certificate; write %ss://, or remove it", u.Scheme, u.Scheme)
 	}
 }
 
 // check implements checker.
 func (l *Limits) check(d *decoder, key string) {
 	if l.PerClient > 0 && l.InFlight > 0 && l.PerClient > l.InFlight {
-		d.wrong(join(key, "per_client"), "%d is more than in_flight, %d; write less", l.PerClient, l.InFlight)
+		d.wrongf(join(key, "per_client"), "%d is more than in_flight, %d; write less", l.PerClient, l.InFlight)
 	}
 	if l.ConnectionsPerClient > 0 && l.Connections > 0 && l.ConnectionsPerClient > l.Connections {
-		d.wrong(join(key, "connections_per_client"), "%d is more than connections, %d; write less", l.ConnectionsPerClient, l.Connections)
+		d.wrongf(join(key, "connections_per_client"), "%d is more than connections, %d; write less", l.ConnectionsPerClient, l.Connections)
 	}
 	if l.HeaderBytes > 0 && l.URLBytes > l.HeaderBytes {
-		d.wrong(join(key, "url_bytes"), "%s is more than header_bytes, %s, which the target is part of; write less", l.URLBytes, l.HeaderBytes)
+		d.wrongf(join(key, "url_bytes"), "%s is more than header_bytes, %s, which the target is part of; write less", l.URLBytes, l.HeaderBytes)
 	}
 }
 
 // checkIdentity notes names that several kinds of authenticators cannot share.
 func (f *File) checkIdentity(d *decoder) {
 	if f.Identity != nil && len(f.Identity.Names()) == 0 && len(d.mistakes) == 0 {
-		d.wrong("identity", "nobody is in it; write jwt, keys, basic, mtls or external, or remove it")
+		d.wrongf("identity", "nobody is in it; write jwt, keys, basic, mtls or external, or remove it")
 	}
 }
 
 // checkPatterns notes patterns that are none, and policies for the same one.
 func (f *File) checkPatterns(d *decoder) {
 	if len(f.Patterns) > maxPatterns {
-		d.wrong("patterns", "there are %d, and each request is held against all; write at most %d", len(f.Patterns), maxPatterns)
+		d.wrongf("patterns", "there are %d, and each request is held against all; write at most %d", len(f.Patterns), maxPatterns)
 		return
 	}
 	first := make(map[string]int, len(f.Patterns))
@@ -266,11 +263,11 @@ func (f *File) checkPatterns(d *decoder) {
 		}
 		p, err := parsePattern(pat.Match)
 		if err != nil {
-			d.wrong(key, "%s", err)
+			d.wrongf(key, "%s", err)
 			continue
 		}
 		if before, ok := first[p.shape()]; ok {
-			d.wrong(key, "patterns[%d], on line %d, matches the same requests; write one policy for them", before, d.places[index("patterns", before)].line)
+			d.wrongf(key, "patterns[%d], on line %d, matches the same requests; write one policy for them", before, d.places[index("patterns", before)].line)
 			continue
 		}
 		first[p.shape()] = i

@@ -36,10 +36,10 @@ type decoder struct {
 // A checker is a type that says itself what is wrong with its values as a whole.
 type checker interface{ check(d *decoder, key string) }
 
-// wrong notes what is wrong with the value of a key, or, where the file has no
+// wrongf notes what is wrong with the value of a key, or, where the file has no
 // such key, with what it would be within. What is known to be wrong is not noted
 // again: the one may follow from the other.
-func (d *decoder) wrong(key, format string, args ...any) {
+func (d *decoder) wrongf(key, format string, args ...any) {
 	if d.failed[key] {
 		return
 	}
@@ -47,11 +47,11 @@ func (d *decoder) wrong(key, format string, args ...any) {
 	for within := key; !ok && within != ""; at, ok = d.places[within] {
 		within = parent(within)
 	}
-	d.note(at, key, format, args...)
+	d.notef(at, key, format, args...)
 }
 
-// note notes what is wrong at a place.
-func (d *decoder) note(at place, key, format string, args ...any) {
+// notef notes what is wrong at a place.
+func (d *decoder) notef(at place, key, format string, args ...any) {
 	d.failed[key] = true
 	d.mistakes = append(d.mistakes, Mistake{File: d.file, Line: at.line, Column: at.column, Key: key, Reason: fmt.Sprintf(format, args...)})
 }
@@ -82,12 +82,12 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, key string, f *field) {
 	}
 	if d.left--; d.left < 0 {
 		if d.left == -1 {
-			d.note(at, key, "there are too many values, aliases included; write fewer")
+			d.notef(at, key, "there are too many values, aliases included; write fewer")
 		}
 		return
 	}
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
-		d.note(at, key, "it has no value; write one, or remove the key")
+		d.notef(at, key, "it has no value; write one, or remove the key")
 		return
 	}
 	if v.Kind() == reflect.Pointer {
@@ -110,7 +110,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, key string, f *field) {
 // differ.
 func (d *decoder) pairs(n *yaml.Node, at place, key string, f func(name string, at place, value *yaml.Node)) {
 	if n.Kind != yaml.MappingNode {
-		d.note(at, key, "want keys and values, one below the other; not %s", kindOf(n))
+		d.notef(at, key, "want keys and values, one below the other; not %s", kindOf(n))
 		return
 	}
 	first := make(map[string]int, len(n.Content)/2)
@@ -119,11 +119,11 @@ func (d *decoder) pairs(n *yaml.Node, at place, key string, f func(name string, 
 		at := place{k.Line, k.Column}
 		switch line, twice := first[k.Value]; {
 		case k.Kind == yaml.AliasNode || k.Kind != yaml.ScalarNode:
-			d.note(at, key, "a key is a text; not %s", kindOf(k))
+			d.notef(at, key, "a key is a text; not %s", kindOf(k))
 		case k.ShortTag() == "!!merge":
-			d.note(at, key, "merge keys (<<) are not taken; write the keys themselves, or an alias of a whole value")
+			d.notef(at, key, "merge keys (<<) are not taken; write the keys themselves, or an alias of a whole value")
 		case twice:
-			d.note(at, join(key, clip(k.Value)), "the key is there twice, first on line %d; remove one", line)
+			d.notef(at, join(key, clip(k.Value)), "the key is there twice, first on line %d; remove one", line)
 		default:
 			first[k.Value] = k.Line
 			f(k.Value, at, n.Content[i+1])
@@ -139,7 +139,7 @@ func (d *decoder) mapping(n *yaml.Node, at place, v reflect.Value, key string) {
 	d.pairs(n, at, key, func(name string, at place, value *yaml.Node) {
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
 		if i < 0 {
-			d.note(at, join(key, clip(name)), "unknown key; %s", instead(name, names(fields)))
+			d.notef(at, join(key, clip(name)), "unknown key; %s", instead(name, names(fields)))
 			return
 		}
 		given[name] = true
@@ -150,14 +150,14 @@ func (d *decoder) mapping(n *yaml.Node, at place, v reflect.Value, key string) {
 	}
 	for _, f := range fields {
 		if f.required && !given[f.name] {
-			d.note(at, key, "the key %s is missing; write %s", f.name, sample(f))
+			d.notef(at, key, "the key %s is missing; write %s", f.name, sample(f))
 		}
 	}
 	d.secrets(v, key, fields, given)
 	if len(d.mistakes) > before {
 		return // what is wrong as a whole may only follow from that
 	}
-	if c, ok := v.Addr().Interface().(checker); ok {
+	if c, ok := reflect.TypeAssert[checker](v.Addr()); ok {
 		c.check(d, key)
 	}
 }
@@ -186,17 +186,17 @@ func (d *decoder) secrets(v reflect.Value, key string, fields []field, given map
 			continue
 		}
 		if given[f.name] {
-			d.wrong(join(key, name), "%s is there, too; write one of the two", f.name)
+			d.wrongf(join(key, name), "%s is there, too; write one of the two", f.name)
 			continue
 		}
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
-		path, _ := v.FieldByIndex(fields[i].index).Interface().(Path)
+		path, _ := reflect.TypeAssert[Path](v.FieldByIndex(fields[i].index))
 		if path == "" {
 			continue // it is wrong, and that is noted
 		}
 		text, err := d.inputs.secret(string(path))
 		if err != nil {
-			d.wrong(join(key, name), "%s; want a file whose first line is the secret", err)
+			d.wrongf(join(key, name), "%s; want a file whose first line is the secret", err)
 			continue
 		}
 		v.FieldByIndex(f.index).SetString(text)
@@ -209,7 +209,7 @@ func (d *decoder) names(n *yaml.Node, at place, v reflect.Value, key string, f *
 	ofNames := field{format: f.keys}
 	d.pairs(n, at, key, func(name string, at place, value *yaml.Node) {
 		if want := d.misfit(&ofNames, name); want != "" {
-			d.note(at, join(key, clip(name)), "%.80q is not a name that can be here; want %s", name, want)
+			d.notef(at, join(key, clip(name)), "%.80q is not a name that can be here; want %s", name, want)
 			return
 		}
 		element := reflect.New(v.Type().Elem()).Elem()
@@ -225,11 +225,11 @@ func (d *decoder) list(n *yaml.Node, at place, v reflect.Value, key string, f *f
 	case n.Kind == yaml.ScalarNode && isText(v.Type().Elem()):
 		elements = []*yaml.Node{n}
 	case n.Kind != yaml.SequenceNode:
-		d.note(at, key, "want a list; not %s", kindOf(n))
+		d.notef(at, key, "want a list; not %s", kindOf(n))
 		return
 	}
 	if f.filled && len(elements) == 0 {
-		d.note(at, key, "the list is empty; write %s", sample(*f))
+		d.notef(at, key, "the list is empty; write %s", sample(*f))
 		return
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(elements), len(elements)))
@@ -241,20 +241,20 @@ func (d *decoder) list(n *yaml.Node, at place, v reflect.Value, key string, f *f
 // text reads a text, and what is one in the file.
 func (d *decoder) text(n *yaml.Node, at place, v reflect.Value, key string, f *field) {
 	if n.Kind != yaml.ScalarNode {
-		d.note(at, key, "want %s; not %s", d.wanted(v, f), kindOf(n))
+		d.notef(at, key, "want %s; not %s", d.wanted(v, f), kindOf(n))
 		return
 	}
 	if !slices.Contains([]string{"!!str", "!!int", "!!float", "!!bool", "!!timestamp"}, n.ShortTag()) {
-		d.note(at, key, "the tag %.40s means nothing here; remove it", n.ShortTag())
+		d.notef(at, key, "the tag %.40s means nothing here; remove it", n.ShortTag())
 		return
 	}
 	text, err := expand(n.Value, d.env)
 	if err != nil {
-		d.note(at, key, "%s", err)
+		d.notef(at, key, "%s", err)
 		return
 	}
 	if want := d.set(v, text, f); want != "" {
-		d.note(at, key, "%swant %s", shown(n.Value, v, f), want)
+		d.notef(at, key, "%swant %s", shown(n.Value, v, f), want)
 	}
 }
 
@@ -272,7 +272,7 @@ func (d *decoder) set(v reflect.Value, text string, f *field) (want string) {
 	if !utf8.ValidString(text) { // of the environment
 		return "a text in UTF-8"
 	}
-	if s, ok := v.Addr().Interface().(scalar); ok {
+	if s, ok := reflect.TypeAssert[scalar](v.Addr()); ok {
 		if err := s.UnmarshalText([]byte(text)); err != nil {
 			return err.Error()
 		}
@@ -285,7 +285,7 @@ func (d *decoder) set(v reflect.Value, text string, f *field) (want string) {
 	if want := d.misfit(f, text); want != "" {
 		return want
 	}
-	if p, ok := v.Addr().Interface().(*Path); ok {
+	if p, ok := reflect.TypeAssert[*Path](v.Addr()); ok {
 		return d.locate(p, f)
 	}
 	return ""
@@ -366,7 +366,7 @@ func (d *decoder) wanted(v reflect.Value, f *field) string {
 	case v.Kind() == reflect.Float64:
 		return "a number"
 	}
-	if s, ok := v.Addr().Interface().(scalar); ok {
+	if s, ok := reflect.TypeAssert[scalar](v.Addr()); ok {
 		if err := s.UnmarshalText([]byte("\x00")); err != nil {
 			return err.Error()
 		}

@@ -22,11 +22,11 @@ func flow(v reflect.Value) string {
 		v = v.Elem()
 	}
 	if v.CanAddr() {
-		if m, ok := v.Addr().Interface().(encoding.TextMarshaler); ok {
+		if m, ok := reflect.TypeAssert[encoding.TextMarshaler](v.Addr()); ok {
 			return flowText(m)
 		}
 	}
-	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
+	if m, ok := reflect.TypeAssert[encoding.TextMarshaler](v); ok {
 		return flowText(m)
 	}
 	switch v.Kind() {

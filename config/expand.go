@@ -62,6 +62,3 @@ func variable(text string, env func(string) (string, bool)) (string, error) {
 	}
 	return value, nil
 }
-
-// mentions says whether a text holds an environment variable.
-func mentions(text string) bool { return strings.Contains(text, "${") }

@@ -1,3 +1,4 @@
+//nolint:tagalign // tags are documentation: each is read on its own
 package config
 
 import (

@@ -31,7 +31,7 @@ func (f *File) Set(flag string) ([]string, bool) {
 
 // textOf returns the text of a value that is one in the file.
 func textOf(v reflect.Value) string {
-	if m, ok := v.Addr().Interface().(encoding.TextMarshaler); ok {
+	if m, ok := reflect.TypeAssert[encoding.TextMarshaler](v.Addr()); ok {
 		text, _ := m.MarshalText() // those of this package never fail
 		return string(text)
 	}

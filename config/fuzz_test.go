@@ -28,7 +28,7 @@ func FuzzParse(f *testing.F) {
 		text, _, _ = strings.Cut(text, "--- \n")
 		f.Add(text)
 	}
-	for _, section := range strings.Split(string(example), "\n\n") {
+	for section := range strings.SplitSeq(string(example), "\n\n") {
 		f.Add(section)
 	}
 	dir := f.TempDir()

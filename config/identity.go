@@ -1,3 +1,4 @@
+//nolint:tagalign // tags are documentation: each is read on its own
 package config
 
 import (
@@ -75,16 +76,16 @@ func (j *JWT) check(d *decoder, key string) {
 		}
 	}
 	if sources != 1 {
-		d.wrong(key, "%d of jwks, keys_file and secret are there; write one of them", sources)
+		d.wrongf(key, "%d of jwks, keys_file and secret are there; write one of them", sources)
 		return
 	}
 	for i, alg := range j.Algorithms {
 		shared := strings.HasPrefix(alg, "HS")
 		switch at := index(join(key, "algorithms"), i); {
 		case shared && j.Secret == "":
-			d.wrong(at, "%s needs a secret; write secret_file, or an algorithm with a public key such as RS256", alg)
+			d.wrongf(at, "%s needs a secret; write secret_file, or an algorithm with a public key such as RS256", alg)
 		case !shared && j.Secret != "":
-			d.wrong(at, "%s is verified with a public key, not with a secret; write jwks or keys_file, or HS256", alg)
+			d.wrongf(at, "%s is verified with a public key, not with a secret; write jwks or keys_file, or HS256", alg)
 		}
 	}
 	if least := 32; j.Secret != "" && len(j.Secret) < least {
@@ -92,10 +93,10 @@ func (j *JWT) check(d *decoder, key string) {
 		if j.SecretFile != "" {
 			name = "secret_file"
 		}
-		d.wrong(join(key, name), "the secret is shorter than %d bytes, and could be guessed; write a longer one", least)
+		d.wrongf(join(key, name), "the secret is shorter than %d bytes, and could be guessed; write a longer one", least)
 	}
 	if loopback := strings.HasPrefix(j.JWKS, "http://"); loopback && !isLoopback(j.JWKS) {
-		d.wrong(join(key, "jwks"), "who is on the way could change the keys; write https://")
+		d.wrongf(join(key, "jwks"), "who is on the way could change the keys; write https://")
 	}
 	j.checkKeys(d, key)
 }
@@ -110,9 +111,9 @@ func (j *JWT) checkKeys(d *decoder, key string) {
 		return // it was there a moment ago; whoever reads it says so
 	}
 	if bytes.Contains(text, []byte("PRIVATE KEY-----")) {
-		d.wrong(join(key, "keys_file"), "it holds a private key; name a file of public ones")
+		d.wrongf(join(key, "keys_file"), "it holds a private key; name a file of public ones")
 	} else if !bytes.Contains(text, []byte("-----BEGIN ")) && !json.Valid(text) {
-		d.wrong(join(key, "keys_file"), "it is neither PEM nor JSON; name a file of public keys, a JWK or a JWK set")
+		d.wrongf(join(key, "keys_file"), "it is neither PEM nor JSON; name a file of public keys, a JWK or a JWK set")
 	}
 }
 
@@ -123,9 +124,9 @@ func (k *Keys) check(d *decoder, key string) {
 		return // see JWT.checkKeys
 	}
 	if _, err := middleware.NewKeys(strings.NewReader(""), k.Options()); err != nil {
-		d.wrong(key, "%s", plain(err))
+		d.wrongf(key, "%s", plain(err))
 	} else if _, err := middleware.NewKeys(bytes.NewReader(text), k.Options()); err != nil {
-		d.wrong(join(key, "file"), "%s", plain(err))
+		d.wrongf(join(key, "file"), "%s", plain(err))
 	}
 }
 
@@ -141,14 +142,14 @@ func (b *Basic) check(d *decoder, key string) {
 		return // see JWT.checkKeys
 	}
 	if _, err := middleware.NewBasic(bytes.NewReader(text), b.Realm); err != nil {
-		d.wrong(join(key, "file"), "%s", plain(err))
+		d.wrongf(join(key, "file"), "%s", plain(err))
 	}
 }
 
 // check implements checker.
 func (x *External) check(d *decoder, key string) {
 	if _, err := middleware.NewExternal(x.URL, x.Options()); err != nil {
-		d.wrong(key, "%s", plain(err))
+		d.wrongf(key, "%s", plain(err))
 	}
 }
 

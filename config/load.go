@@ -142,7 +142,7 @@ func syntaxMistake(err error, text string) *Mistake {
 		return saying(scan(strings.Join(lines[:i+1], ""))) == said
 	})
 	m := &Mistake{Line: line + 1, Reason: "it is no YAML: " + said}
-	m.explain(said, strings.TrimRight(lines[line], "\r\n"))
+	explain(m, said, strings.TrimRight(lines[line], "\r\n"))
 	return m
 }
 
@@ -174,7 +174,7 @@ func saying(err error) string {
 
 // explain says what to write instead of what the parser did not understand, and
 // finds the column in the line.
-func (m *Mistake) explain(said, line string) {
+func explain(m *Mistake, said, line string) {
 	indent := len(line) - len(strings.TrimLeft(line, " \t"))
 	at := indent
 	switch {
@@ -203,6 +203,9 @@ func (m *Mistake) explain(said, line string) {
 	case strings.HasPrefix(said, "did not find expected ','") && strings.Contains(line, "${"):
 		m.Reason += `; put "${NAME}" in quotes between braces and brackets`
 		at = strings.Index(line, "${")
+	case strings.HasPrefix(said, "did not find expected ','") && strings.Contains(line, "/{"):
+		m.Reason += `; put a path with a "{name}" in quotes between braces and brackets`
+		at = strings.Index(line, "/{")
 	case strings.HasPrefix(said, "did not find expected"), strings.HasPrefix(said, "found unexpected"), strings.HasPrefix(said, "could not find expected"):
 		m.Reason += "; look at the indentation, the quotes and the brackets"
 	}

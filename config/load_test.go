@@ -149,7 +149,7 @@ func TestSecrets(t *testing.T) {
 	if string(j.Secret) != "0123456789abcdef0123456789abcdef" {
 		t.Errorf("the secret is not the first line of the file")
 	}
-	for _, text := range []string{fmt.Sprint(j.Secret), fmt.Sprintf("%v %+v %#v", *j, *j, *j), fmt.Sprintf("%q", j.Secret), f.String()} {
+	for _, text := range []string{j.Secret.String(), fmt.Sprintf("%v %+v %#v", *j, *j, *j), fmt.Sprintf("%q", j.Secret), f.String()} {
 		if strings.Contains(text, "0123456789") || strings.Contains(text, "hunter2") {
 			t.Errorf("a secret is shown: %s", text)
 		}
@@ -238,8 +238,7 @@ func eachKey(t reflect.Type, f func(owner reflect.Type, key string)) {
 			return
 		}
 		seen[t] = true
-		for i := range t.NumField() {
-			field := t.Field(i)
+		for field := range t.Fields() {
 			tag := field.Tag.Get("yaml")
 			if tag != "" && tag != ",inline" {
 				f(t, tag)

@@ -27,7 +27,7 @@ func TestMistakes(t *testing.T) {
 	inputs(t, dir)
 	schema := compileSchema(t)
 	env := environment(map[string]string{"BAD": "x\xff", "N": "5", "TOKEN": "hunter2"})
-	form := regexp.MustCompile(`^goapi\.yaml:[1-9][0-9]*:[1-9][0-9]*: [^\n]{5,600}$`)
+	form := regexp.MustCompile(`^goapi\.yaml:[1-9]\d*:[1-9]\d*: [^\n]{5,600}$`)
 	var got bytes.Buffer
 	for _, c := range strings.Split(string(want), "=== ")[1:] {
 		_, text, _ := strings.Cut(c, "\n")

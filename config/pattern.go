@@ -40,8 +40,8 @@ type pattern struct {
 
 // parsePattern reads PATH or HOST/PATH.
 func parsePattern(text string) (*pattern, error) {
-	if i := strings.Index(text, "://"); i >= 0 {
-		return nil, fmt.Errorf("it is a URL; write %.80s", text[i+len("://"):])
+	if _, rest, ok := strings.Cut(text, "://"); ok {
+		return nil, fmt.Errorf("it is a URL; write %.80s", rest)
 	}
 	slash := strings.IndexByte(text, '/')
 	if slash < 0 {
@@ -52,7 +52,10 @@ func parsePattern(text string) (*pattern, error) {
 	if p.host, err = parseHost(text[:slash]); err != nil {
 		return nil, err
 	}
-	return p, p.parsePath(text[slash:])
+	if err := p.parsePath(text[slash:]); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // parseHost reads the host of a pattern, which may have a port.
@@ -93,37 +96,45 @@ func (p *pattern) parsePath(text string) error {
 		return errors.New(`services read "//" in different ways, and such requests may be refused; write one slash`)
 	}
 	for text != "" {
-		text = text[1:] // the "/"
-		inner, after, isVariable := cutVariable(text)
-		if !isVariable {
-			inner, after = text, ""
-			if i := strings.IndexByte(text, '/'); i >= 0 {
-				inner, after = text[:i], text[i:]
-			}
-			if strings.HasPrefix(inner, ":") {
-				return fmt.Errorf("%.40q is no variable; write {%.40s}", inner, inner[1:])
-			}
-			if after == "" {
-				if err := p.cutVerb(&inner); err != nil {
-					return err
-				}
-			}
-		} else if !strings.HasPrefix(after, "/") {
-			if err := p.cutVerb(&after); err != nil {
-				return err
-			}
-			if after != "" {
-				return fmt.Errorf("%.40q follows a variable; write it as a segment of its own", after)
-			}
+		var segments string
+		var err error
+		if segments, text, err = p.cutStep(text[1:]); err != nil { // less the "/"
+			return err
 		}
-		for s := range strings.SplitSeq(inner, "/") {
+		for s := range strings.SplitSeq(segments, "/") {
 			if err := p.add(s); err != nil {
 				return err
 			}
 		}
-		text = after
 	}
 	return nil
+}
+
+// cutStep cuts a segment, or a variable of several, off a text, and, from the
+// last, the verb.
+func (p *pattern) cutStep(text string) (segments, after string, err error) {
+	segments, after, isVariable := cutVariable(text)
+	if isVariable && strings.HasPrefix(after, "/") {
+		return segments, after, nil
+	}
+	if isVariable {
+		err := p.cutVerb(&after)
+		if err == nil && after != "" {
+			err = fmt.Errorf("%.40q follows a variable; write it as a segment of its own", after)
+		}
+		return segments, "", err
+	}
+	segments, after = text, ""
+	if i := strings.IndexByte(text, '/'); i >= 0 {
+		segments, after = text[:i], text[i:]
+	}
+	if strings.HasPrefix(segments, ":") {
+		return "", "", fmt.Errorf("%.40q is no variable; write {%.40s}", segments, segments[1:])
+	}
+	if after == "" {
+		err = p.cutVerb(&segments)
+	}
+	return segments, after, err
 }
 
 // cutVariable cuts "{name}" or "{name=segments}" off a text, and returns the

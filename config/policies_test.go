@@ -487,7 +487,9 @@ func TestScopesFailClosed(t *testing.T) {
 func TestNewErrors(t *testing.T) {
 	dir := t.TempDir()
 	inputs(t, dir)
-	broken := func(*config.Compress) (func(http.Handler) http.Handler, error) { return nil, errors.New("it is broken") }
+	broken := func(*config.Compress) (func(http.Handler) http.Handler, error) {
+		return nil, errors.New("it is broken")
+	}
 	noLimiter := func(string, ratelimit.Rate, bool) (config.Limiter, error) { return nil, errors.New("the bus is away") }
 	tests := []struct {
 		name, text string

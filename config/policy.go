@@ -1,3 +1,4 @@
+//nolint:tagalign // tags are documentation: each is read on its own
 package config
 
 import (
@@ -156,12 +157,12 @@ func plain(err error) string {
 // check implements checker.
 func (p *Policy) check(d *decoder, key string) {
 	if p.Retries != nil && p.Timeout != nil && p.Retries.TryTimeout > *p.Timeout {
-		d.wrong(join(key, "retries.try_timeout"), "%s is more than the timeout, %s; write less", p.Retries.TryTimeout, *p.Timeout)
+		d.wrongf(join(key, "retries.try_timeout"), "%s is more than the timeout, %s; write less", p.Retries.TryTimeout, *p.Timeout)
 	}
 	seen := map[RateLimit]bool{}
 	for i, l := range p.RateLimit {
 		if seen[l] {
-			d.wrong(index(join(key, "rate_limit"), i), "the same limit is there twice; remove one")
+			d.wrongf(index(join(key, "rate_limit"), i), "the same limit is there twice; remove one")
 		}
 		seen[l] = true
 	}
@@ -171,17 +172,17 @@ func (p *Policy) check(d *decoder, key string) {
 func (a *Auth) check(d *decoder, key string) {
 	switch {
 	case a.None && (len(a.Any) > 0 || len(a.Scopes) > 0 || len(a.Headers) > 0 || a.Optional || a.KeepCredentials):
-		d.wrong(join(key, "none"), "it goes with nothing else; write none: true alone, or remove it")
+		d.wrongf(join(key, "none"), "it goes with nothing else; write none: true alone, or remove it")
 		return
 	case !a.None && a.Any == nil:
-		d.wrong(key, "nobody could pass; write any: [KIND/NAME], or none: true to let anybody in")
+		d.wrongf(key, "nobody could pass; write any: [KIND/NAME], or none: true to let anybody in")
 		return
 	}
 	if a.Optional && len(a.Scopes) > 0 {
-		d.wrong(join(key, "optional"), "who has no credentials has no scopes either; write optional or scopes")
+		d.wrongf(join(key, "optional"), "who has no credentials has no scopes either; write optional or scopes")
 	}
 	if _, err := middleware.Auth(nil, a.options()); err != nil {
-		d.wrong(join(key, "headers"), "%s", plain(err))
+		d.wrongf(join(key, "headers"), "%s", plain(err))
 	}
 }
 
@@ -195,7 +196,7 @@ type part = func(http.Handler) http.Handler
 // check implements checker.
 func (c *CORS) check(d *decoder, key string) {
 	if _, err := c.part(); err != nil {
-		d.wrong(key, "%s", plain(err))
+		d.wrongf(key, "%s", plain(err))
 	}
 }
 
@@ -204,7 +205,7 @@ func (c *CORS) part() (part, error) {
 		if len(c.Methods)+len(c.Headers)+len(c.Expose) > 0 || c.Credentials || c.MaxAge != 0 || c.PrivateNetwork {
 			return nil, errors.New("it names no pages; write origins: [https://app.example.com]")
 		}
-		return nil, nil
+		return nil, nil //nolint:nilnil // nothing is laid around
 	}
 	return middleware.CORS(&middleware.CORSOptions{
 		Origins: c.Origins, Methods: c.Methods, Headers: c.Headers, Expose: c.Expose,
@@ -215,7 +216,7 @@ func (c *CORS) part() (part, error) {
 // check implements checker.
 func (l *RateLimit) check(d *decoder, key string) {
 	if err := l.rate().Check(); err != nil {
-		d.wrong(key, "%s", plain(err))
+		d.wrongf(key, "%s", plain(err))
 	}
 }
 
@@ -240,7 +241,7 @@ func (l *RateLimit) late() bool {
 // check implements checker.
 func (h *Headers) check(d *decoder, key string) {
 	if _, err := h.part(); err != nil {
-		d.wrong(key, "%s", plain(err))
+		d.wrongf(key, "%s", plain(err))
 	}
 }
 
@@ -267,7 +268,7 @@ func reveal(secrets map[string]Secret) map[string]string {
 // check implements checker.
 func (s *SecurityHeaders) check(d *decoder, key string) {
 	if _, err := s.part(); err != nil {
-		d.wrong(key, "%s", plain(err))
+		d.wrongf(key, "%s", plain(err))
 	}
 }
 
@@ -276,7 +277,7 @@ func (s *SecurityHeaders) part() (part, error) {
 		if *s != (SecurityHeaders{Off: true}) {
 			return nil, errors.New("off goes with nothing else; write off: true alone, or remove it")
 		}
-		return nil, nil
+		return nil, nil //nolint:nilnil // nothing is laid around
 	}
 	return middleware.SecurityHeaders(&middleware.SecurityOptions{
 		HSTS: time.Duration(s.HSTS), HSTSSubdomains: s.HSTSSubdomains, HSTSPreload: s.HSTSPreload,
@@ -289,14 +290,14 @@ func (s *SecurityHeaders) part() (part, error) {
 // check implements checker.
 func (r *Rewrite) check(d *decoder, key string) {
 	if _, err := r.part(); err != nil {
-		d.wrong(key, "%s", plain(err))
+		d.wrongf(key, "%s", plain(err))
 	}
 }
 
 func (r *Rewrite) part() (part, error) {
 	switch {
 	case *r == Rewrite{}:
-		return nil, nil
+		return nil, nil //nolint:nilnil // nothing is laid around
 	case r.Regexp == "" && r.Replacement != "":
 		return nil, errors.New("replacement replaces nothing; write regexp, too, or remove it")
 	}
@@ -309,8 +310,8 @@ func (r *Rewrite) part() (part, error) {
 func (c *Compress) check(d *decoder, key string) {
 	switch {
 	case c.Off && (c.MinSize != 0 || c.Types != nil || c.Gzip != 0 || c.Zstd != 0 || c.Encoders != 0 || c.Credentials):
-		d.wrong(join(key, "off"), "it goes with nothing else; write off: true alone, or remove it")
+		d.wrongf(join(key, "off"), "it goes with nothing else; write off: true alone, or remove it")
 	case c.Gzip == -1 && c.Zstd == -1:
-		d.wrong(join(key, "zstd"), "nothing is left to compress with; write off: true")
+		d.wrongf(join(key, "zstd"), "nothing is left to compress with; write off: true")
 	}
 }

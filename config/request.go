@@ -18,7 +18,47 @@ func (m *matched) has(i int) bool { return m[i/64]&(1<<(i%64)) != 0 }
 // A matcher finds the patterns of requests.
 type matcher struct {
 	patterns []*pattern
-	hosts    bool // a pattern is for some hosts only
+	hosts    bool  // a pattern is for some hosts only
+	root     node  // of the patterns without a verb
+	verbs    []int // the patterns with one
+}
+
+// A node is where the segments of patterns lead that begin alike.
+type node struct {
+	literals map[string]*node
+	one      *node
+	ends     []int // the patterns that end here
+	rests    []int // those that go on with "**"
+}
+
+// add adds a pattern by its place in the order.
+func (m *matcher) add(i int, p *pattern) {
+	if p.verb != "" {
+		m.verbs = append(m.verbs, i)
+		return
+	}
+	n := &m.root
+	for _, s := range p.segments {
+		switch s.kind {
+		case rest:
+			n.rests = append(n.rests, i)
+			return
+		case one:
+			if n.one == nil {
+				n.one = new(node)
+			}
+			n = n.one
+		default:
+			if n.literals == nil {
+				n.literals = map[string]*node{}
+			}
+			if n.literals[s.text] == nil {
+				n.literals[s.text] = new(node)
+			}
+			n = n.literals[s.text]
+		}
+	}
+	n.ends = append(n.ends, i)
 }
 
 // match returns the patterns that a request matches, as the router would match
@@ -59,12 +99,40 @@ func (m *matcher) match(r *http.Request) (matched, error) {
 // of returns the patterns for a host and the segments of a path.
 func (m *matcher) of(h host, segments []string) matched {
 	var set matched
-	for i, p := range m.patterns {
-		if p.matches(segments) && h.fits(p.host) {
-			set.add(i)
+	m.walk(&m.root, h, segments, &set)
+	for _, i := range m.verbs {
+		if m.patterns[i].matches(segments) {
+			m.put(i, h, &set)
 		}
 	}
 	return set
+}
+
+// walk adds the patterns below a node that match the rest of a path. It comes to
+// no node twice.
+func (m *matcher) walk(n *node, h host, segments []string, set *matched) {
+	for _, i := range n.rests {
+		m.put(i, h, set)
+	}
+	if len(segments) == 0 {
+		for _, i := range n.ends {
+			m.put(i, h, set)
+		}
+		return
+	}
+	if next := n.literals[segments[0]]; next != nil {
+		m.walk(next, h, segments[1:], set)
+	}
+	if n.one != nil && segments[0] != "" {
+		m.walk(n.one, h, segments[1:], set)
+	}
+}
+
+// put adds a pattern if it is for the host.
+func (m *matcher) put(i int, h host, set *matched) {
+	if h.fits(m.patterns[i].host) {
+		set.add(i)
+	}
 }
 
 // refused returns the error for a path.
@@ -85,19 +153,28 @@ func splitPath(u *url.URL, segments []string) (_ []string, plain bool, err error
 	case !strings.HasPrefix(path, "/"):
 		return nil, false, goapi.NewError(http.StatusBadRequest, "the request's target is not a path", nil)
 	}
-	plain = !strings.Contains(path, "//") && !strings.Contains(path, "/.") && strings.IndexByte(path, ';') < 0 && strings.IndexByte(path, '\\') < 0
-	if len(path) > 1 {
-		path = strings.TrimSuffix(path, "/")
+	if len(path) > 1 && path[len(path)-1] == '/' {
+		path = path[:len(path)-1]
 	}
-	for raw := range strings.SplitSeq(path[1:], "/") {
+	plain = true
+	start := 1
+	for i := 1; i <= len(path); i++ {
+		if i < len(path) && path[i] != '/' {
+			plain = plain && path[i] != ';' && path[i] != '\\'
+			continue
+		}
+		segment := path[start:i]
 		if escaped {
-			s, err := url.PathUnescape(raw)
+			decoded, err := url.PathUnescape(segment)
 			if err != nil {
 				return nil, false, goapi.NewError(http.StatusBadRequest, "the path is not well escaped", err)
 			}
-			raw, plain = s, plain && s == raw
+			plain = plain && decoded == segment
+			segment = decoded
 		}
-		segments = append(segments, raw)
+		plain = plain && (segment == "" && len(path) == 1 || segment != "" && segment[0] != '.')
+		segments = append(segments, segment)
+		start = i + 1
 	}
 	return segments, plain, nil
 }
@@ -134,7 +211,7 @@ func reread(segments []string) ([]string, error) {
 	return other, nil
 }
 
-// matches says whether the pattern matches a path.
+// matches says whether the pattern, which has a verb, matches a path.
 func (p *pattern) matches(segments []string) bool {
 	last := len(segments) - 1
 	if last < len(p.segments)-2 || !strings.HasSuffix(segments[last], p.verb) { // the last of the pattern may be "**"
@@ -211,6 +288,7 @@ func newMatcher(list []Pattern) (*matcher, []int, error) {
 	slices.SortStableFunc(all, func(a, b placed) int { return a.compare(b.pattern) })
 	order := make([]int, len(all))
 	for i, p := range all {
+		m.add(i, p.pattern)
 		m.patterns = append(m.patterns, p.pattern)
 		order[i] = p.at
 	}

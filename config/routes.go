@@ -75,33 +75,33 @@ func (rt *Route) check(d *decoder, key string) {
 	p, err := parsePattern(rt.Match)
 	switch {
 	case err != nil:
-		d.wrong(join(key, "match"), "%s", err)
+		d.wrongf(join(key, "match"), "%s", err)
 		return
 	case strings.Contains(rt.Match, ","):
-		d.wrong(join(key, "match"), "it has a comma, which stands between patterns; write %%2C")
+		d.wrongf(join(key, "match"), "it has a comma, which stands between patterns; write %%2C")
 		return
 	case rt.Strip != "" && !p.begins(rt.Strip):
-		d.wrong(join(key, "strip"), "paths that %s matches do not begin with it; write the start that they have", rt.Match)
+		d.wrongf(join(key, "strip"), "paths that %s matches do not begin with it; write the start that they have", rt.Match)
 	}
 	switch {
 	case rt.Handler == "rpc" && rt.Endpoint == "":
-		d.wrong(join(key, "handler"), "it does not say what to call; write endpoint: SERVICE.METHOD, too")
+		d.wrongf(join(key, "handler"), "it does not say what to call; write endpoint: SERVICE.METHOD, too")
 	case rt.Handler != "rpc" && rt.Endpoint != "":
-		d.wrong(join(key, "endpoint"), "only the handler rpc calls one; write handler: rpc, too, or remove it")
+		d.wrongf(join(key, "endpoint"), "only the handler rpc calls one; write handler: rpc, too, or remove it")
 	case rt.Handler != "rpc" && rt.Protocol != "":
-		d.wrong(join(key, "protocol"), "it is of the handler rpc; write handler: rpc, too, or remove it")
+		d.wrongf(join(key, "protocol"), "it is of the handler rpc; write handler: rpc, too, or remove it")
 	case rt.Handler == "rpc" && rt.Strip != "":
-		d.wrong(join(key, "strip"), "the handler rpc forwards no path; remove it")
+		d.wrongf(join(key, "strip"), "the handler rpc forwards no path; remove it")
 	}
 	for i, address := range rt.To {
 		if slices.Index(rt.To, address) != i {
-			d.wrong(index(join(key, "to"), i), "%s is there twice; remove one", address)
+			d.wrongf(index(join(key, "to"), i), "%s is there twice; remove one", address)
 			continue
 		}
 		node := &registry.Node{ID: address, Address: address}
 		err := (&registry.Service{Name: rt.name(), Nodes: []*registry.Node{node}}).Validate()
 		if wrong, ok := errors.AsType[*registry.FieldError](err); ok {
-			d.wrong(index(join(key, "to"), i), "%s; write HOST:PORT of a service", wrong.Reason)
+			d.wrongf(index(join(key, "to"), i), "%s; write HOST:PORT of a service", wrong.Reason)
 		}
 	}
 }
@@ -137,7 +137,7 @@ func (f *File) checkRoutes(d *decoder) {
 		for _, method := range methods {
 			c := claim{p.shape(), method}
 			if before, ok := first[c]; ok {
-				d.wrong(index("routes", i)+".match", "routes[%d], on line %d, is for the same requests; write one, or other methods", before, d.places[index("routes", before)].line)
+				d.wrongf(index("routes", i)+".match", "routes[%d], on line %d, is for the same requests; write one, or other methods", before, d.places[index("routes", before)].line)
 				break
 			}
 			first[c] = i

@@ -118,7 +118,7 @@ func (s *schemas) object(t reflect.Type) map[string]any {
 	if len(required) > 0 {
 		o["required"] = required
 	}
-	if r, ok := reflect.New(t).Interface().(ruler); ok {
+	if r, ok := reflect.TypeAssert[ruler](reflect.New(t)); ok {
 		maps.Copy(o, r.rules())
 	}
 	return o
@@ -128,7 +128,7 @@ func (s *schemas) object(t reflect.Type) map[string]any {
 // environment variables, of which a schema cannot know what they stand for.
 func (s *schemas) text(t reflect.Type, f *field) map[string]any {
 	var value map[string]any
-	if v, ok := reflect.New(t).Interface().(scalar); ok {
+	if v, ok := reflect.TypeAssert[scalar](reflect.New(t)); ok {
 		value = v.schema()
 	} else {
 		value = plainSchema(t, f)

@@ -30,7 +30,7 @@ var (
 )
 
 // A Duration is a time such as 5s or 1m30s.
-type Duration time.Duration
+type Duration time.Duration //nolint:recvcheck // read through a pointer, used as a value
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (d *Duration) UnmarshalText(text []byte) error {
@@ -66,7 +66,7 @@ func (*Duration) schema() map[string]any {
 }
 
 // A Size is a number of bytes, such as 65536, 64KiB or 4MiB.
-type Size int64
+type Size int64 //nolint:recvcheck // read through a pointer, used as a value
 
 // sizeUnits are the units of sizes, the larger first.
 func sizeUnits() []struct {
@@ -123,7 +123,7 @@ func (*Size) schema() map[string]any {
 }
 
 // A Limit is a number above 0, or none.
-type Limit int
+type Limit int //nolint:recvcheck // read through a pointer, used as a value
 
 // What a limit is that is no number.
 const (
@@ -161,7 +161,7 @@ func (l Limit) String() string {
 func (*Limit) schema() map[string]any { return limitSchema("none") }
 
 // An AutoLimit is a Limit, or auto.
-type AutoLimit int
+type AutoLimit int //nolint:recvcheck // read through a pointer, used as a value
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (l *AutoLimit) UnmarshalText(text []byte) error {
@@ -236,7 +236,7 @@ func prefixes(list []Prefix) []netip.Prefix {
 const hidden = "(hidden)"
 
 // A Secret is a text that is shown nowhere.
-type Secret string
+type Secret string //nolint:recvcheck // read through a pointer, used as a value
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (s *Secret) UnmarshalText(text []byte) error {
@@ -260,7 +260,7 @@ func (*Secret) schema() map[string]any { return map[string]any{"type": "string"}
 
 // A Path names a file. A relative one starts at the directory of the file that
 // it is in; what Load returns is not relative to that any more.
-type Path string
+type Path string //nolint:recvcheck // read through a pointer, used as a value
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (p *Path) UnmarshalText(text []byte) error {

@@ -67,7 +67,7 @@ func (w *Watcher) Next(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-d.events:
-		case <-d.errors: // events were lost
+		case <-d.lost: //nolint:errcheck // events were lost; all files are looked at
 		case <-ticker.C:
 		}
 		d.refresh()
@@ -115,7 +115,7 @@ type directories struct {
 	watcher *fsnotify.Watcher // nil where the system has none to give
 	watched map[string]os.FileInfo
 	events  <-chan fsnotify.Event // nil without a watcher
-	errors  <-chan error
+	lost    <-chan error          // tells that events were
 }
 
 // directories watches the directories of the files.
@@ -125,7 +125,7 @@ func (w *Watcher) directories() *directories {
 	if err != nil {
 		return d // the ticker is left
 	}
-	d.watcher, d.events, d.errors = watcher, watcher.Events, watcher.Errors
+	d.watcher, d.events, d.lost = watcher, watcher.Events, watcher.Errors
 	d.refresh()
 	return d
 }

@@ -202,7 +202,7 @@ func announce(p *Policy, key, text string) error {
 		p.check(d, "")
 		for i, l := range p.RateLimit {
 			if l.Shared {
-				d.wrong(index("rate_limit", i), "only the operator shares limits; remove shared")
+				d.wrongf(index("rate_limit", i), "only the operator shares limits; remove shared")
 			}
 		}
 		if err := errorOf(d.mistakes); err != nil {
