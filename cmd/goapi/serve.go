@@ -57,11 +57,22 @@ func (g *gateway) Run(ctx context.Context, reloads <-chan os.Signal) error {
 		public, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(failed, cancel)()
-		context.AfterFunc(public, func() { close(g.stopping) })
+		context.AfterFunc(public, func() {
+			close(g.stopping)
+			g.tell(manager.stopping)
+		})
 		return g.public.Run(public, g.routed)
 	})
 	g.log.Info("serving", slog.String("address", g.public.Addr().String()), slog.String("admin", g.admin.Addr().String()), slog.String("nats", g.natsAddr()))
+	g.tell(manager.ready)
 	return group.Wait()
+}
+
+// tell tells the service manager how it goes.
+func (g *gateway) tell(how func(manager) error) {
+	if err := how(managerOf(g.env)); err != nil {
+		g.log.Warn("the service manager cannot be told how it goes", slog.Any("error", err))
+	}
 }
 
 // configured runs what the configuration defines, and reads it again when one of
