@@ -92,6 +92,7 @@ func (t *Try) rest(now, waited time.Duration) {
 		}
 		if t.state.CompareAndSwap(state, state|isResting) {
 			t.node.resting.Add(1)
+			t.leave()
 			return
 		}
 	}

@@ -2,10 +2,12 @@ package upstream_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/goapi-dev/goapi/registry"
@@ -38,6 +40,51 @@ func BenchmarkDoParallel(b *testing.B) {
 			}
 		}
 	})
+}
+
+func BenchmarkDoAdaptive(b *testing.B) {
+	set := upstream.Static(addresses(3)...)
+	call := upstream.Call{Policy: &upstream.Policy{Adaptive: true}}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		ctx, cancel := context.WithCancel(b.Context()) // as a server has it
+		defer cancel()
+		for pb.Next() {
+			if err := set.Do(ctx, call, answer); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
+
+func BenchmarkDoRefused(b *testing.B) { // all nodes have as many as they may
+	for _, n := range []int{1, 3, 100} {
+		b.Run(fmt.Sprintf("nodes=%d", n), func(b *testing.B) {
+			set := upstream.Static(addresses(n)...)
+			call := upstream.Call{Policy: &upstream.Policy{Adaptive: true}}
+			set.SetLimit(1)
+			var wg sync.WaitGroup
+			begun, done := make(chan struct{}), make(chan struct{})
+			for range n {
+				wg.Go(func() {
+					_ = set.Do(b.Context(), call, func(context.Context, *upstream.Try) error {
+						begun <- struct{}{}
+						<-done
+						return nil
+					})
+				})
+				<-begun
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := set.Do(b.Context(), call, answer); !errors.Is(err, upstream.ErrOverloaded) {
+					b.Fatal(err)
+				}
+			}
+			close(done)
+			wg.Wait()
+		})
+	}
 }
 
 func BenchmarkDoByKey(b *testing.B) { // idempotent, and to nodes of different weights

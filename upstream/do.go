@@ -54,7 +54,7 @@ func (s *Set) Do(ctx context.Context, c Call, attempt func(context.Context, *Try
 		room  [4]*node
 		last  error
 		moved bool
-		p     = pick{idempotent: c.Idempotent, limit: pol.MaxPerNode, fits: c.Fits, tried: room[:0]}
+		p     = pick{idempotent: c.Idempotent, limit: pol.MaxPerNode, adaptive: pol.Adaptive, fits: c.Fits, tried: room[:0]}
 	)
 	if pol.HashBy != "" {
 		p.key, p.keyed = keyOf(pol.HashBy, c.Header)
@@ -67,14 +67,9 @@ func (s *Set) Do(ctx context.Context, c Call, attempt func(context.Context, *Try
 		p.tried = append(p.tried, n)
 		t := &Try{
 			Node: n.announced.Load(), N: len(p.tried), set: s, node: n, picked: now,
-			timeout: min(pol.TryTimeout, end-now), probe: probe, fits: c.Fits, age: p.age,
+			timeout: min(pol.TryTimeout, end-now), probe: probe, fits: c.Fits, begun: p.begun,
 		}
-		switch {
-		case moved:
-			t.state.Store(hasMoved)
-		case c.Idempotent && t.N < pol.Tries:
-			t.state.Store(mayMove)
-		}
+		t.prepare(moved, c.Idempotent && t.N < pol.Tries, pol.Adaptive)
 		outcome, err := t.run(ctx, attempt)
 		if err == nil {
 			return nil
@@ -105,12 +100,12 @@ func (s *Set) pick(p *pick, now time.Duration, h http.Header, maxInFlight int) (
 	}
 	n, probe := p.from(g, spare)
 	switch {
-	case n == nil && len(g.nodes)+len(spare.nodes) > 0 && p.limit > 0:
+	case n == nil && len(g.nodes)+len(spare.nodes) > 0 && (p.limit > 0 || p.adaptive):
 		return nil, nil, ErrOverloaded
 	case n == nil:
 		return nil, nil, ErrNoNodes
 	case maxInFlight > 0 && pool.inFlight() > maxInFlight:
-		n.dismiss(p.age)
+		p.dismiss(n)
 		probe.release()
 		return nil, nil, ErrOverloaded
 	}

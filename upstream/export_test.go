@@ -1,5 +1,7 @@
 package upstream
 
+import "time"
+
 // Counts returns how many pools, Sets and nodes p holds.
 func (p *Pools) Counts() (pools, sets, nodes int) {
 	p.mu.Lock()
@@ -15,3 +17,12 @@ func (p *Pools) Counts() (pools, sets, nodes int) {
 
 // Shares says whether s keeps no list of nodes of its own.
 func (s *Set) Shares() bool { return s.nodes.Load() == s.pool.all.nodes.Load() }
+
+// SetLimit sets the adaptive limit of every node of s.
+func (s *Set) SetLimit(limit int) {
+	now := s.pool.pools.now()
+	for _, n := range s.list() {
+		n.limited().near.Store(int64(now + time.Hour)) // it is not forgotten
+		n.limited().set(limit, now)
+	}
+}

@@ -26,6 +26,7 @@ type node struct {
 	failures  atomic.Int32             // in a row
 	ejection  atomic.Pointer[ejection] // nil for a node that is well
 	warming   atomic.Int64             // when its slow start began
+	limiter   atomic.Pointer[limiter]  // nil as long as no policy wants one
 	checkup   checkup
 }
 

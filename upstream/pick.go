@@ -17,13 +17,20 @@ type pick struct {
 	now        time.Duration
 	idempotent bool
 	limit      int    // of tries in flight on one node; 0 for none
+	adaptive   bool   // nodes have limits of their own
 	key        uint64 // what the choice depends on, if keyed
 	keyed      bool
 	cold       bool          // some node is in its slow start
 	slow       time.Duration // a node that was silent for longer is no choice for a key; 0: none
 	fits       func(*registry.Node) bool
 	tried      []*node
-	age        uint32 // of the node, when the try began
+	begun      begun
+}
+
+// begun is what a try keeps of its beginning.
+type begun struct {
+	age   uint32 // of the node
+	entry entry  // of the node's limiter, if it has one
 }
 
 // fitting returns g, if any of its nodes fits; else the group of its drained
@@ -57,7 +64,7 @@ func (p *pick) from(g, spare *group) (*node, *ejection) {
 		again := *p
 		again.tried = nil
 		if n, probe := again.available(g); n != nil {
-			p.age = again.age
+			p.begun = again.begun
 			return n, probe
 		}
 	}
@@ -85,18 +92,39 @@ func (p *pick) available(g *group) (*node, *ejection) {
 	}
 }
 
-// begin begins the try on the node, unless that has reached the limit.
+// begin begins the try on the node, unless that has reached a limit.
 func (p *pick) begin(n *node) (ok bool) {
-	p.age, ok = n.begin(p.now, p.limit)
+	p.begun = begun{}
+	if p.adaptive {
+		if p.begun.entry, ok = n.limited().enter(p.now); !ok {
+			return false
+		}
+	}
+	if p.begun.age, ok = n.begin(p.now, p.limit); !ok && p.adaptive {
+		n.limited().leave()
+	}
 	return ok
+}
+
+// dismiss undoes begin.
+func (p *pick) dismiss(n *node) {
+	if p.adaptive {
+		n.limited().leave()
+	}
+	n.dismiss(p.begun.age)
 }
 
 // free says that the node may be chosen.
 func (p *pick) free(n *node) bool {
 	return n.available(p.now, p.idempotent) &&
-		(p.limit <= 0 || n.load.inFlight() < p.limit) &&
+		!p.full(n) &&
 		!slices.Contains(p.tried, n) &&
 		p.fit(n)
+}
+
+// full says that the node has reached a limit.
+func (p *pick) full(n *node) bool {
+	return p.limit > 0 && n.load.inFlight() >= p.limit || p.adaptive && !n.limiter.Load().admits(p.now)
 }
 
 // choose returns a free node of g, or nil. When one is drawn that is to be
@@ -153,7 +181,7 @@ func (p *pick) oldestEjected(g *group) *node {
 		unwell int
 	)
 	for _, n := range g.nodes {
-		if slices.Contains(p.tried, n) || p.limit > 0 && n.load.inFlight() >= p.limit || !p.fit(n) {
+		if slices.Contains(p.tried, n) || p.full(n) || !p.fit(n) {
 			continue
 		}
 		e := n.ejection.Load()

@@ -11,6 +11,9 @@ type NodeState struct {
 	Node *registry.Node
 	// InFlight counts the attempts that have not ended.
 	InFlight int
+	// Limit is how many attempts that wait for an answer the node is given at a
+	// time at most, by [Policy.Adaptive]. 0 is no limit.
+	Limit int
 	// Latency is an average of the time to the head of the answer, in which
 	// recent and slow answers weigh most. 0 until the node has answered.
 	Latency time.Duration
@@ -58,6 +61,9 @@ func (p *Pool) state(n *node) NodeState {
 		Failures: int(n.failures.Load()),
 		Weight:   1,
 		Share:    n.share(now),
+	}
+	if l := n.limiter.Load(); l != nil && !l.forgotten(now) {
+		st.Limit = int(l.limit.Load())
 	}
 	if st.InFlight > 0 {
 		st.Silent = n.waits(now)

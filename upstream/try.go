@@ -32,6 +32,7 @@ const (
 	isOver       // attempt has returned
 	mayMove      // it may be abandoned; set from the start
 	hasMoved     // the try before was; set from the start
+	isCounted    // by the node's limiter; set from the start
 )
 
 // A Try is one attempt at a request on one node. Its methods may be called
@@ -50,8 +51,34 @@ type Try struct {
 	cancel  context.CancelCauseFunc
 	alarm   *alarm
 	waiting atomic.Int64 // since when an answer is waited for, after picked
+	sent    atomic.Int64 // when the request could leave; only if it is counted
 	state   atomic.Uint32
-	age     uint32 // of the node, when the try began
+	begun   begun
+}
+
+// prepare sets what the try is from the start.
+func (t *Try) prepare(moved, mayMoveOn, counted bool) {
+	var state uint32
+	switch {
+	case moved:
+		state = hasMoved
+	case mayMoveOn:
+		state = mayMove
+	}
+	if counted {
+		state |= isCounted
+	}
+	t.state.Store(state)
+}
+
+// leave ends that the try counts for the limiter of its node. It says whether it
+// did.
+func (t *Try) leave() bool {
+	if t.state.Load()&isCounted == 0 || t.state.And(^isCounted)&isCounted == 0 {
+		return false
+	}
+	t.node.limiter.Load().leave()
+	return true
 }
 
 // now returns the time since the start of the Pools.
@@ -63,7 +90,11 @@ func (t *Try) since() time.Duration { return t.picked + time.Duration(t.waiting.
 // Sent says that bytes of the request may have left: from here only idempotent
 // requests are tried again. It must be called before they can leave, and so
 // when a connection is there rather than when something was written to it.
-func (t *Try) Sent() { t.state.Or(wasSent) }
+func (t *Try) Sent() {
+	if t.state.Or(wasSent)&(isCounted|wasSent) == isCounted {
+		t.sent.Store(int64(t.now()))
+	}
+}
 
 // Progress says that the request is still on its way: the timeout and the
 // latency of the try are counted from here. It is for bodies that take as long
@@ -77,13 +108,14 @@ func (t *Try) Progress() {
 	t.waiting.Store(int64(max(waited, 1)))
 	if waited > quickly && t.state.Load()&isSettled == 0 {
 		t.settle(t.state.Or(isSettled))
+		t.leave()
 	}
 }
 
 // settle ends the node's owing of an answer, if it did by the state before.
 func (t *Try) settle(before uint32) {
 	if before&isSettled == 0 {
-		t.node.load.settle(t.age)
+		t.node.load.settle(t.begun.age)
 	}
 }
 
@@ -114,6 +146,7 @@ func (t *Try) Opened() {
 	}
 	t.disarm()
 	t.settle(before)
+	t.leave()
 	if t.probe != nil {
 		t.probe.postpone(t.now())
 	}
@@ -129,6 +162,10 @@ func (t *Try) Answered() {
 	if !first {
 		return
 	}
+	if t.leave() {
+		since := max(t.since(), time.Duration(t.sent.Load()))
+		t.node.limiter.Load().answered(t.begun.entry, t.picked, now, now-since)
+	}
 	if !opened {
 		t.learn(now)
 	}
@@ -143,6 +180,7 @@ func (t *Try) Failed() {
 	if !first {
 		return
 	}
+	t.leave()
 	if !opened { // else it is silent, perhaps
 		t.node.hear(now)
 	}
@@ -260,6 +298,7 @@ func (t *Try) run(ctx context.Context, attempt func(context.Context, *Try) error
 // node until its next answer.
 func (t *Try) end() (outcome uint32) {
 	outcome = t.state.Or(isOver | isSettled)
+	t.leave()
 	if outcome&wasAbandoned == 0 {
 		t.settle(outcome)
 	}

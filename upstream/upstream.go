@@ -87,6 +87,10 @@ type Policy struct {
 	// MaxInFlight bounds the attempts in flight on all nodes of the service,
 	// those of other routes included. An open stream is one. Default: none.
 	MaxInFlight int
+	// Adaptive bounds the attempts on each node that wait for an answer, by how
+	// many of them it has answered in time: see Overload in the text of the
+	// package. Default: it does not.
+	Adaptive bool
 	// HashBy keeps requests that are alike on one node, as long as that can
 	// serve: those with the same value of a header ("header:X-User") or of a
 	// cookie ("cookie:session"). Requests without it go anywhere. Default: none
@@ -115,6 +119,7 @@ func (p *Policy) over(d *Policy) Policy {
 	if c.MaxInFlight <= 0 {
 		c.MaxInFlight = d.MaxInFlight
 	}
+	c.Adaptive = c.Adaptive || d.Adaptive
 	if c.HashBy == "" {
 		c.HashBy = d.HashBy
 	}
