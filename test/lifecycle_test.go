@@ -224,3 +224,35 @@ func checkFailure(t *testing.T, args []string, want ...string) {
 		t.Errorf("it took %s", took)
 	}
 }
+
+// TestServiceManagerIsTold: systemd learns when requests are served, and that the
+// gateway stops.
+func TestServiceManagerIsTold(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	t.Setenv("NOTIFY_SOCKET", socket)
+	p := startGateway(t, "--registry", "memory:")
+	told := func() string {
+		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 100)
+		n, err := conn.Read(b)
+		if err != nil {
+			t.Fatalf("systemd is told nothing: %v\n%s", err, p.logged())
+		}
+		return string(b[:n])
+	}
+	if got := told(); got != "READY=1" {
+		t.Errorf("systemd is told %q, want that it is ready", got)
+	}
+	p.terminate()
+	if got := told(); got != "STOPPING=1" {
+		t.Errorf("systemd is told %q, want that it stops", got)
+	}
+	p.wait()
+}
