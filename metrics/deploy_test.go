@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -213,7 +214,8 @@ func rules(t *testing.T) []query {
 func exposeAll(t *testing.T) exposed {
 	t.Helper()
 	m := metrics.New(&metrics.Options{
-		Nodes: true, Spans: func() (sent, lost uint64) { return 1, 1 }, LogLost: func() uint64 { return 1 },
+		Certificates: func() map[string]time.Time { return map[string]time.Time{"edge.pem": time.Now()} },
+		Nodes:        true, Spans: func() (sent, lost uint64) { return 1, 1 }, LogLost: func() uint64 { return 1 },
 	})
 	reg := new(registry.Memory)
 	if err := reg.Register(t.Context(), announce("a", "/a", "n1"), 0); err != nil {

@@ -68,6 +68,9 @@ type Options struct {
 	// Spans returns how many spans of traces were sent and how many were lost.
 	// Default: none is told.
 	Spans func() (sent, lost uint64)
+	// Certificates returns when the certificates of the server end, by their names.
+	// Default: none is told.
+	Certificates func() map[string]time.Time
 	// LogLost returns how many lines of the access log were lost. Default: none
 	// is told.
 	LogLost func() uint64
@@ -101,6 +104,7 @@ type Metrics struct {
 	reloads  *reloads
 
 	ejections *prometheus.CounterVec
+	tables    prometheus.Histogram
 }
 
 // New returns Metrics of a gateway that has done nothing.
@@ -112,6 +116,10 @@ func New(opts *Options) *Metrics {
 	m.ejections = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "goapi_upstream_ejections_total", Help: "Ejections of nodes, by service and reason.",
 	}, []string{labelService, "reason"})
+	m.tables = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "goapi_table_update_seconds", Help: "Time from a state of the registry to the routing table that serves it.",
+		Buckets: []float64{.0001, .001, .01, .1, 1, 10},
+	})
 	m.requests.forget = func(service string) {
 		for _, why := range reasons() {
 			m.ejections.DeleteLabelValues(service, string(why))
@@ -126,12 +134,19 @@ func New(opts *Options) *Metrics {
 		build,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.requests, m.ejections, m.reloads.ok, m.reloads.at,
+		m.requests, m.ejections, m.tables, m.reloads.ok, m.reloads.at,
 	)
 	m.registry.MustRegister(m.broker.all()...)
 	m.countLosses()
+	if m.opts.Certificates != nil {
+		m.registry.MustRegister(newCertificates(m.opts.Certificates))
+	}
 	return m
 }
+
+// TableUpdated notes how long it took to make a routing table of a state of the
+// registry.
+func (m *Metrics) TableUpdated(took time.Duration) { m.tables.Observe(took.Seconds()) }
 
 // countLosses adds what other rooms count.
 func (m *Metrics) countLosses() {

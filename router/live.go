@@ -33,6 +33,7 @@ const (
 type Live struct {
 	registry registry.Reader
 	log      *slog.Logger
+	updated  func(time.Duration) // may be nil
 	table    atomic.Pointer[Table]
 	ready    chan struct{} // closed with the first table of the registry
 
@@ -58,7 +59,8 @@ type Status struct {
 // NewLive returns a Live that knows nothing until Run is called. It keeps pools
 // up to date.
 func NewLive(reg registry.Reader, pools *upstream.Pools, opts *Options) *Live {
-	l := &Live{registry: reg, log: opts.orDefault().Logger, ready: make(chan struct{}), changed: make(chan struct{})}
+	o := opts.orDefault()
+	l := &Live{registry: reg, log: o.Logger, updated: o.Updated, ready: make(chan struct{}), changed: make(chan struct{})}
 	l.table.Store(NewTable(pools, opts))
 	return l
 }
@@ -144,8 +146,12 @@ func (l *Live) follow(ctx context.Context) error {
 
 // update makes the table of a new state.
 func (l *Live) update(services []*registry.Service) {
+	began := time.Now()
 	table, reports := l.table.Load().Next(services)
 	l.table.Store(table)
+	if l.updated != nil {
+		l.updated(time.Since(began))
+	}
 	l.mu.Lock()
 	lost := l.status.Lost
 	l.status = Status{Updated: time.Now()}

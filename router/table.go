@@ -3,6 +3,7 @@ package router
 import (
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/registry"
@@ -34,6 +35,9 @@ type Options struct {
 	// Policy returns what the operator laid on an endpoint of a service; nil
 	// is all defaults. It is asked once for each route. Default: none.
 	Policy func(service string, e *goapi.Endpoint) *goapi.Policy
+	// Updated is told how long it took a Live to make a table of a state of its
+	// registry, when the table is served. Default: nobody is told.
+	Updated func(time.Duration)
 	// Logger gets the reports of a Live, each once, and losses of contact with
 	// its registry. Default: none.
 	Logger *slog.Logger

@@ -19,6 +19,9 @@ type Options struct {
 	// Probe returns how the nodes of a service are probed by Run, nil for not at
 	// all. It is asked when a service appears. Default: none is probed.
 	Probe func(service string) *Probe
+	// Ejected is told of each ejection of a node. It is quick, and may be called by
+	// several goroutines at a time. Default: nobody is told.
+	Ejected func(service string, why Reason)
 	// MaxProbes bounds the probes at a time. Default: 64.
 	MaxProbes int
 }

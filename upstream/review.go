@@ -116,6 +116,9 @@ func (p *Pool) ejectSlow(n *node, e *ejection, now, m time.Duration) {
 
 // logEjection tells of an ejection; because is what led to it.
 func (p *Pool) logEjection(n *node, why Reason, wait time.Duration, because slog.Attr) {
+	if told := p.pools.opts.Ejected; told != nil {
+		told(p.name, why)
+	}
 	p.pools.log.LogAttrs(context.Background(), slog.LevelWarn, "node ejected",
 		slog.String("service", p.name), slog.String("node", n.announced.Load().ID),
 		slog.String("why", string(why)), slog.Duration("for", wait), because)

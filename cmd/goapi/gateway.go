@@ -151,15 +151,20 @@ func (g *gateway) serve(ctx context.Context, resolve resolver.Resolver, source r
 	if g.mounted, err = g.mounts(bus); err != nil {
 		return err
 	}
-	g.pools = upstream.NewPools(&upstream.Options{Logger: g.log, Policy: g.servicePolicy, Probe: g.probe(nodes)})
-	g.live = router.NewLive(source, g.pools, &router.Options{
+	pools := &upstream.Options{Logger: g.log, Policy: g.servicePolicy, Probe: g.probe(nodes)}
+	routes := &router.Options{
 		Resolver: resolve,
 		Handler:  g.cfg.handler,
 		Handlers: slices.Sorted(maps.Keys(g.handlers)),
 		Operator: g.isStatic,
 		Before:   remembered(g.steadies),
 		Logger:   g.log,
-	})
+	}
+	if g.metrics != nil {
+		pools.Ejected, routes.Updated = g.metrics.Ejected, g.metrics.TableUpdated
+	}
+	g.pools = upstream.NewPools(pools)
+	g.live = router.NewLive(source, g.pools, routes)
 	first, err := g.newSetup(g.cfg.file, nil)
 	if err != nil {
 		return err

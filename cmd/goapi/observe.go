@@ -8,8 +8,10 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/goapi-dev/goapi/config"
 	"github.com/goapi-dev/goapi/metrics"
@@ -54,9 +56,22 @@ func (g *gateway) observe(ctx context.Context) (*observed, error) {
 	}
 	if !m.Off {
 		opts.Buckets, opts.Native, opts.Nodes = m.Buckets, m.Native, m.Nodes
+		if g.certificates != nil {
+			opts.Certificates = g.certificateEnds
+		}
 		o.metrics = metrics.New(opts)
 	}
 	return o, nil
+}
+
+// certificateEnds returns when the certificates of the public listener end, by
+// their files.
+func (g *gateway) certificateEnds() map[string]time.Time {
+	ends := make(map[string]time.Time)
+	for _, e := range g.certificates.Expiries() {
+		ends[filepath.Base(e.File)] = e.Until
+	}
+	return ends
 }
 
 // newTracer makes what the key tracing says.
