@@ -31,6 +31,15 @@ func TestRegistry(t *testing.T) {
 	}, &registrytest.Options{
 		MinTTL: time.Second, // a machine that is busy renews late
 		Sever:  func(_ testing.TB, reg registry.Registry) func() { return agents[reg].sever() },
+		Overwrite: func(t testing.TB, reg registry.Registry, s *registry.Service) {
+			register(t, open(t, agents[reg].address()), s, time.Hour)
+		},
+		Lose: func(_ testing.TB, reg registry.Registry) { agents[reg].set(func() { clear(agents[reg].services) }) },
+		Spoil: func(_ testing.TB, reg registry.Registry) (mend func()) {
+			f := agents[reg]
+			f.add(&instance{ID: "spoilt", Name: "greeter", Address: "h"}, "passing") // without a port
+			return func() { f.set(func() { f.remove("node-2/spoilt") }) }
+		},
 	})
 }
 
@@ -53,7 +62,16 @@ func TestRegisterIsGoMicros(t *testing.T) {
 		{"gone at the agent", func() error {
 			f.set(func() { f.remove("node-1/" + id) })
 			return r.Register(t.Context(), greeter(id), time.Hour)
+		}, []string{registers, updates}},
+		{"overwritten at the agent", func() error {
+			f.set(func() { f.services["node-1/"+id].Port++ })
+			return r.Register(t.Context(), greeter(id), time.Hour)
+		}, []string{registers, updates}},
+		{"without a look", func() error {
+			f.set(func() { f.remove("node-1/" + id); f.blind = true })
+			return r.Register(t.Context(), greeter(id), time.Hour)
 		}, []string{updates, registers, updates}},
+		{"renewed without a look", func() error { return r.Register(t.Context(), greeter(id), time.Hour) }, []string{updates}},
 		{"withdrawn", func() error { return r.Deregister(t.Context(), greeter(id)) }, []string{updates, removes}},
 		{"withdrawn again", func() error { return r.Deregister(t.Context(), greeter(id)) }, []string{removes}},
 		{"without TTL", func() error { return r.Register(t.Context(), greeter(id), 0) }, []string{registers}},

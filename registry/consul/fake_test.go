@@ -1,6 +1,7 @@
 package consul_test
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -30,6 +31,7 @@ type fakeAgent struct {
 	asking   chan struct{}        // closed by the next request
 	indexes  []string             // of questions that had one
 	down     bool
+	blind    bool   // nobody may look at a service of the agent's
 	refuse   int    // a status for every answer; 0 for none
 	token    string // that every request needs; "" for none
 }
@@ -60,6 +62,9 @@ type instance struct {
 // quietPath is what is asked only to know whether the agent is there.
 const quietPath = "/v1/health/service/consul"
 
+// heldPath is where the agent tells of one service that it holds.
+const heldPath = "/v1/agent/service/"
+
 type request struct{ method, path, body string }
 
 func newFakeAgent(t testing.TB) *fakeAgent {
@@ -87,6 +92,8 @@ func (f *fakeAgent) serve(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "refused", refuse)
 	case token != "" && r.Header.Get("X-Consul-Token") != token:
 		http.Error(w, "ACL not found", http.StatusForbidden)
+	case r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, heldPath):
+		f.tellHeld(w, strings.TrimPrefix(r.URL.Path, heldPath))
 	case r.Method == http.MethodGet:
 		f.answer(w, r)
 	default:
@@ -96,6 +103,24 @@ func (f *fakeAgent) serve(w http.ResponseWriter, r *http.Request) {
 		f.requests = append(f.requests, request{r.Method, r.URL.RequestURI(), strings.TrimSpace(string(body))})
 		f.write(w, r.URL.Path, body)
 	}
+}
+
+// tellHeld tells of a service, with a hash of what it is.
+func (f *fakeAgent) tellHeld(w http.ResponseWriter, id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.services["node-1/"+id]
+	switch {
+	case f.blind:
+		http.Error(w, "Permission denied", http.StatusForbidden)
+		return
+	case s == nil:
+		http.Error(w, "unknown service ID: "+id, http.StatusNotFound)
+		return
+	}
+	told := map[string]any{"ID": s.ID, "Service": s.Name, "Tags": s.Tags, "Meta": s.Meta, "Address": s.Address, "Port": s.Port}
+	told["ContentHash"] = fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, told)))
+	json.NewEncoder(w).Encode(told)
 }
 
 // write does what a PUT asks for. The caller holds f.mu.

@@ -138,12 +138,13 @@ func (a *announcement) tag() (err error) {
 }
 
 // announce writes one node. To renew it is to pass its check; it is registered
-// again when the agent knows no such check, as it came back empty.
+// again when the agent knows no such check, as it came back empty, or when it
+// holds another than was registered.
 func (r *Registry) announce(ctx context.Context, a *announcement) error {
 	if err := r.usable(ctx); err != nil {
 		return err
 	}
-	if a.reg.Tags == nil {
+	if a.reg.Tags == nil && r.holds(ctx, a.reg.ID) {
 		err := r.update(ctx, a.reg.ID, api.HealthPassing)
 		if answer, ok := errors.AsType[*answerError](err); err == nil || !ok || answer.code == http.StatusForbidden {
 			return r.closed(err)
@@ -167,8 +168,36 @@ func (r *Registry) announce(ctx context.Context, a *announcement) error {
 	if err := r.update(ctx, a.reg.ID, api.HealthPassing); err != nil {
 		return r.closed(err)
 	}
-	r.written.add(a.reg.ID, a.sum)
+	hash, _ := r.contentHash(ctx, a.reg.ID) // where we may not ask, nobody looks
+	r.written.add(a.reg.ID, write{a.sum, hash})
 	return nil
+}
+
+// holds says whether the agent holds a node as it was registered. It does so
+// where that cannot be found out, too.
+func (r *Registry) holds(ctx context.Context, id string) bool {
+	want := r.written.get(id).hash
+	if want == "" {
+		return true
+	}
+	hash, err := r.contentHash(ctx, id)
+	if answer, ok := errors.AsType[*answerError](err); ok && answer.code == http.StatusNotFound {
+		return false
+	}
+	return err != nil || hash == want
+}
+
+// contentHash returns the agent's own hash of what it holds of a node.
+func (r *Registry) contentHash(ctx context.Context, id string) (hash string, err error) {
+	err = r.agent.tell(ctx, func(ctx context.Context) error {
+		var q api.QueryOptions
+		s, _, err := r.agent.writer.Service(id, q.WithContext(ctx))
+		if err == nil {
+			hash = s.ContentHash
+		}
+		return err
+	})
+	return hash, err
 }
 
 // update sets the status of a node's check, which renews it.
@@ -236,30 +265,38 @@ func isMetaKey(s string) bool {
 // The zero value is empty and ready for use.
 type writes struct {
 	mu   sync.Mutex
-	sums map[string]digest // by id
+	last map[string]write // by id
 }
 
-func (w *writes) has(id string, sum digest) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	old, ok := w.sums[id]
-	return ok && old == sum
+// A write is a node that was written.
+type write struct {
+	sum  digest // of what was asked for
+	hash string // the agent's, of what it has made of that; "" if it is not known
 }
 
-func (w *writes) add(id string, sum digest) {
+func (w *writes) has(id string, sum digest) bool { return w.get(id).sum == sum }
+
+// get returns what was written last; zero for nothing.
+func (w *writes) get(id string) write {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.sums == nil {
-		w.sums = make(map[string]digest)
+	return w.last[id]
+}
+
+func (w *writes) add(id string, now write) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.last == nil {
+		w.last = make(map[string]write)
 	}
-	w.sums[id] = sum
+	w.last[id] = now
 }
 
 // remove says whether the node was there.
 func (w *writes) remove(id string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	_, ok := w.sums[id]
-	delete(w.sums, id)
+	_, ok := w.last[id]
+	delete(w.last, id)
 	return ok
 }

@@ -79,6 +79,9 @@ func newEdited(t *testing.T, write func(string, []byte, os.FileMode) error) *edi
 }
 
 func (e *edited) Register(ctx context.Context, s *registry.Service, ttl time.Duration) error {
+	if _, err := e.List(ctx); err != nil { // it was closed
+		return err
+	}
 	if err := e.want.Register(ctx, s, ttl); err != nil {
 		return err
 	}
@@ -87,6 +90,9 @@ func (e *edited) Register(ctx context.Context, s *registry.Service, ttl time.Dur
 }
 
 func (e *edited) Deregister(ctx context.Context, s *registry.Service) error {
+	if _, err := e.List(ctx); err != nil { // it was closed
+		return err
+	}
 	if err := e.want.Deregister(ctx, s); err != nil {
 		return err
 	}

@@ -22,6 +22,10 @@ func TestRegistry(t *testing.T) {
 	t.Parallel()
 	registrytest.Run(t, func(t *testing.T) registry.Registry { return open(t, "mdns:?domain=suite") }, &registrytest.Options{
 		MinTTL: 500 * time.Millisecond, MaxRecord: maxText, Sever: sever,
+		Beside: func(t testing.TB, _ registry.Registry) registry.Writer {
+			t.Helper()
+			return open(t, "mdns:?domain=suite")
+		},
 	})
 }
 

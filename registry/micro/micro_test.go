@@ -38,18 +38,19 @@ func TestEmbedded(t *testing.T) {
 func TestTCP(t *testing.T) {
 	t.Parallel()
 	var s *conns.Server
-	sever := func(tb testing.TB, _ registry.Registry) (restore func()) {
-		tb.Helper()
-		addr := s.Addr()
-		if err := s.Close(); err != nil {
-			tb.Fatalf("Server.Close() error = %v", err)
-		}
-		return func() { s = start(tb, &conns.ServerOptions{Address: addr}) }
-	}
+	var p *registrytest.Proxy
 	registrytest.Run(t, func(t *testing.T) registry.Registry {
 		s = start(t, &conns.ServerOptions{Address: "127.0.0.1:0"})
-		return open(t, "nats+micro://"+s.Addr()+brief, nil)
-	}, &registrytest.Options{MinTTL: 500 * time.Millisecond, MaxRecord: maxRecord, Sever: sever})
+		p = registrytest.NewProxy(t, s.Addr())
+		return open(t, "nats+micro://"+p.Address()+brief, nil)
+	}, &registrytest.Options{
+		MinTTL: 500 * time.Millisecond, MaxRecord: maxRecord,
+		Sever: func(testing.TB, registry.Registry) (restore func()) { return p.Sever() },
+		Beside: func(t testing.TB, _ registry.Registry) registry.Writer {
+			t.Helper()
+			return open(t, "nats+micro://"+s.Addr()+brief, nil)
+		},
+	})
 }
 
 // TestTwo holds what a registry promises where another one registers.

@@ -19,11 +19,25 @@ const deadline = 15 * time.Second
 
 func TestRegistry(t *testing.T) {
 	p := start(t, "", "").ready()
-	link := newLink(t, p.address)
+	proxy := registrytest.NewProxy(t, p.address)
+	beside := func(t testing.TB) *consul.Registry {
+		t.Helper()
+		return open(t, "consul://"+p.address)
+	}
 	registrytest.Run(t, func(t *testing.T) registry.Registry {
 		p.empty()
-		return open(t, "consul://"+link.address())
-	}, &registrytest.Options{MinTTL: time.Second, Sever: func(testing.TB, registry.Registry) func() { return link.cut() }})
+		return open(t, "consul://"+proxy.Address())
+	}, &registrytest.Options{
+		MinTTL:    time.Second,
+		Sever:     func(testing.TB, registry.Registry) (restore func()) { return proxy.Sever() },
+		Beside:    func(t testing.TB, _ registry.Registry) registry.Writer { return beside(t) },
+		Lose:      func(testing.TB, registry.Registry) { p.empty() },
+		Overwrite: func(t testing.TB, _ registry.Registry, s *registry.Service) { register(t, beside(t), s, time.Hour) },
+		Spoil: func(testing.TB, registry.Registry) (mend func()) {
+			p.put("/v1/agent/service/register", `{"ID":"spoilt","Name":"greeter"}`) // without a port
+			return func() { p.put("/v1/agent/service/deregister/spoilt", "") }
+		},
+	})
 }
 
 // empty removes all that is registered.

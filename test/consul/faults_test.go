@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 // TestAgentRestartsEmpty: what was announced is gone, and whoever announces is
@@ -148,8 +149,8 @@ func summary(services []*registry.Service) []string {
 // services need no more than a few.
 func TestManyServices(t *testing.T) {
 	p := start(t, "", "").ready()
-	link := newLink(t, p.address)
-	r := open(t, "consul://"+link.address())
+	proxy := registrytest.NewProxy(t, p.address)
+	r := open(t, "consul://"+proxy.Address())
 	const many = 1000
 	fill(t, open(t, "consul://"+p.address), many)
 	begin := time.Now()
@@ -163,7 +164,7 @@ func TestManyServices(t *testing.T) {
 			t.Fatalf("service %s is another pointer, though it did not change", s.Name)
 		}
 	}
-	if most := link.mostAtOnce(); most > 16 {
+	if most := proxy.Most(); most > 16 {
 		t.Errorf("there were %d connections at a time, want at most 16", most)
 	}
 }
