@@ -34,7 +34,6 @@ type conn struct {
 	tls      atomic.Pointer[tls.ConnectionState] // nil before the handshake, and in clear text
 	proxied  *proxied                            // nil where no proxy says who the client is
 	client   netip.Addr                          // as it is counted; guarded by clients
-	resets   resets
 }
 
 // Close implements net.Conn.

@@ -21,31 +21,54 @@ const (
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 // What frames are worth. One that brings the client nothing but work for the
-// gateway costs one. What the gateway answers earns what a client may need to
-// say about it: how much of it was read, on the stream and in all, and pings
-// that measure how long it took.
+// server costs one. What the server answers earns what a client may need to say
+// about it: how much of it was read, on the stream and in all, and pings that
+// measure how long it took.
 const (
 	earnAnswer = 8   // for the header of an answer
 	earnData   = 4   // for a frame of its body
 	earnBytes  = 512 // so many bytes of it earn one more
+
+	// minRate is how many frames a client may send in a second.
+	minRate = 1000
+	// hello is what a client may send besides, to begin with.
+	hello = 50
+	// burst is in how many seconds a client saves all that it may send at once. It
+	// begins with what it may send in one.
+	burst = 4
+	// doubted is the part of that with which one begins whose address is known for
+	// floods.
+	doubted = 0.1
 )
 
 // frames bounds what the client of an HTTP/2 connection may send that asks for
-// nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, RST_STREAM, CONTINUATION,
-// DATA without any, and frames that nobody knows. Each costs net/http as much as
-// one that is of use. The server's own RST_STREAM counts as well: something has
-// made it send that.
+// nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, CONTINUATION, DATA without any,
+// and frames that nobody knows. Each costs net/http as much as one that is of use.
+//
+// It also bounds how many streams are reset before they are answered.
+// Options.MaxStreams bounds the work that a client can ask for at a time, but a
+// stream that is reset counts no longer, while the service may still work on it. So
+// each costs as if it had lived for a second: a client whose calls are given up
+// after a second or more cannot reach the bound, whatever it cancels. An answer
+// earns that back. The server's own RST_STREAM counts as well: something has made
+// it send that.
 //
 // What asks for work (a header, a body) is free here: streams, bodies and the
 // time of handlers have bounds of their own.
 type frames struct {
 	in, out framing
+	reset   float64 // what RST_STREAM costs
 	budget  budget
 }
 
+// newFrames returns what bounds a client that may have so many streams, and that
+// begins with a part of what it may send in a second.
 func newFrames(streams int, now time.Time, part float64) *frames {
-	rate := float64(500 + 2*streams)
-	return &frames{budget: budget{rate: rate, burst: 2 * rate, most: 16 * rate, left: 2 * rate * part, at: now}}
+	rate := max(minRate, 4*float64(streams))
+	return &frames{
+		reset:  rate / float64(streams),
+		budget: budget{rate: rate, most: burst * rate, left: rate*part + hello, at: now},
+	}
 }
 
 // frames returns what bounds the client of a connection that begins to speak
@@ -53,9 +76,8 @@ func newFrames(streams int, now time.Time, part float64) *frames {
 func (c *conn) frames(now time.Time) *frames {
 	part := 1.0
 	if c.listener.offenders.has(addressOf(c.RemoteAddr()), now) {
-		part = 0.1
+		part = doubted
 	}
-	c.resets.begin(now, part)
 	return newFrames(c.listener.opts.MaxStreams, now, part)
 }
 
@@ -78,6 +100,8 @@ func (f *frames) allow(h frame, now time.Time) bool {
 		return true
 	case h.kind == typeHeaders:
 		return f.budget.spend(0, now) // unless it is in debt
+	case h.kind == typeReset:
+		return f.budget.spend(f.reset, now)
 	}
 	return f.budget.spend(1, now)
 }
@@ -92,11 +116,11 @@ func (f *frames) wrote(p []byte) {
 		}
 		switch h.kind {
 		case typeHeaders:
-			f.budget.earn(earnAnswer)
+			f.budget.earn(f.reset + earnAnswer)
 		case typeData:
-			f.budget.earn(earnData + h.length/earnBytes)
+			f.budget.earn(earnData + float64(h.length/earnBytes))
 		case typeReset:
-			f.budget.spend(1, time.Now()) // the next that the client sends tells
+			f.budget.spend(f.reset, time.Now()) // the next that the client sends tells
 		}
 	}
 }
@@ -148,10 +172,10 @@ func (f *framing) length() int {
 	return int(binary.BigEndian.Uint32(f.head[:4]) >> 8)
 }
 
-// budget is what a client may spend: so much a second, more at once, and what it
-// earns. It may be used concurrently.
+// budget is what a client may spend: so much a second, and what it earns, of which
+// it can save some. It may be used concurrently.
 type budget struct {
-	rate, burst, most float64
+	rate, most float64
 
 	mu   sync.Mutex
 	left float64
@@ -162,16 +186,13 @@ type budget struct {
 func (b *budget) spend(n float64, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.left < b.burst {
-		b.left = min(b.burst, b.left+b.rate*now.Sub(b.at).Seconds())
-	}
+	b.left = min(b.most, b.left+b.rate*now.Sub(b.at).Seconds()) - n
 	b.at = now
-	b.left -= n
 	return b.left >= 0
 }
 
-func (b *budget) earn(n int) {
+func (b *budget) earn(n float64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.left = min(b.most, b.left+float64(n))
+	b.left = min(b.most, b.left+n)
 }

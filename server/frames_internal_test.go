@@ -66,47 +66,118 @@ func allFrames(p []byte) (all []frame) {
 	return all
 }
 
-// TestFrames has a client send so many frames a second, and be answered.
+// The frames of these tests, as they are on the wire.
+func ping() []byte   { return append([]byte{0, 0, 8, 6, 0, 0, 0, 0, 0}, make([]byte, 8)...) }
+func reset() []byte  { return append([]byte{0, 0, 4, typeReset, 0, 0, 0, 0, 1}, make([]byte, 4)...) }
+func answer() []byte { return []byte{0, 0, 1, typeHeaders, 4, 0, 0, 0, 1, 0x88} }
+
+// TestFrames has a client send so many frames a second, each at its time.
 func TestFrames(t *testing.T) {
-	ping := []byte{0, 0, 8, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-	answer := []byte{0, 0, 1, typeHeaders, 4, 0, 0, 0, 1, 0x88}
+	tests := []struct {
+		name    string
+		frame   []byte
+		streams int
+		second  int
+		want    time.Duration // until it is too much; 0 for never
+	}{
+		{"pings, as many as there may be", ping(), 250, 1000, 0},
+		{"pings, half as many again", ping(), 250, 1500, 2 * time.Second},
+		{"pings, five times as many", ping(), 250, 5000, 250 * time.Millisecond},
+		{"pings, a flood", ping(), 250, 100_000, 10 * time.Millisecond},
+		{"pings of one who may have many streams", ping(), 1000, 4000, 0},
+		{"resets, as many as there may be", reset(), 250, 250, 0},
+		{"resets, half as many again", reset(), 250, 375, 2 * time.Second},
+		{"resets, a flood", reset(), 250, 25_000, 10 * time.Millisecond},
+		{"resets, as few as there may be", reset(), 10, 10, 0},
+		{"resets of few, half as many again", reset(), 10, 15, 1930 * time.Millisecond},
+		{"resets of one who may have many streams", reset(), 1000, 1000, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			began := time.Unix(1000, 0)
+			f := newFrames(tt.streams, began, 1)
+			var got time.Duration
+			for past := time.Duration(0); past < time.Hour/10; past += time.Second / time.Duration(tt.second) {
+				if !f.read(tt.frame, began.Add(past)) {
+					got = past
+					break
+				}
+			}
+			if diff := (got - tt.want).Abs(); diff > 100*time.Millisecond || (got == 0) != (tt.want == 0) {
+				t.Errorf("%d a second were too many after %s, want %s", tt.second, got, tt.want)
+			}
+		})
+	}
+}
+
+// TestFramesInTheBeginning has a client send all that it may at once, on
+// connections that are older and older.
+func TestFramesInTheBeginning(t *testing.T) {
+	tests := []struct {
+		name  string
+		part  float64
+		age   time.Duration
+		pings int
+		reset int
+	}{
+		{"at once", 1, 0, 1050, 262},
+		{"after a second", 1, time.Second, 2050, 512},
+		{"after three", 1, 3 * time.Second, 4000, 1000},
+		{"after an hour", 1, time.Hour, 4000, 1000},
+		{"at once, by one who is known for floods", doubted, 0, 150, 37},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for want, frame := range map[int][]byte{tt.pings: ping(), tt.reset: reset()} {
+				began := time.Unix(1000, 0)
+				f := newFrames(250, began, tt.part)
+				got := 0
+				for f.read(frame, began.Add(tt.age)) {
+					got++
+				}
+				if got != want {
+					t.Errorf("%d were allowed, want %d", got, want)
+				}
+			}
+		})
+	}
+}
+
+// TestFramesOfOneWhoIsAnswered has a client send frames for each answer, or part
+// of one, in no time.
+func TestFramesOfOneWhoIsAnswered(t *testing.T) {
 	small := []byte{0, 0, 1, typeData, 0, 0, 0, 0, 1, 'x'}
 	large := append([]byte{0, 0x40, 0, typeData, 0, 0, 0, 0, 1}, make([]byte, 16<<10)...)
 	tests := []struct {
 		name   string
-		pings  int // for each answer, or a second
 		answer []byte
-		want   int // until it is too much; 0 for never
+		frame  []byte
+		n      int
+		closed bool
 	}{
-		{"a thousand a second", 1000, nil, 0},
-		{"two thousand a second", 2000, nil, 4000},
-		{"a hundred thousand a second", 100_000, nil, 2020},
-		{"as many as an answer earns", earnAnswer, answer, 0},
-		{"more than an answer earns", 10 * earnAnswer, answer, 2223},
-		{"as many as a small part earns", earnData, small, 0},
-		{"as many as a large part earns", earnData + 32, large, 0},
-		{"more than a large part earns", 10 * (earnData + 32), large, 2223},
+		{"as many pings as an answer earns", answer(), ping(), earnAnswer, false},
+		{"more pings than an answer earns", answer(), ping(), earnAnswer + 5, true},
+		{"a reset of each answer", answer(), reset(), 1, false},
+		{"as many pings as a small part earns", small, ping(), earnData, false},
+		{"as many pings as a large part earns", large, ping(), earnData + 32, false},
+		{"more pings than a large part earns", large, ping(), earnData + 33, true},
+		{"pings for what was reset", reset(), ping(), 1, true},
+		{"pings for pings", ping(), ping(), 1, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			now := time.Unix(1000, 0)
 			f := newFrames(250, now, 1)
-			if tt.answer != nil {
-				f.budget.rate = 0 // in no time at all
-			}
-			got := 0
-			for sent := 1; sent <= 200_000 && got == 0; sent++ {
-				if tt.answer == nil {
-					now = now.Add(time.Second / time.Duration(tt.pings))
-				} else if sent%tt.pings == 1 || tt.pings == 1 {
-					f.wrote(tt.answer)
-				}
-				if !f.read(ping, now) {
-					got = sent
+			f.budget.rate = 0 // in no time, also for what the server sends
+			closed := false
+			for range 20_000 {
+				f.wrote(tt.answer)
+				for range tt.n {
+					closed = closed || !f.read(tt.frame, now)
 				}
 			}
-			if diff := got - tt.want; diff < -200 || diff > 200 || (got == 0) != (tt.want == 0) {
-				t.Errorf("frame %d was too many, want %d", got, tt.want)
+			if closed != tt.closed {
+				t.Errorf("closed = %t, want %t", closed, tt.closed)
 			}
 		})
 	}
@@ -117,14 +188,32 @@ func TestEarnings(t *testing.T) {
 	now := time.Unix(1000, 0)
 	f := newFrames(250, now, 1)
 	for range 1_000_000 {
-		f.budget.earn(earnAnswer)
+		f.wrote(answer())
 	}
-	ping := []byte{0, 0, 0, 6, 0, 0, 0, 0, 0}
 	sent := 0
-	for f.read(ping, now) {
+	for f.read(ping(), now) {
 		sent++
 	}
-	if sent != 16_000 {
-		t.Errorf("%d frames were allowed at once, want 16000", sent)
+	if sent != burst*minRate {
+		t.Errorf("%d frames were allowed at once, want %d", sent, burst*minRate)
+	}
+}
+
+// TestRequestsOfADebtor are refused, though they cost nothing.
+func TestRequestsOfADebtor(t *testing.T) {
+	now := time.Unix(1000, 0)
+	f := newFrames(250, now, 1)
+	request := []byte{0, 0, 1, typeHeaders, 5, 0, 0, 0, 1, 0x82}
+	for range 1000 {
+		if !f.read(request, now) {
+			t.Fatal("a request was refused")
+		}
+	}
+	f.budget.rate = 0
+	for range 263 {
+		f.wrote(reset())
+	}
+	if f.read(request, now) {
+		t.Error("a request was taken of one who makes the server reset streams")
 	}
 }

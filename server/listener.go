@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"sync/atomic"
-	"time"
 )
 
 // Why a connection is closed as soon as it is there.
@@ -35,12 +34,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		c := &conn{
-			Conn:     nc,
-			listener: l,
-			timeout:  l.opts.WriteTimeout,
-			resets:   resets{each: time.Second / time.Duration(l.opts.MaxStreams)},
-		}
+		c := &conn{Conn: nc, listener: l, timeout: l.opts.WriteTimeout}
 		peer := addressOf(nc.RemoteAddr())
 		if contains(l.opts.Proxies, peer) {
 			c.proxied = &proxied{timeout: l.opts.HeaderTimeout, optional: l.opts.OptionalProxy}

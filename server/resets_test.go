@@ -112,28 +112,20 @@ func TestResetsWithin(t *testing.T) {
 			})
 			s, _, _ := start(t, h, &server.Options{MaxStreams: streams})
 			c := dialHTTP2(t, s)
-			ended := drained(t, c)
-			for i := range tt.n {
+			for i := range tt.n + 1 {
 				id := uint32(2*i + 1)
 				c.headers(t, id, true)
-				select {
-				case <-arrived:
-				case <-ended:
-					t.Fatalf("the connection was closed after %d streams that were reset", i)
+				<-arrived
+				for answered := !tt.answered; !answered; {
+					_, answered = c.read(t).(*http2.MetaHeadersFrame)
 				}
-				if err := c.framer.WriteRSTStream(id, http2.ErrCodeCancel); err != nil {
-					t.Fatal(err)
+				if i == tt.n {
+					c.conn.Close() // the last one was served, and ends with it
+				} else if err := c.framer.WriteRSTStream(id, http2.ErrCodeCancel); err != nil {
+					t.Fatalf("the connection was closed after %d streams that were reset: %v", i, err)
 				}
 				<-left
 			}
-			c.headers(t, uint32(2*tt.n+1), true)
-			select {
-			case <-arrived: // and it ends with the connection
-			case <-ended:
-				t.Fatalf("the connection was closed after %d streams that were reset", tt.n)
-			}
-			c.conn.Close()
-			<-left
 		})
 	}
 }

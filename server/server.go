@@ -5,10 +5,11 @@
 // clear text by prior knowledge, as clients of gRPC do. The limits hold for both,
 // for each stream of an HTTP/2 connection alone.
 //
-// Frames of HTTP/2 that ask for nothing are bounded: a client may send two
-// thousand of them at once, a thousand a second, and more as it is answered; beyond
-// that its connection is closed. For a minute, new ones from its address begin with
-// a tenth of that.
+// Frames of HTTP/2 that ask for nothing are bounded, and so are requests that are
+// reset before they are answered. A client may send a thousand such frames a second,
+// so many at once when its connection is new, four times as many when it is some
+// seconds old, and more as it is answered; beyond that its connection is closed. For
+// a minute, new ones from its address begin with a tenth of that.
 //
 // [Certificates] are files that are read again when they change. ACME is in
 // package acme.
@@ -201,15 +202,21 @@ func (s *Server) bound(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r) // its connection bounds it
 			return
 		}
-		sw := newStreamWriter(w, r.Context().Done(), s.opts.WriteTimeout)
-		defer func() {
-			sw.end()
-			if sw.isReset() {
-				s.reset(r.Context())
-			}
-		}()
+		sw := newStreamWriter(w, s.opts.WriteTimeout)
+		defer sw.end()
 		next.ServeHTTP(sw, r)
 	})
+}
+
+// connKey is the key of the *conn in the context of its requests.
+type connKey struct{}
+
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	if w, ok := c.(watching); ok {
+		c, _ := w.watched()
+		return context.WithValue(ctx, connKey{}, c)
+	}
+	return ctx
 }
 
 // complaints logs what net/http has to say: a handler that panics is an error,

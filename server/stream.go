@@ -14,31 +14,19 @@ type streamWriter struct {
 
 	rc      *http.ResponseController
 	timeout time.Duration
-	gone    <-chan struct{} // closed when the stream has ended
 
-	mu       sync.Mutex
-	timer    *time.Timer // nil until something is written
-	began    time.Time   // the write under way; zero for none
-	rest     bool        // something may be written when the handler has returned
-	answered bool        // the answer began before the stream ended
+	mu    sync.Mutex
+	timer *time.Timer // nil until something is written
+	began time.Time   // the write under way; zero for none
+	rest  bool        // something may be written when the handler has returned
 }
 
-func newStreamWriter(w http.ResponseWriter, gone <-chan struct{}, timeout time.Duration) *streamWriter {
-	return &streamWriter{ResponseWriter: w, rc: http.NewResponseController(w), gone: gone, timeout: timeout}
+func newStreamWriter(w http.ResponseWriter, timeout time.Duration) *streamWriter {
+	return &streamWriter{ResponseWriter: w, rc: http.NewResponseController(w), timeout: timeout}
 }
 
 // Unwrap gives a ResponseController the writer below.
 func (w *streamWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// WriteHeader implements http.ResponseWriter.
-func (w *streamWriter) WriteHeader(status int) {
-	if status >= http.StatusOK {
-		w.mu.Lock()
-		w.answer()
-		w.mu.Unlock()
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
 
 // Write implements http.ResponseWriter.
 func (w *streamWriter) Write(p []byte) (int, error) {
@@ -69,32 +57,10 @@ func (w *streamWriter) FlushError() error {
 	return err
 }
 
-// answer notes that something is written, if there still is a stream for it. The
-// caller holds mu.
-func (w *streamWriter) answer() { w.answered = w.answered || !w.isGone() }
-
-// isReset reports, when the handler has returned, that its stream ended before
-// that, and without an answer.
-func (w *streamWriter) isReset() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return !w.answered && w.isGone()
-}
-
-func (w *streamWriter) isGone() bool {
-	select {
-	case <-w.gone:
-		return true
-	default:
-		return false
-	}
-}
-
 // begin bounds a write.
 func (w *streamWriter) begin() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.answer()
 	w.began = time.Now()
 	if w.timer == nil {
 		w.timer = time.AfterFunc(w.timeout, w.expire)

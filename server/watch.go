@@ -9,8 +9,7 @@ import (
 // Why a connection is closed for what its client sent.
 var (
 	errFields = errors.New("server: the header of a request has too many fields")
-	errFlood  = errors.New("server: its client sent too many frames that ask for nothing")
-	errResets = errors.New("server: its client reset too many requests before they were answered")
+	errFlood  = errors.New("server: its client reset too many requests, or sent too many frames that ask for nothing")
 	errALPN   = errors.New("server: its client does not speak what it has agreed on")
 )
 

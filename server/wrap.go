@@ -122,7 +122,7 @@ func (c *conn) end(outer net.Conn, why error) error {
 	case why == nil: // it has what it wanted
 	case errors.Is(why, errFields):
 		c.answer(outer, tooManyFields)
-	case errors.Is(why, errFlood), errors.Is(why, errResets):
+	case errors.Is(why, errFlood):
 		l.floods.Add(1)
 		if a := addressOf(c.RemoteAddr()); !contains(l.opts.Exempt, a) {
 			l.offenders.add(a, time.Now())
