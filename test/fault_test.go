@@ -226,7 +226,8 @@ func (s *scene) restart() {
 }
 
 // downAndUp takes all nodes down under load, and up again. What is due
-// meanwhile fails; nothing that is due a second after all are back.
+// meanwhile fails; nothing that is due a second after all are back, and on a
+// machine that is busy, as much later as that is late with everything.
 func (s *scene) downAndUp(down func(*node)) {
 	s.t.Helper()
 	s.startLoads(5 * time.Millisecond)
@@ -243,16 +244,21 @@ func (s *scene) downAndUp(down func(*node)) {
 	back := time.Now()
 	time.Sleep(2 * time.Second)
 
+	var late time.Duration
+	for _, l := range s.loads {
+		late = max(late, slowness(l.end(), begin))
+	}
+	within := time.Second + late
 	s.judge(func(r result) bool {
-		return r.ended.After(begin) && r.due.Before(back.Add(time.Second))
+		return r.ended.After(begin) && r.due.Before(back.Add(within))
 	}, func(kind string, f figures) {
 		var recovered time.Duration
 		for _, r := range f.failed {
 			recovered = max(recovered, r.ended.Sub(back))
 		}
 		s.t.Logf("%s %s: recovered %s after all nodes were back", s.t.Name(), kind, recovered.Round(time.Millisecond))
-		if recovered > time.Second {
-			s.t.Errorf("%s recovers %s after all nodes are back, want under 1s", kind, recovered)
+		if recovered > within {
+			s.t.Errorf("%s recovers %s after all nodes are back, want under %s", kind, recovered, within)
 		}
 		// What is due in the last moment may still be tried when nodes are back.
 		if meanwhile := between(s.results[kind], gone, up.Add(-time.Second)); len(measure(meanwhile, nil).failed) != len(meanwhile) {

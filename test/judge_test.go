@@ -63,6 +63,20 @@ func between(results []result, begin, end time.Time) []result {
 	return in
 }
 
+// slowness returns how late a machine is that has others to serve: how late
+// requests were sent at most, and how long the longest took that were answered
+// before a fault. On a machine that is not busy it is some milliseconds.
+func slowness(results []result, fault time.Time) time.Duration {
+	var late time.Duration
+	for _, r := range results {
+		late = max(late, r.sent.Sub(r.due))
+		if r.err == nil && r.ended.Before(fault) {
+			late = max(late, r.took())
+		}
+	}
+	return late
+}
+
 // seen counts how often each request reached a node.
 func seen(nodes []*node) map[string]int {
 	times := make(map[string]int)
@@ -80,7 +94,7 @@ func TestJudge(t *testing.T) {
 	var results []result
 	for i := range 200 {
 		due := begin.Add(time.Duration(i) * time.Millisecond)
-		r := result{id: fmt.Sprint("web-POST-", i), method: http.MethodPost, due: due, ended: due.Add(time.Duration(i+1) * time.Millisecond)}
+		r := result{id: fmt.Sprint("web-POST-", i), method: http.MethodPost, due: due, sent: due.Add(time.Duration(i) * time.Microsecond), ended: due.Add(time.Duration(i+1) * time.Millisecond)}
 		if i == 7 {
 			r.err = http.ErrHandlerTimeout
 		}
@@ -96,6 +110,12 @@ func TestJudge(t *testing.T) {
 	}
 	if f.p50 != 100*time.Millisecond || f.p99 != 198*time.Millisecond || f.slowest != 200*time.Millisecond {
 		t.Errorf("of 1 to 200 ms p50 = %v, p99 = %v, slowest = %v", f.p50, f.p99, f.slowest)
+	}
+	if got := slowness(results, begin); got != 199*time.Microsecond {
+		t.Errorf("slowness before anything was answered = %v, want that of the sender, 199µs", got)
+	}
+	if got := slowness(results, begin.Add(20*time.Millisecond)); got != 10*time.Millisecond { // number 9 ended after 19 ms
+		t.Errorf("slowness of what was answered within 20 ms = %v, want 10ms", got)
 	}
 	if got := len(between(results, begin.Add(10*time.Millisecond), begin.Add(20*time.Millisecond))); got != 10 {
 		t.Errorf("between 10 and 20 ms there are %d, want 10", got)

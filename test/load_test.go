@@ -31,9 +31,9 @@ type load struct {
 
 // A result is what became of a request.
 type result struct {
-	id, method string
-	due, ended time.Time
-	err        error // why it was not answered well
+	id, method       string
+	due, sent, ended time.Time
+	err              error // why it was not answered well
 }
 
 // took returns how long the request took from when it was due: a sender that is
@@ -87,6 +87,7 @@ func (l *load) run() {
 		method := []string{http.MethodGet, http.MethodPost}[i%2]
 		r := result{id: fmt.Sprint(l.kind, "-", method, "-", i), method: method, due: due}
 		l.group.Go(func() {
+			r.sent = time.Now()
 			r.err = send(l.transport, r.method, l.url, r.id, l.query)
 			r.ended = time.Now()
 			l.mu.Lock()

@@ -275,6 +275,31 @@ func settleFaults() []fault {
 		{"is impatient", "OverdueComesAgain", func(f *faulty) {
 			f.options(func(o *broker.SubscribeOptions) { o.AckWait /= 2 })
 		}},
+		{"takes what waits for overdue", "WaitingIsNotOverdue", setAside},
+	}
+}
+
+// setAside has Next set aside what there is, and its time run.
+func setAside(f *faulty) {
+	aside := make(map[*faultySubscription][]*broker.Delivery)
+	f.next = func(ctx context.Context, s *faultySubscription) (*broker.Delivery, error) {
+		for {
+			at, cancel := ctx, context.CancelFunc(func() {})
+			if len(aside[s]) > 0 {
+				at, cancel = context.WithTimeout(ctx, time.Microsecond)
+			}
+			d, err := s.follow(at)
+			cancel()
+			switch {
+			case err == nil:
+				aside[s] = append(aside[s], d)
+			case len(aside[s]) == 0:
+				return nil, err
+			default:
+				d, aside[s] = aside[s][0], aside[s][1:]
+				return d, nil
+			}
+		}
 	}
 }
 
@@ -351,6 +376,15 @@ func restartFaults() []fault {
 				s.told = false
 				return s.follow(ctx)
 			}
+		}},
+		{"takes what it sent for received", "CutLosesNothing", func(f *faulty) {
+			f.acks, f.trusts = true, func(*faultySubscription) bool { return true }
+		}},
+		{"takes what it sent to a group for received", "CutLosesNothing", func(f *faulty) {
+			f.acks, f.trusts = true, func(s *faultySubscription) bool { return s.opts.Group != "" }
+		}},
+		{"brings late what it sent, out of order", "CutLosesNothing", func(f *faulty) {
+			f.trusts = func(*faultySubscription) bool { return true }
 		}},
 		{"leaves a gap", "SubscriptionsResume", func(f *faulty) {
 			f.restart = func() { f.resubscribe(nil) }

@@ -37,6 +37,11 @@ type Options struct {
 	// function that starts it again with what it kept. Default: it cannot go
 	// away.
 	Stop func(t testing.TB, b broker.Broker) (start func())
+	// Cut has b lose its connection while the system and Another, which it
+	// needs, stay: from its call on, nothing reaches b that the system sends it,
+	// and the function that it returns ends the connection, and lets b find
+	// another. Default: it cannot be cut.
+	Cut func(t testing.TB, b broker.Broker) (end func())
 	// Settle is how long after an Ack a crash may make the broker forget it.
 	// Default: not at all.
 	Settle time.Duration
@@ -103,14 +108,15 @@ type promise struct {
 	keep  func(c *check)
 }
 
-func promises() []promise {
+func promises() []promise { return append(usePromises(), lossPromises()...) }
+
+// usePromises are about what a broker does while nothing happens to it.
+func usePromises() []promise {
 	redelivers := func(c *check) bool { return c.caps.Redelivery }
 	groups := func(c *check) bool { return c.caps.Groups }
 	lasting := func(c *check) bool { return c.caps.LastingGroups }
 	history := func(c *check) bool { return c.caps.History }
 	dedup := func(c *check) bool { return c.caps.Dedup > 0 }
-	stops := func(c *check) bool { return c.opts.Stop != nil }
-	restarts := func(c *check) bool { return c.opts.Stop != nil && c.caps.Persistent }
 	return []promise{
 		{"PublishIsDelivered", nil, publishIsDelivered},
 		{"PublishKeepsItsOwnCopy", nil, publishKeepsItsOwnCopy},
@@ -140,6 +146,7 @@ func promises() []promise {
 		{"NackBringsItAgain", redelivers, nackBringsItAgain},
 		{"NackWaits", redelivers, nackWaits},
 		{"OverdueComesAgain", redelivers, overdueComesAgain},
+		{"WaitingIsNotOverdue", redelivers, waitingIsNotOverdue},
 
 		{"GroupsShare", groups, groupsShare},
 		{"GroupsAreSeparate", groups, groupsAreSeparate},
@@ -153,9 +160,20 @@ func promises() []promise {
 		{"OldPositionIsErrPosition", func(c *check) bool { return c.caps.History && c.opts.History > 0 }, oldPositionIsErrPosition},
 
 		{"ConcurrentUse", nil, concurrentUse},
+	}
+}
 
+// lossPromises are about losses of contact.
+func lossPromises() []promise {
+	lasting := func(c *check) bool { return c.caps.LastingGroups }
+	dedup := func(c *check) bool { return c.caps.Dedup > 0 }
+	stops := func(c *check) bool { return c.opts.Stop != nil }
+	restarts := func(c *check) bool { return c.opts.Stop != nil && c.caps.Persistent }
+	cuts := func(c *check) bool { return c.opts.Cut != nil && (c.caps.History || c.caps.LastingGroups) }
+	return []promise{
 		{"PublishWithoutContactIsErrUnavailable", stops, publishWithoutContactIsErrUnavailable},
 		{"NextTellsOfLossOnce", stops, nextTellsOfLossOnce},
+		{"CutLosesNothing", cuts, cutLosesNothing},
 		{"SubscriptionsResume", restarts, subscriptionsResume},
 		{"RestartKeepsMessages", restarts, restartKeepsMessages},
 		{"RestartKeepsGroups", func(c *check) bool { return restarts(c) && lasting(c) }, restartKeepsGroups},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,15 +23,19 @@ type check struct {
 	caps    broker.Capabilities
 	open    OpenFunc
 	opts    Options
+	latest  *atomic.Int64 // how late the machine was at most, in nanoseconds
 }
 
 func newCheck(t testing.TB, b broker.Broker, open OpenFunc, o Options) *check {
-	return &check{TB: t, b: b, another: o.Another(t, b), caps: b.Capabilities(), open: open, opts: o}
+	return &check{TB: t, b: b, another: o.Another(t, b), caps: b.Capabilities(), open: open, opts: o, latest: new(atomic.Int64)}
 }
 
 // bound returns a context that ends with the deadline.
-func (c *check) bound() context.Context {
-	ctx, cancel := context.WithTimeout(c.Context(), c.opts.Deadline)
+func (c *check) bound() context.Context { return c.within(c.opts.Deadline) }
+
+// within returns a context that ends after a time.
+func (c *check) within(d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(c.Context(), d)
 	c.Cleanup(cancel)
 	return ctx
 }
@@ -45,6 +50,7 @@ func (c *check) publish(topic string, ids ...string) {
 
 func (c *check) publishMessage(topic string, m *broker.Message) {
 	c.Helper()
+	defer c.tookFrom(time.Now())
 	if err := c.b.Publish(c.bound(), topic, m); err != nil {
 		c.Fatalf("Publish(%q, %s) error = %v, want nil", topic, text(m), err)
 	}
@@ -177,6 +183,7 @@ func (s *subscription) close() {
 
 func (c *check) ack(d *broker.Delivery) {
 	c.Helper()
+	defer c.tookFrom(time.Now())
 	if err := d.Ack(c.bound()); err != nil {
 		c.Fatalf("Ack() of %s error = %v, want nil", text(&d.Message), err)
 	}

@@ -3,9 +3,6 @@ package brokertest
 import (
 	"context"
 	"errors"
-	"fmt"
-	"runtime"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -29,7 +26,7 @@ func try(t *testing.T, p promise, install func(f *faulty)) []string {
 			all = append(all, other)
 			return other
 		}
-		opts := (&Options{FakeClock: true, History: history, Stop: stop}).orDefault()
+		opts := (&Options{FakeClock: true, History: history, Stop: stop, Cut: cut}).orDefault()
 		c := newCheck(r, f, open, opts)
 		if p.needs != nil && !p.needs(c) {
 			t.Fatalf("%s is not asked for", p.name)
@@ -56,40 +53,6 @@ func try(t *testing.T, p promise, install func(f *faulty)) []string {
 // history is how many messages a faulty keeps.
 const history = 700
 
-// A recorder keeps failures to itself.
-type recorder struct {
-	testing.TB
-
-	mu       sync.Mutex
-	failures []string
-	cleanups []func()
-}
-
-func (r *recorder) Helper() {}
-
-func (r *recorder) Errorf(format string, args ...any) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.failures = append(r.failures, fmt.Sprintf(format, args...))
-}
-
-func (r *recorder) Fatalf(format string, args ...any) {
-	r.Errorf(format, args...)
-	runtime.Goexit()
-}
-
-func (r *recorder) Cleanup(f func()) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.cleanups = append(r.cleanups, f)
-}
-
-func (r *recorder) cleanup() {
-	for _, f := range slices.Backward(r.cleanups) {
-		f()
-	}
-}
-
 // faulty is a Memory behind a system that can be stopped. Some of what it does
 // is replaced.
 type faulty struct {
@@ -100,11 +63,14 @@ type faulty struct {
 	receive   func(d *broker.Delivery)              // changes what is delivered
 	settler   func(s broker.Settler) broker.Settler // changes how it is settled
 	restart   func()                                // happens when the system starts again
+	trusts    func(s *faultySubscription) bool      // takes what was sent for received when a connection is cut
+	acks      bool                                  // what is so taken
 
 	mu     sync.Mutex
 	memory *broker.Memory
 	cut    chan struct{} // closed when contact is lost
 	back   chan struct{} // closed when it is back; nil while it is not lost
+	mute   bool          // nothing arrives
 	subs   []*faultySubscription
 	counts map[string]int
 }
@@ -152,6 +118,31 @@ func stop(_ testing.TB, b broker.Broker) (start func()) {
 	}
 }
 
+// cut is Options.Cut for a faulty.
+func cut(_ testing.TB, b broker.Broker) (end func()) {
+	f := b.(*faulty)
+	f.mu.Lock()
+	f.mute = true
+	f.mu.Unlock()
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, s := range f.subs {
+			if f.trusts == nil || !f.trusts(s) {
+				s.rejoin()
+			}
+		}
+		close(f.cut)
+		f.cut, f.mute = make(chan struct{}), false
+	}
+}
+
+func (f *faulty) muted() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mute
+}
+
 func (f *faulty) Capabilities() broker.Capabilities {
 	c := f.memory.Capabilities()
 	c.Persistent = true
@@ -195,6 +186,9 @@ func (f *faulty) open(ctx context.Context, topic string, o *broker.SubscribeOpti
 		return nil, err
 	}
 	w := &faultySubscription{faulty: f, topic: topic, inner: s, closed: make(chan struct{})}
+	if o != nil {
+		w.opts = *o
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.subs = append(f.subs, w)
@@ -223,12 +217,14 @@ func (f *faulty) closeAll() {
 type faultySubscription struct {
 	faulty *faulty
 	topic  string
+	opts   broker.SubscribeOptions
 	closed chan struct{}
 	once   sync.Once
 
 	mu    sync.Mutex
 	inner broker.Subscription
-	told  bool // that contact is lost
+	last  string // position of what was received last
+	told  bool   // that contact is lost
 	calls int
 	held  []*broker.Delivery // by the memory
 }
@@ -296,13 +292,41 @@ func (s *faultySubscription) nextUntil(ctx context.Context, cut <-chan struct{})
 	memory := s.inner
 	s.mu.Unlock()
 	d, err := memory.Next(inner)
-	if err != nil && errors.Is(context.Cause(inner), errCut) && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && (errors.Is(context.Cause(inner), errCut) || s.replaced(memory)) {
 		return nil, errCut
 	}
-	if err == nil {
+	switch {
+	case err == nil && s.faulty.muted():
+		if s.faulty.acks && s.faulty.trusts(s) {
+			_ = d.Ack(ctx)
+		}
+		return nil, errCut // as far as the receiver knows, nothing came
+	case err == nil:
+		s.mu.Lock()
+		s.last = d.Position
+		s.mu.Unlock()
 		s.held = append(s.held, d)
 	}
 	return d, err
+}
+
+// replaced says whether the memory's part is another by now.
+func (s *faultySubscription) replaced(memory broker.Subscription) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.inner != memory
+}
+
+// rejoin begins anew where the receiver was.
+func (s *faultySubscription) rejoin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.opts
+	if o.Group == "" && s.last != "" {
+		o.Start = broker.Start{After: s.last}
+	}
+	_ = s.inner.Close()
+	s.inner, _ = s.faulty.memory.Subscribe(context.Background(), s.topic, &o)
 }
 
 func (s *faultySubscription) Close() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/goapi-dev/goapi/broker"
@@ -88,11 +89,44 @@ func nextTellsOfLossOnce(c *check) {
 		for _, id := range []string{"2", "3"} {
 			start := c.stop()
 			s.wantLoss(c.bound(), seen, broker.ErrUnavailable)
-			short, cancel := context.WithTimeout(c.Context(), 4*c.opts.Quiet)
-			s.wantLoss(short, seen, context.DeadlineExceeded)
-			cancel()
+			s.wantLoss(c.within(4*c.opts.Quiet), seen, context.DeadlineExceeded)
 			start()
 			s.goOn(id, seen)
+		}
+	})
+}
+
+// cutLosesNothing ends a connection with messages on their way. The system took
+// them for delivered.
+func cutLosesNothing(c *check) {
+	other := *c
+	other.b = c.another
+	c.each(broker.SubscribeOptions{AckWait: 4 * c.opts.MinAckWait}, func(s *subscription) {
+		if !s.lasts() {
+			return
+		}
+		other.publish(s.topic, "1")
+		if d := s.resume(); d.Ack(c.bound()) != nil || d.ID != "1" {
+			c.Fatalf("Next() = %s, want 1, to be acknowledged", text(&d.Message))
+		}
+		want := []string{"2", "3", "4", "5"}
+		end := sync.OnceFunc(c.opts.Cut(c.TB, c.b))
+		c.Cleanup(end)
+		other.publish(s.topic, want[:3]...)
+		s.wantLoss(c.within(c.opts.Quiet), map[string]bool{"1": true}, context.DeadlineExceeded)
+		end()
+		other.publish(s.topic, want[3:]...)
+		came := map[string]bool{"1": true}
+		for len(want) > 0 {
+			d := s.resume()
+			if first := !came[d.ID]; first && !s.group && c.caps.Ordered && d.ID != want[0] {
+				c.Fatalf("Next() after a cut = %s, want ID %s: it was on its way", text(&d.Message), want[0])
+			}
+			came[d.ID] = true
+			want = slices.DeleteFunc(want, func(id string) bool { return id == d.ID })
+			if err := d.Ack(c.bound()); err != nil && !errors.Is(err, broker.ErrUnavailable) {
+				c.Fatalf("Ack() error = %v, want nil", err)
+			}
 		}
 	})
 }

@@ -96,11 +96,12 @@ func inFlightIsBounded(c *check) {
 
 // overdueMakesRoom holds all that may be in flight for too long.
 func overdueMakesRoom(c *check) {
-	c.each(broker.SubscribeOptions{InFlight: 2, AckWait: c.opts.MinAckWait}, func(s *subscription) {
+	c.timed(broker.SubscribeOptions{InFlight: 2}, func(s *subscription, wait time.Duration) {
+		c := s.c
 		c.publish(s.topic, "1", "2")
 		first, second := s.next(), s.next()
 		c.publish(s.topic, "3")
-		s.wantNone("two are in flight", c.opts.MinAckWait/2)
+		s.wantNone("two are in flight", wait/2)
 		missing := map[string]bool{"1": c.caps.Redelivery, "2": c.caps.Redelivery, "3": true}
 		for missing["1"] || missing["2"] || missing["3"] {
 			missing[s.take().ID] = false
@@ -159,14 +160,17 @@ func termEndsIt(c *check) {
 
 // endsIt settles what then must not come again.
 func endsIt(c *check, settle func(d *broker.Delivery) error) {
-	c.each(broker.SubscribeOptions{AckWait: c.opts.MinAckWait}, func(s *subscription) {
+	c.timed(broker.SubscribeOptions{}, func(s *subscription, wait time.Duration) {
+		c := s.c
 		c.publish(s.topic, ids("m", 5)...)
 		for range 5 {
-			if err := settle(s.next()); err != nil {
+			d, begun := s.next(), time.Now()
+			if err := settle(d); err != nil {
 				c.Fatalf("settling error = %v, want nil", err)
 			}
+			c.tookFrom(begun)
 		}
-		s.wantNone("all was settled", 2*c.opts.MinAckWait+c.opts.Quiet)
+		s.wantNone("all was settled", 2*wait+c.opts.Quiet)
 	})
 }
 
@@ -190,14 +194,15 @@ func nackBringsItAgain(c *check) {
 }
 
 func nackWaits(c *check) {
-	delay := c.opts.MinAckWait
-	c.each(broker.SubscribeOptions{InFlight: 1}, func(s *subscription) {
+	c.timed(broker.SubscribeOptions{InFlight: 1}, func(s *subscription, delay time.Duration) {
+		c := s.c
 		c.publish(s.topic, "1")
 		d := s.next()
 		begun := time.Now()
 		if err := d.Nack(c.bound(), delay); err != nil {
 			c.Fatalf("Nack() error = %v, want nil", err)
 		}
+		c.tookFrom(begun)
 		c.publish(s.topic, "2", "3")
 		s.wantNext("while another waits", "2", "3")
 		s.wantNext("what waited", "1")
@@ -208,8 +213,8 @@ func nackWaits(c *check) {
 }
 
 func overdueComesAgain(c *check) {
-	wait := c.opts.MinAckWait
-	c.each(broker.SubscribeOptions{AckWait: wait}, func(s *subscription) {
+	c.timed(broker.SubscribeOptions{}, func(s *subscription, wait time.Duration) {
+		c := s.c
 		c.publish(s.topic, "1", "2")
 		begun := time.Now()
 		first := s.next()
@@ -223,5 +228,26 @@ func overdueComesAgain(c *check) {
 			c.Errorf("Nack() of what is overdue error = %v, want nil", err)
 		}
 		s.wantNone("it was acknowledged, though not the first time", 2*wait+c.opts.Quiet)
+	})
+}
+
+// waitingIsNotOverdue has a receiver deal with one message at a time, and with
+// all of them for longer than each may take.
+func waitingIsNotOverdue(c *check) {
+	c.timed(broker.SubscribeOptions{}, func(s *subscription, wait time.Duration) {
+		c := s.c
+		list := ids("m", 8)
+		c.publish(s.topic, list...)
+		came := make(map[string]bool)
+		for i, id := range list {
+			d := s.next()
+			if d.Attempt != 1 || came[d.ID] || c.caps.Ordered && d.ID != id {
+				c.Errorf("a receiver that takes its time: delivery %d = %s, attempt %d; want attempt 1, of each message once, in order", i+1, text(&d.Message), d.Attempt)
+			}
+			came[d.ID] = true
+			c.pause(wait * 2 / 5)
+			c.ack(d)
+		}
+		s.wantNone("all was acknowledged", wait+c.opts.Quiet)
 	})
 }

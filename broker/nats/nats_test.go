@@ -20,13 +20,18 @@ func TestEmbedded(t *testing.T) {
 }
 
 // TestServer runs the suite on servers in processes of their own, which are
-// killed where they are to go away.
+// killed where they are to go away, over connections that can be cut.
 func TestServer(t *testing.T) {
-	servers := make(map[broker.Broker]*process)
+	type server struct {
+		*process
+		*cutter
+	}
+	servers := make(map[broker.Broker]server)
 	brokertest.Run(t, func(t testing.TB) broker.Broker {
 		p := startProcess(t)
-		b := open(t, "nats://"+p.addr, nil)
-		servers[b] = p
+		c := startCutter(t, p.addr)
+		b := open(t, "nats://"+c.listener.Addr().String(), nil)
+		servers[b] = server{p, c}
 		return b
 	}, &brokertest.Options{
 		MinAckWait: wait,
@@ -35,9 +40,14 @@ func TestServer(t *testing.T) {
 			return open(t, "nats://"+servers[b].addr, nil)
 		},
 		Stop: func(t testing.TB, b broker.Broker) (start func()) {
-			p := servers[b]
+			p := servers[b].process
 			p.kill()
 			return func() { p.start(t) }
+		},
+		Cut: func(_ testing.TB, b broker.Broker) (end func()) {
+			c := servers[b].cutter
+			c.cut()
+			return c.end
 		},
 	})
 }

@@ -3,34 +3,9 @@ package nats_test
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/goapi-dev/goapi/broker"
 )
-
-// TestSlowReceiver: what waits for a receiver longer than AckWait is no attempt,
-// and stays in order.
-func TestSlowReceiver(t *testing.T) {
-	for _, group := range []string{"", "workers"} {
-		t.Run("group "+group, func(t *testing.T) {
-			b := open(t, "embedded:", start(t, t.TempDir(), nil))
-			s := subscribe(t, b, "orders", &broker.SubscribeOptions{Group: group, AckWait: time.Second})
-			for i := range 8 {
-				publish(t, b, "orders", fmt.Sprint(i))
-			}
-			for i := range 8 {
-				d := next(t, s)
-				if d.ID != fmt.Sprint(i) || d.Attempt != 1 {
-					t.Errorf("delivery %d is %q, attempt %d; want the first of each, in order", i, d.ID, d.Attempt)
-				}
-				if err := d.Ack(bound(t)); err != nil {
-					t.Error(err)
-				}
-				time.Sleep(400 * time.Millisecond) // the receiver is at work
-			}
-		})
-	}
-}
 
 // TestBacklogsKeepTheConnection: many subscriptions that are far behind ask for
 // no more than the server may send at a time.
