@@ -132,10 +132,12 @@ const StatusClientClosedRequest = 499
 // status of [GRPCStatus] instead. When the answer has begun, it aborts the
 // connection, so that a broken answer never looks whole.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
-	if ex := ExchangeFrom(r.Context()); ex != nil {
+	ex := ExchangeFrom(r.Context())
+	if ex != nil {
 		ex.Err = err
 	}
-	if rw, ok := w.(*response); ok && rw.learnt.Status != 0 {
+	rw, ok := w.(*response)
+	if ok && rw.learnt.Status != 0 || ex != nil && ex.Status != 0 {
 		panic(http.ErrAbortHandler)
 	}
 	if r.ContentLength != 0 {

@@ -70,6 +70,7 @@ type TLS struct {
 	ClientAuth   string        `yaml:"client_auth" enum:"none|request|require" doc:"Whether clients are asked for a certificate, and whether they need one." default:"require where client_ca is set, else none" example:"request"`
 	MinVersion   string        `yaml:"min_version" enum:"1.2|1.3" doc:"The oldest version of TLS that is spoken." default:"1.2" example:"\"1.3\""`
 	Tickets      bool          `yaml:"tickets" doc:"Clients may resume sessions by tickets, which spares them and the gateway most of a handshake." default:"false" example:"true"`
+	HTTP         string        `yaml:"http" format:"hostport" doc:"Where clients of plain HTTP connect, who are sent on to TLS. ACME is answered there, too: port 80 of the names must lead to it." default:"none: ACME is answered over TLS alone" example:"\":80\""`
 	ACME         *ACME         `yaml:"acme" doc:"Certificates that an authority issues by ACME."`
 }
 
@@ -88,7 +89,6 @@ type ACME struct {
 	CARoot        Path     `yaml:"ca_root" format:"file" doc:"PEM file of the authority that signed the certificate of the directory." default:"the system's" example:"ca.pem"`
 	Storage       string   `yaml:"storage" enum:"disk|nats" doc:"Where certificates are kept: below data, or on the bus, where several gateways share them." default:"disk" example:"nats"`
 	Replicas      int      `yaml:"replicas" min:"1" max:"5" doc:"Servers of a NATS cluster that hold the certificates, of storage nats." default:"1" example:"3"`
-	HTTP          string   `yaml:"http" format:"hostport" doc:"Where challenges over HTTP are answered, which port 80 of the names must lead to." default:"none: challenges are answered over TLS" example:"\":80\""`
 	EAB           *EAB     `yaml:"eab" doc:"The account at the authority that the gateway's own is bound to."`
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -48,7 +47,7 @@ func (g *gateway) Run(ctx context.Context, reloads <-chan os.Signal) error {
 	}
 	group.Go(func() error { return g.admin.Run(failed, g.operate) })
 	if g.plain != nil {
-		group.Go(func() error { return g.plain.Run(failed, g.issuer.HTTPHandler(http.HandlerFunc(g.toTLS))) })
+		group.Go(func() error { return g.plain.Run(failed, g.plainHandler()) })
 	}
 	group.Go(func() error { g.configured(failed, reloads); return nil })
 	group.Go(func() error {

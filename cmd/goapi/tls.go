@@ -11,7 +11,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/config"
+	"github.com/goapi-dev/goapi/middleware"
 	"github.com/goapi-dev/goapi/server"
 	"github.com/goapi-dev/goapi/server/acme"
 )
@@ -64,7 +66,7 @@ func (g *gateway) openIssuer(ctx context.Context) error {
 		return fail(err)
 	}
 	opts := &acme.Options{
-		Domains: t.ACME.Domains, OnDemand: t.ACME.OnDemandAllow, HTTP: t.ACME.HTTP, TLS: g.public.Addr().String(),
+		Domains: t.ACME.Domains, OnDemand: t.ACME.OnDemandAllow, HTTP: t.HTTP, TLS: g.public.Addr().String(),
 		Directory: t.ACME.CA, Email: t.ACME.Email, Logger: g.log,
 	}
 	if opts.HTTP != "" { // both are asked for at one host
@@ -104,27 +106,36 @@ func (g *gateway) certificateStorage(ctx context.Context, a *config.ACME) (acme.
 	return acme.NATS(ctx, conn, &acme.NATSOptions{Replicas: a.Replicas})
 }
 
-// listenPlain opens the listener that answers challenges over HTTP, and sends all
-// others to TLS.
+// listenPlain opens the listener that sends clients of plain HTTP to TLS, and
+// answers challenges of ACME.
 func (g *gateway) listenPlain(ctx context.Context) error {
 	t := g.cfg.file.TLS
-	if t == nil || t.ACME == nil || t.ACME.HTTP == "" {
+	if t == nil || t.HTTP == "" {
 		return nil
 	}
 	var err error
-	g.plain, err = server.Listen(ctx, t.ACME.HTTP, &server.Options{Drain: adminDrain, Logger: g.log})
+	g.plain, err = server.Listen(ctx, t.HTTP, &server.Options{Drain: adminDrain, Logger: g.log})
 	if err != nil {
-		return fmt.Errorf("%s: tls.acme.http %s: %w", g.cfg.configFile, t.ACME.HTTP, err)
+		return fmt.Errorf("%s: tls.http %s: %w", g.cfg.configFile, t.HTTP, err)
 	}
 	g.onClose(g.plain.Close)
 	return nil
+}
+
+// plainHandler returns what the plain listener serves.
+func (g *gateway) plainHandler() http.Handler {
+	h := middleware.Bounds(nil)(http.HandlerFunc(g.toTLS))
+	if g.issuer != nil {
+		h = g.issuer.HTTPHandler(h)
+	}
+	return h
 }
 
 // toTLS sends clients of plain HTTP to where the gateway speaks TLS. What is in
 // such a request was readable by all on the way, so only reading is sent on.
 func (g *gateway) toTLS(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		http.Error(w, "this is served over https only", http.StatusForbidden)
+		goapi.WriteError(w, r, goapi.NewError(http.StatusForbidden, "this is served over https only: what was sent could be read on the way", nil))
 		return
 	}
 	host := r.Host

@@ -108,7 +108,6 @@ func modules() map[string][]string {
 		"middleware":            {"golang.org/x/crypto/bcrypt", "golang.org/x/net/http/httpguts"},
 		"middleware/compress":   {"github.com/klauspost/compress"},
 		"middleware/jwt":        {"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/keyfunc/v3", "github.com/MicahParks/jwkset", "golang.org/x/time/rate"},
-		"ratelimit":             {"github.com/hashicorp/golang-lru/v2", "golang.org/x/time/rate"},
 		"ratelimit/nats":        {"github.com/nats-io/nats.go"},
 		"tracing":               {"go.opentelemetry.io/otel"},
 		"server":                {"github.com/fsnotify/fsnotify", "github.com/pires/go-proxyproto"},
