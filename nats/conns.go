@@ -47,9 +47,9 @@ type shared struct {
 //
 // URLs are nats://host:port, tls://host:port, which insists on TLS, and
 // "embedded:". A user name alone is a token. Parameters are host (another
-// server of the same cluster, repeated), token_file (read at each connect), ca,
-// cert and key (files in PEM); params names those that are the caller's own.
-// No other may be there.
+// server of the same cluster, repeated), token_file, or password_file for the
+// user of the URL (both read at each connect), ca, cert and key (files in PEM);
+// params names those that are the caller's own. No other may be there.
 func (c *Conns) Open(ctx context.Context, u *url.URL, params ...string) (*Conn, error) {
 	t, err := parse(u, params)
 	if err != nil {
@@ -137,14 +137,11 @@ func (c *Conns) dial(ctx context.Context, t target, u *url.URL) (*natsgo.Conn, e
 		}
 		return c.Embedded.connect(ctx, name, log)
 	}
-	options, err := t.options()
+	options, err := t.options(u.User)
 	if err != nil {
 		return nil, fmt.Errorf("nats: %s: %w", t.name, err)
 	}
 	options = append(connOptions(name, t.name, log), options...)
-	if u.User != nil {
-		options = append(options, login(u.User))
-	}
 	nc, err := connect(ctx, t.servers, options)
 	switch {
 	case err == nil:
@@ -179,14 +176,6 @@ func connect(ctx context.Context, servers string, options []natsgo.Option) (*nat
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-}
-
-// login returns what a URL says of the user. A name alone is a token.
-func login(user *url.Userinfo) natsgo.Option {
-	if password, ok := user.Password(); ok {
-		return natsgo.UserInfo(user.Username(), password)
-	}
-	return natsgo.Token(user.Username())
 }
 
 // Close ends this use of the connection, which is closed with the last. Closing

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	natsgo "github.com/nats-io/nats.go"
 
 	"github.com/goapi-dev/goapi/nats"
@@ -83,12 +84,16 @@ func TestConnsOpenErrors(t *testing.T) {
 		{"nats:host", "want scheme://host:port"},
 		{"nats://h/path", "want scheme://host:port"},
 		{"nats://h#part", "want scheme://host:port"},
-		{"nats://h?hots=i", `unknown parameter "hots"; known: bucket, ca, cert, host, key, token_file`},
+		{"nats://h?hots=i", `unknown parameter "hots"; known: bucket, ca, cert, host, key, password_file, token_file`},
 		{"nats://h?host=user:secret@i", `is not host:port`},
 		{"nats://h?host=", `host "" is not host:port`},
 		{"nats://h?ca=a&ca=b", `parameter "ca" is there 2 times`},
-		{"nats://h?%zz", "malformed parameters"},
+		{"nats://h?%zz", "parameters are malformed"},
 		{"nats://secret@h?token_file=f", "both a user and token_file"},
+		{"nats://h?password_file=f", "password_file goes with a user that has no password"},
+		{"nats://user:secret@h?password_file=f", "password_file goes with a user that has no password"},
+		{"nats://user@h?password_file=/no/such", "password_file: open /no/such: no such file"},
+		{"nats://user@h?password_file=" + empty, "is empty"},
 		{"nats://h?cert=a", "cert and key go together"},
 		{"nats://h?token_file=/no/such", "token_file: open /no/such: no such file"},
 		{"nats://h?token_file=" + empty, "is empty"},
@@ -193,6 +198,33 @@ func TestConnsLogin(t *testing.T) {
 				t.Errorf("Open(%q) error = %v, want no secret in it", tt.url, err)
 			}
 		})
+	}
+}
+
+// TestConnsPasswordFile has a server that wants a user and a password.
+func TestConnsPasswordFile(t *testing.T) {
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, Username: "gateway", Password: "pa:ss",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	file := filepath.Join(t.TempDir(), "password")
+	var conns nats.Conns
+	for password, want := range map[string]bool{"pa:ss\n": true, "sesame": false} {
+		write(t, file, password)
+		c, err := conns.Open(t.Context(), mustParse(t, "nats://gateway@"+s.Addr().String()+"?password_file="+file))
+		if err == nil {
+			c.Close()
+		}
+		if (err == nil) != want || err != nil && strings.Contains(err.Error(), "sesame") {
+			t.Errorf("Open() with the password %q in a file error = %v, want success: %t", password, err, want)
+		}
 	}
 }
 

@@ -32,8 +32,8 @@ func rooms() map[string][]string {
 	return map[string][]string{
 		"registry":              {},
 		"registry/registrytest": {"registry"},
-		"registry/consul":       {"registry"},
-		"registry/etcd":         {"registry"},
+		"registry/consul":       {"registry", "internal/urls"},
+		"registry/etcd":         {"registry", "internal/urls"},
 		"registry/file":         {"registry"},
 		"registry/mdns":         {"registry"},
 		"registry/micro":        {"registry", "nats"},
@@ -72,9 +72,10 @@ func rooms() map[string][]string {
 
 		"push": {".", "broker", "client", "registry", "upstream", "internal/mucp"},
 
-		"nats":           {},
+		"nats":           {"internal/urls"},
 		"proto":          {},
 		"internal/mucp":  {},
+		"internal/urls":  {},
 		"internal/wire":  {},
 		"internal/fence": {},
 

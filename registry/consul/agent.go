@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/goapi-dev/goapi/internal/urls"
 	"github.com/goapi-dev/goapi/registry"
 )
 
@@ -213,7 +214,7 @@ func (b *bounds) RoundTrip(req *http.Request) (*http.Response, error) {
 	token := b.token
 	if b.tokenFile != "" {
 		var err error
-		if token, err = readToken(b.tokenFile); err != nil {
+		if token, err = urls.Secret(urls.TokenFile, b.tokenFile); err != nil {
 			return nil, err
 		}
 	}

@@ -2,15 +2,14 @@ package consul
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
-	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/goapi-dev/goapi/internal/urls"
 )
 
 // The schemes of URLs.
@@ -19,14 +18,10 @@ const (
 	secured = "consuls"
 )
 
-// The parameters of URLs.
+// The parameters that are this registry's own.
 const (
-	paramCA         = "ca"
-	paramCert       = "cert"
 	paramDatacenter = "datacenter"
-	paramKey        = "key"
 	paramTLS        = "tls"
-	paramTokenFile  = "token_file"
 )
 
 const (
@@ -58,14 +53,14 @@ func parseURL(u *url.URL) (target, error) {
 	if u.Scheme != plain && u.Scheme != secured {
 		return target{}, fmt.Errorf("unknown scheme %q; known: %s, %s", u.Scheme, plain, secured)
 	}
-	query, err := parseQuery(u)
+	query, err := urls.Params(u, urls.CA, urls.Cert, paramDatacenter, urls.Key, paramTLS, urls.TokenFile)
 	if err != nil {
 		return target{}, err
 	}
 	if u.Opaque != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
 		return target{}, fmt.Errorf("it has parts that mean nothing; want %s://host:port?parameter=value", u.Scheme)
 	}
-	t := target{datacenter: query.Get(paramDatacenter), tokenFile: query.Get(paramTokenFile)}
+	t := target{datacenter: query.Get(paramDatacenter), tokenFile: query.Get(urls.TokenFile)}
 	if t.address, err = parseHost(u); err != nil {
 		return target{}, err
 	}
@@ -75,33 +70,14 @@ func parseURL(u *url.URL) (target, error) {
 	}
 	if t.tokenFile != "" {
 		if t.token != "" {
-			return target{}, fmt.Errorf("it has both a token and %s; want one", paramTokenFile)
+			return target{}, fmt.Errorf("it has both a token and %s; want one", urls.TokenFile)
 		}
-		if _, err := readToken(t.tokenFile); err != nil {
+		if _, err := urls.Secret(urls.TokenFile, t.tokenFile); err != nil {
 			return target{}, err
 		}
 	}
 	t.tls, err = parseTLS(u.Scheme, query)
 	return t, err
-}
-
-// parseQuery returns the parameters of u, all of which are known and there
-// once.
-func parseQuery(u *url.URL) (url.Values, error) {
-	known := []string{paramCA, paramCert, paramDatacenter, paramKey, paramTLS, paramTokenFile}
-	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
-		return nil, errors.New("the parameters are malformed")
-	}
-	for name, values := range query {
-		if !slices.Contains(known, name) {
-			return nil, fmt.Errorf("unknown parameter %q; known: %s", name, strings.Join(known, ", "))
-		}
-		if len(values) > 1 {
-			return nil, fmt.Errorf("parameter %q is there %d times", name, len(values))
-		}
-	}
-	return query, nil
 }
 
 // parseHost returns where the agent is, as host:port.
@@ -134,55 +110,19 @@ func parseToken(user *url.Userinfo) (string, error) {
 	return name, nil
 }
 
-// readToken returns what a token file holds, less the white space around it.
-func readToken(name string) (string, error) {
-	data, err := os.ReadFile(name) //nolint:gosec // the operator names it
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", paramTokenFile, err)
-	}
-	token := strings.TrimSpace(string(data))
-	if token == "" {
-		return "", fmt.Errorf("%s: %s is empty", paramTokenFile, name)
-	}
-	return token, nil
-}
-
-// parseTLS returns what the files say: whom to trust, and who we are. It is nil
-// for connections without TLS.
+// parseTLS returns what the URL says of TLS; nil for connections without.
 func parseTLS(scheme string, query url.Values) (*tls.Config, error) {
-	ca, cert, key := query.Get(paramCA), query.Get(paramCert), query.Get(paramKey)
-	if (cert == "") != (key == "") {
-		return nil, fmt.Errorf("%s and %s go together", paramCert, paramKey)
-	}
-	secure := scheme == secured || ca != "" || cert != ""
-	switch asked := query.Get(paramTLS); {
+	secure := scheme == secured
+	asked := query.Get(paramTLS)
+	switch {
 	case asked == "true":
 		secure = true
 	case query.Has(paramTLS) && asked != "false":
 		return nil, fmt.Errorf("%s is neither true nor false", paramTLS)
-	case query.Has(paramTLS) && secure:
-		return nil, fmt.Errorf("%s=false contradicts the rest of the URL", paramTLS)
 	}
-	if !secure {
-		return nil, nil //nolint:nilnil // nil is no TLS
+	cfg, err := urls.TLS(secure, query)
+	if err == nil && cfg != nil && asked == "false" {
+		err = fmt.Errorf("%s=false contradicts the rest of the URL", paramTLS)
 	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
-	if ca != "" {
-		pem, err := os.ReadFile(ca) //nolint:gosec // the operator names it
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", paramCA, err)
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s: %s holds no certificate in PEM", paramCA, ca)
-		}
-	}
-	if cert != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
-		if err != nil {
-			return nil, fmt.Errorf("%s and %s: %w", paramCert, paramKey, err)
-		}
-		cfg.Certificates = []tls.Certificate{pair}
-	}
-	return cfg, nil
+	return cfg, err
 }

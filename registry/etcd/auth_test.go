@@ -2,6 +2,8 @@ package etcd_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +28,7 @@ func TestUser(t *testing.T) {
 	tests := []struct {
 		user, want string
 	}{
-		{"", "wants a user; add user:password@ to the URL"},
+		{"", "wants a user; add user@ and password_file to the URL"},
 		{"gateway:secret@", "refuses the user or the password"},
 		{"nobody:secret@", "refuses the user or the password"},
 		{"stranger:" + escaped + "@", "the user may not use /micro/registry/; grant it"},
@@ -81,6 +83,44 @@ func TestTokenExpires(t *testing.T) {
 	restore()
 	register(t, open(t, "etcd://gateway:"+escaped+"@"+s.addr), greeter("3"), 0)
 	w.await("what happened meanwhile", hasNodes("1", "2", "3"))
+}
+
+// TestPasswordFile: a password that is exchanged while we run is read again.
+func TestPasswordFile(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	root := s.enableAuth()
+	file := filepath.Join(t.TempDir(), "password")
+	save := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	save(password)
+	r := open(t, "etcd://gateway@"+s.addr+"?password_file="+file)
+	register(t, r, greeter("1"), time.Minute)
+	w := watch(t, r)
+	w.await("a node", hasNodes("1"))
+	if _, err := root.UserChangePassword(t.Context(), "gateway", "other"); err != nil {
+		t.Fatal(err)
+	}
+	save("other")
+	register(t, r, greeter("2"), time.Minute)
+	w.await("both nodes, with the other password", hasNodes("1", "2"))
+
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := root.UserChangePassword(t.Context(), "gateway", password); err != nil {
+		t.Fatal(err)
+	}
+	err := r.Register(t.Context(), greeter("2"), time.Minute)
+	if !errors.Is(err, registry.ErrUnavailable) || !strings.Contains(err.Error(), "password_file: open "+file) {
+		t.Errorf("Register() without the file error = %v, want ErrUnavailable and the file", err)
+	}
+	save(password)
+	register(t, r, greeter("2"), time.Minute)
 }
 
 // TestPasswordChanges: it is wrong for now, and may be right again.

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/grpc/status"
 
+	"github.com/goapi-dev/goapi/internal/urls"
 	"github.com/goapi-dev/goapi/registry"
 )
 
@@ -124,7 +125,7 @@ func (r *Registry) meaning(ctx context.Context, err error) error {
 	case errors.Is(known, rpctypes.ErrAuthFailed):
 		return fmt.Errorf("registry: %s refuses the user or the password", r.name)
 	case errors.Is(known, rpctypes.ErrUserEmpty):
-		return fmt.Errorf("registry: %s wants a user; add user:password@ to the URL", r.name)
+		return fmt.Errorf("registry: %s wants a user; add user@ and password_file to the URL", r.name)
 	case errors.Is(known, rpctypes.ErrPermissionDenied):
 		return fmt.Errorf("registry: %s: the user may not use %s; grant it", r.name, r.prefix)
 	case errors.Is(known, rpctypes.ErrCompacted), errors.Is(known, rpctypes.ErrFutureRev):
@@ -168,13 +169,20 @@ const noToken = "-"
 
 // login has the token that calls carry.
 type login struct {
-	user, password string // "" for none
-	auth           pb.AuthClient
-	current        chan string // holds the token; it is taken while another is asked for
+	user     string // "" for none
+	password func() (string, error)
+	auth     pb.AuthClient
+	current  chan string // holds the token; it is taken while another is asked for
 }
 
-func newLogin(conn *grpc.ClientConn, user, password string) login {
-	l := login{user: user, password: password, auth: pb.NewAuthClient(conn), current: make(chan string, 1)}
+// newLogin returns the login of t. A password that is in a file is read each
+// time: passwords are exchanged while we run.
+func newLogin(conn *grpc.ClientConn, t target) login {
+	l := login{user: t.user, auth: pb.NewAuthClient(conn), current: make(chan string, 1)}
+	l.password = func() (string, error) { return t.password, nil }
+	if t.passwordFile != "" {
+		l.password = func() (string, error) { return urls.Secret(urls.PasswordFile, t.passwordFile) }
+	}
 	l.current <- ""
 	return l
 }
@@ -193,7 +201,11 @@ func (l *login) token(ctx context.Context, stale string) (token string, err erro
 	if token != stale {
 		return token, nil
 	}
-	answer, err := l.auth.Authenticate(ctx, &pb.AuthenticateRequest{Name: l.user, Password: l.password})
+	password, err := l.password()
+	if err != nil {
+		return "", err
+	}
+	answer, err := l.auth.Authenticate(ctx, &pb.AuthenticateRequest{Name: l.user, Password: password})
 	switch {
 	case errors.Is(rpctypes.Error(err), rpctypes.ErrAuthNotEnabled):
 		return noToken, nil

@@ -82,10 +82,11 @@ var (
 // closes the registry.
 //
 // URLs are etcd://host:port, or etcds://host:port, which insists on TLS; the
-// port is 2379 unless it is there, and user:password@ before it logs in.
-// Parameters are host (another member of the same cluster, repeated), prefix
-// (of all keys; default /micro/registry), ca, cert and key (files in PEM; ca
-// and cert mean TLS with either scheme). No other may be there.
+// port is 2379 unless it is there, and user@ or user:password@ before it logs
+// in. Parameters are host (another member of the same cluster, repeated), prefix
+// (of all keys; default /micro/registry), password_file (for the user of the URL;
+// it is read at each login), ca, cert and key (files in PEM; ca and cert mean TLS
+// with either scheme). No other may be there.
 func Open(ctx context.Context, u *url.URL, opts *Options) (*Registry, error) {
 	o := opts.orDefault()
 	t, err := parse(u)
@@ -113,7 +114,7 @@ func newRegistry(conn *grpc.ClientConn, t target, log *slog.Logger) *Registry {
 		kv:     pb.NewKVClient(conn),
 		leases: pb.NewLeaseClient(conn),
 		watch:  pb.NewWatchClient(conn),
-		login:  newLogin(conn, t.user, t.password),
+		login:  newLogin(conn, t),
 	}
 	r.life, r.end = context.WithCancel(context.Background())
 	return r

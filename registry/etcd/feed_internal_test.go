@@ -356,7 +356,7 @@ func TestConcurrentLogin(t *testing.T) {
 	t.Parallel()
 	var logins atomic.Int32
 	r := fakeServer(t, &fake{login: func() string { logins.Add(1); return "fresh" }})
-	r.login.user, r.login.password = "user", "password"
+	r.login.user = "user"
 	<-r.login.current
 	r.login.current <- "stale"
 	var wg sync.WaitGroup

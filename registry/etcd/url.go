@@ -2,15 +2,14 @@ package etcd
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
-	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/goapi-dev/goapi/internal/urls"
 )
 
 // The schemes of URLs.
@@ -19,15 +18,8 @@ const (
 	secured = "etcds"
 )
 
-// The parameters of URLs.
-const (
-	paramCA     = "ca"
-	paramCert   = "cert"
-	paramHost   = "host"
-	paramKey    = "key"
-	paramPrefix = "prefix"
-)
-
+// paramPrefix is the parameter that is this registry's own.
+const paramPrefix = "prefix"
 const (
 	defaultPort   = "2379"
 	defaultPrefix = "/micro/registry"
@@ -38,6 +30,7 @@ type target struct {
 	name           string   // as errors have it
 	hosts          []string // host:port
 	user, password string   // "" for none
+	passwordFile   string   // "" for none
 	prefix         string   // ends with "/"
 	tls            *tls.Config
 }
@@ -56,7 +49,7 @@ func parseURL(u *url.URL) (target, error) {
 	if u.Scheme != plain && u.Scheme != secured {
 		return target{}, fmt.Errorf("unknown scheme %q; known: %s, %s", u.Scheme, plain, secured)
 	}
-	query, err := parseQuery(u)
+	query, err := urls.Params(u, urls.CA, urls.Cert, urls.Host, urls.Key, urls.PasswordFile, paramPrefix)
 	if err != nil {
 		return target{}, err
 	}
@@ -64,7 +57,7 @@ func parseURL(u *url.URL) (target, error) {
 		return target{}, fmt.Errorf("it has parts that mean nothing; want %s://host:port?parameter=value", u.Scheme)
 	}
 	var t target
-	for _, host := range append([]string{u.Host}, query[paramHost]...) {
+	for _, host := range append([]string{u.Host}, query[urls.Host]...) {
 		address, err := withPort(host)
 		if err != nil {
 			return target{}, err
@@ -75,34 +68,31 @@ func parseURL(u *url.URL) (target, error) {
 	if t.prefix, err = parsePrefix(query); err != nil {
 		return target{}, err
 	}
-	if u.User != nil {
-		t.user = u.User.Username()
-		t.password, _ = u.User.Password()
-		if t.user == "" || t.password == "" {
-			return target{}, errors.New("a user and a password go together")
-		}
+	t.passwordFile = query.Get(urls.PasswordFile)
+	if err := t.parseUser(u.User); err != nil {
+		return target{}, err
 	}
-	t.tls, err = parseTLS(u.Scheme, query)
+	t.tls, err = urls.TLS(u.Scheme == secured, query)
 	return t, err
 }
 
-// parseQuery returns the parameters of u, all of which are known and, but for
-// hosts, there once.
-func parseQuery(u *url.URL) (url.Values, error) {
-	known := []string{paramCA, paramCert, paramHost, paramKey, paramPrefix}
-	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
-		return nil, errors.New("the parameters are malformed")
+// parseUser reads who is to log in. The file of the password is looked into, so
+// that a mistake is no lost connection.
+func (t *target) parseUser(user *url.Userinfo) error {
+	t.user = user.Username()
+	if user != nil {
+		t.password, _ = user.Password()
 	}
-	for name, values := range query {
-		if !slices.Contains(known, name) {
-			return nil, fmt.Errorf("unknown parameter %q; known: %s", name, strings.Join(known, ", "))
-		}
-		if len(values) > 1 && name != paramHost {
-			return nil, fmt.Errorf("parameter %q is there %d times", name, len(values))
-		}
+	switch {
+	case t.password != "" && t.passwordFile != "":
+		return fmt.Errorf("it has both a password and %s; want one", urls.PasswordFile)
+	case (t.user == "") != (t.password == "" && t.passwordFile == ""):
+		return errors.New("a user and a password go together")
+	case t.passwordFile != "":
+		_, err := urls.Secret(urls.PasswordFile, t.passwordFile)
+		return err
 	}
-	return query, nil
+	return nil
 }
 
 // withPort returns a host as host:port. What is not one does not come out as it
@@ -132,35 +122,4 @@ func parsePrefix(query url.Values) (string, error) {
 		return "", fmt.Errorf("%s is not a path like %s of at most %d bytes", paramPrefix, defaultPrefix, maxPrefix)
 	}
 	return prefix + "/", nil
-}
-
-// parseTLS returns what the files say: whom to trust, and who we are. It is nil
-// for a connection without TLS.
-func parseTLS(scheme string, query url.Values) (*tls.Config, error) {
-	ca, cert, key := query.Get(paramCA), query.Get(paramCert), query.Get(paramKey)
-	if (cert == "") != (key == "") {
-		return nil, fmt.Errorf("%s and %s go together", paramCert, paramKey)
-	}
-	if scheme != secured && ca == "" && cert == "" {
-		return nil, nil //nolint:nilnil // nil is no TLS
-	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
-	if ca != "" {
-		pem, err := os.ReadFile(ca) //nolint:gosec // the operator names it
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", paramCA, err)
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s: %s holds no certificate in PEM", paramCA, ca)
-		}
-	}
-	if cert != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
-		if err != nil {
-			return nil, fmt.Errorf("%s and %s: %w", paramCert, paramKey, err)
-		}
-		cfg.Certificates = []tls.Certificate{pair}
-	}
-	return cfg, nil
 }

@@ -22,8 +22,8 @@ func TestOpenErrors(t *testing.T) {
 		url  string
 		want string
 	}{
-		{"etcd://h:1?prefx=/a", `etcd://h:1: unknown parameter "prefx"; known: ca, cert, host, key, prefix`},
-		{"etcd://h:1?tls=true", `unknown parameter "tls"; known: ca, cert, host, key, prefix`},
+		{"etcd://h:1?prefx=/a", `etcd://h:1: unknown parameter "prefx"; known: ca, cert, host, key, password_file, prefix`},
+		{"etcd://h:1?tls=true", `unknown parameter "tls"; known: ca, cert, host, key, password_file, prefix`},
 		{"consul://h", `unknown scheme "consul"; known: etcd, etcds`},
 		{"etcd:", `host "" is not host:port`},
 		{"etcd:h", "it has parts that mean nothing; want etcd://host:port?parameter=value"},
@@ -44,6 +44,10 @@ func TestOpenErrors(t *testing.T) {
 		{"etcd://h?prefix=%zz", "the parameters are malformed"},
 		{"etcd://user@h", "a user and a password go together"},
 		{"etcd://:secret@h", "a user and a password go together"},
+		{"etcd://h?password_file=" + empty, "a user and a password go together"},
+		{"etcd://user:secret@h?password_file=" + empty, "it has both a password and password_file; want one"},
+		{"etcd://user@h?password_file=" + empty, "password_file: " + empty + " is empty"},
+		{"etcd://user@h?password_file=/none", "password_file: open /none"},
 		{"etcd://h?cert=a.pem", "cert and key go together"},
 		{"etcd://h?key=a.pem", "cert and key go together"},
 		{"etcd://h?ca=/none.pem", "ca: open /none.pem"},
