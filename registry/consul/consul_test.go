@@ -32,7 +32,7 @@ func TestRegistry(t *testing.T) {
 		MinTTL: time.Second, // a machine that is busy renews late
 		Sever:  func(_ testing.TB, reg registry.Registry) func() { return agents[reg].sever() },
 		Overwrite: func(t testing.TB, reg registry.Registry, s *registry.Service) {
-			register(t, open(t, agents[reg].address()), s, time.Hour)
+			registrytest.Register(t, open(t, agents[reg].address()), s, time.Hour)
 		},
 		Lose: func(_ testing.TB, reg registry.Registry) { agents[reg].set(func() { clear(agents[reg].services) }) },
 		Spoil: func(_ testing.TB, reg registry.Registry) (mend func()) {
@@ -56,26 +56,26 @@ func TestRegisterIsGoMicros(t *testing.T) {
 		call func() error
 		want []string
 	}{
-		{"new", func() error { return r.Register(t.Context(), greeter(id), time.Minute) }, []string{registers, updates}},
-		{"renewed", func() error { return r.Register(t.Context(), greeter(id), time.Minute) }, []string{updates}},
-		{"another TTL", func() error { return r.Register(t.Context(), greeter(id), time.Hour) }, []string{registers, updates}},
+		{"new", func() error { return r.Register(t.Context(), registrytest.Greeter(id), time.Minute) }, []string{registers, updates}},
+		{"renewed", func() error { return r.Register(t.Context(), registrytest.Greeter(id), time.Minute) }, []string{updates}},
+		{"another TTL", func() error { return r.Register(t.Context(), registrytest.Greeter(id), time.Hour) }, []string{registers, updates}},
 		{"gone at the agent", func() error {
 			f.set(func() { f.remove("node-1/" + id) })
-			return r.Register(t.Context(), greeter(id), time.Hour)
+			return r.Register(t.Context(), registrytest.Greeter(id), time.Hour)
 		}, []string{registers, updates}},
 		{"overwritten at the agent", func() error {
 			f.set(func() { f.services["node-1/"+id].Port++ })
-			return r.Register(t.Context(), greeter(id), time.Hour)
+			return r.Register(t.Context(), registrytest.Greeter(id), time.Hour)
 		}, []string{registers, updates}},
 		{"without a look", func() error {
 			f.set(func() { f.remove("node-1/" + id); f.blind = true })
-			return r.Register(t.Context(), greeter(id), time.Hour)
+			return r.Register(t.Context(), registrytest.Greeter(id), time.Hour)
 		}, []string{updates, registers, updates}},
-		{"renewed without a look", func() error { return r.Register(t.Context(), greeter(id), time.Hour) }, []string{updates}},
-		{"withdrawn", func() error { return r.Deregister(t.Context(), greeter(id)) }, []string{updates, removes}},
-		{"withdrawn again", func() error { return r.Deregister(t.Context(), greeter(id)) }, []string{removes}},
-		{"without TTL", func() error { return r.Register(t.Context(), greeter(id), 0) }, []string{registers}},
-		{"without TTL again", func() error { return r.Register(t.Context(), greeter(id), 0) }, []string{registers}},
+		{"renewed without a look", func() error { return r.Register(t.Context(), registrytest.Greeter(id), time.Hour) }, []string{updates}},
+		{"withdrawn", func() error { return r.Deregister(t.Context(), registrytest.Greeter(id)) }, []string{updates, removes}},
+		{"withdrawn again", func() error { return r.Deregister(t.Context(), registrytest.Greeter(id)) }, []string{removes}},
+		{"without TTL", func() error { return r.Register(t.Context(), registrytest.Greeter(id), 0) }, []string{registers}},
+		{"without TTL again", func() error { return r.Register(t.Context(), registrytest.Greeter(id), 0) }, []string{registers}},
 	}
 	for _, tt := range tests {
 		if err := tt.call(); err != nil {
@@ -98,7 +98,7 @@ func TestRegisterCheck(t *testing.T) {
 	}
 	for _, tt := range tests {
 		f := newFakeAgent(t)
-		register(t, open(t, f.address()), greeter("greeter-1"), tt.ttl)
+		registrytest.Register(t, open(t, f.address()), registrytest.Greeter("greeter-1"), tt.ttl)
 		f.set(func() {
 			check := f.services["node-1/greeter-1"].Check
 			if check.TTL != tt.want || check.DeregisterCriticalServiceAfter != tt.deregister {
@@ -111,12 +111,12 @@ func TestRegisterCheck(t *testing.T) {
 // TestAnnouncedMeta: Consul's metadata holds what it can of a node's.
 func TestAnnouncedMeta(t *testing.T) {
 	f := newFakeAgent(t)
-	s := greeter("greeter-1")
+	s := registrytest.Greeter("greeter-1")
 	s.Nodes[0].Metadata = map[string]string{
 		"protocol": "mucp", "a b": "1", "consul-x": "1", "long": strings.Repeat("x", 513), strings.Repeat("k", 129): "1", "": "1",
 	}
 	r := open(t, f.address())
-	register(t, r, s, 0)
+	registrytest.Register(t, r, s, 0)
 	f.set(func() {
 		if got := f.services["node-1/greeter-1"].Meta; len(got) != 1 || got["protocol"] != "mucp" {
 			t.Errorf("Meta = %q, want the protocol alone", got)
@@ -147,7 +147,7 @@ func TestErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		f.set(func() { f.refuse = tt.status })
-		if err := r.Register(t.Context(), greeter("greeter-1"), 0); !tt.want(err) {
+		if err := r.Register(t.Context(), registrytest.Greeter("greeter-1"), 0); !tt.want(err) {
 			t.Errorf("Register() of an agent that answers %d error = %v", tt.status, err)
 		}
 	}
@@ -155,7 +155,7 @@ func TestErrors(t *testing.T) {
 	for what, err := range map[string]error{
 		"Get":        second(r.Get(t.Context(), "greeter")),
 		"List":       second(r.List(t.Context())),
-		"Deregister": r.Deregister(t.Context(), greeter("greeter-1")),
+		"Deregister": r.Deregister(t.Context(), registrytest.Greeter("greeter-1")),
 	} {
 		if !errors.Is(err, registry.ErrUnavailable) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s of an agent that fails error = %q, want ErrUnavailable in one line", what, err)
@@ -167,9 +167,9 @@ func second[T any](_ T, err error) error { return err }
 
 func TestRegisterTooLarge(t *testing.T) {
 	r := open(t, newFakeAgent(t).address())
-	wide := greeter("greeter-1")
+	wide := registrytest.Greeter("greeter-1")
 	wide.Nodes[0].Metadata = map[string]string{"pad": strings.Repeat("x", 1<<20)}
-	long := greeter("greeter-1")
+	long := registrytest.Greeter("greeter-1")
 	for range 9 {
 		long.Endpoints = append(long.Endpoints, &registry.Endpoint{Name: "A.B", Metadata: map[string]string{"pad": strings.Repeat("x", 1_000_000)}})
 	}
@@ -182,8 +182,8 @@ func TestRegisterTooLarge(t *testing.T) {
 
 func TestClosed(t *testing.T) {
 	r := open(t, newFakeAgent(t).address())
-	w := watch(t, r)
-	w.await("the empty state", hasNodes())
+	w := registrytest.Watch(t, r)
+	w.Await("the empty state", registrytest.HasNodes())
 	pending := make(chan error, 1)
 	go func() { // ends with the registry
 		_, err := w.Next(context.Background())
@@ -200,8 +200,8 @@ func TestClosed(t *testing.T) {
 		"Get":                   second(r.Get(t.Context(), "greeter")),
 		"List":                  second(r.List(t.Context())),
 		"Watch":                 second(r.Watch(t.Context())),
-		"Register":              r.Register(t.Context(), greeter("1"), 0),
-		"Deregister":            r.Deregister(t.Context(), greeter("1")),
+		"Register":              r.Register(t.Context(), registrytest.Greeter("1"), 0),
+		"Deregister":            r.Deregister(t.Context(), registrytest.Greeter("1")),
 		"Deregister of nothing": r.Deregister(t.Context(), &registry.Service{}),
 	} {
 		if !errors.Is(err, registry.ErrClosed) {
@@ -235,7 +235,7 @@ func TestReconnected(t *testing.T) {
 	back := r.Reconnected(t.Context())
 	f.awaitQuestions(t, quietPath, 3)
 	restore := f.sever()
-	if err := r.Register(t.Context(), greeter("1"), 0); !errors.Is(err, registry.ErrUnavailable) {
+	if err := r.Register(t.Context(), registrytest.Greeter("1"), 0); !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("Register() without an agent error = %v, want ErrUnavailable", err)
 	}
 	f.awaitQuestions(t, quietPath, 5) // the client tries again once by itself
@@ -269,69 +269,6 @@ func tryOpen(ctx context.Context, address string, opts *consul.Options) (*consul
 		return nil, err
 	}
 	return consul.Open(ctx, u, opts)
-}
-
-// A watching is a watcher whose test ends when something does not happen.
-type watching struct {
-	registry.Watcher
-
-	t testing.TB
-}
-
-func watch(t testing.TB, r registry.Reader) *watching {
-	t.Helper()
-	w, err := r.Watch(t.Context())
-	if err != nil {
-		t.Fatalf("Watch() error = %v", err)
-	}
-	t.Cleanup(func() { w.Close() })
-	return &watching{Watcher: w, t: t}
-}
-
-// await reads states until one is as wanted. It bears the loss of contact.
-func (w *watching) await(what string, wanted func([]*registry.Service) bool) []*registry.Service {
-	w.t.Helper()
-	ctx := bound(w.t)
-	for {
-		got, err := w.Next(ctx)
-		switch {
-		case errors.Is(err, registry.ErrUnavailable):
-		case err != nil:
-			w.t.Fatalf("Next() error = %v, want %s", err, what)
-		case wanted(got):
-			return got
-		}
-	}
-}
-
-// hasNodes wants a state with exactly these nodes.
-func hasNodes(ids ...string) func([]*registry.Service) bool {
-	return func(services []*registry.Service) bool {
-		var got []string
-		for _, s := range services {
-			for _, n := range s.Nodes {
-				got = append(got, n.ID)
-			}
-		}
-		slices.Sort(got)
-		return slices.Equal(got, ids)
-	}
-}
-
-// greeter returns a service with nodes of these ids.
-func greeter(ids ...string) *registry.Service {
-	s := &registry.Service{Name: "greeter", Version: "latest"}
-	for _, id := range ids {
-		s.Nodes = append(s.Nodes, &registry.Node{ID: id, Address: "127.0.0.1:9090"})
-	}
-	return s
-}
-
-func register(t testing.TB, r registry.Writer, s *registry.Service, ttl time.Duration) {
-	t.Helper()
-	if err := r.Register(bound(t), s, ttl); err != nil {
-		t.Fatalf("Register(%s) error = %v", s.Name, err)
-	}
 }
 
 // bound returns a context that ends after some time, or with the test.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/registry/consul"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 // capture returns what go-micro v6 registered.
@@ -76,7 +77,7 @@ func TestWritesGoMicro(t *testing.T) {
 	original := capture(t)
 	f.add(original, "passing")
 	r := open(t, f.address())
-	register(t, r, get(t, r, "greeterconsul"), time.Minute)
+	registrytest.Register(t, r, get(t, r, "greeterconsul"), time.Minute)
 	f.set(func() {
 		ours := f.services["node-1/"+original.ID]
 		if ours == nil {
@@ -223,11 +224,11 @@ func TestHealth(t *testing.T) {
 		f.add(&instance{Name: "a", ID: id, Address: "h", Port: 80}, status)
 	}
 	r := open(t, f.address())
-	w := watch(t, r)
-	w.await("the nodes that are not critical", hasNodes("a-1@node-2", "a-2@node-2", "a-4@node-2"))
+	w := registrytest.Watch(t, r)
+	w.Await("the nodes that are not critical", registrytest.HasNodes("a-1@node-2", "a-2@node-2", "a-4@node-2"))
 	f.set(func() { f.setStatus(f.services["node-2/a-3"], "passing") })
 	f.set(func() { f.setStatus(f.services["node-2/a-1"], "critical") })
-	w.await("the nodes that are not critical now", hasNodes("a-2@node-2", "a-3@node-2", "a-4@node-2"))
+	w.Await("the nodes that are not critical now", registrytest.HasNodes("a-2@node-2", "a-3@node-2", "a-4@node-2"))
 }
 
 func TestPassesOver(t *testing.T) {
@@ -280,7 +281,7 @@ func TestLeftOut(t *testing.T) {
 	}
 	defer r.Close()
 	for range 2 {
-		if got, err := r.List(t.Context()); err != nil || !hasNodes("good@node-2")(got) {
+		if got, err := r.List(t.Context()); err != nil || !registrytest.HasNodes("good@node-2")(got) {
 			t.Fatalf("List() = %v, %v, want the good node", got, err)
 		}
 	}
@@ -304,15 +305,15 @@ func TestLeftOutIsForgotten(t *testing.T) {
 	f.add(&instance{Name: "bad", ID: "1", Address: "h"}, "passing")
 	f.add(&instance{Name: "a/../b", ID: "9", Address: "h", Port: 80}, "")
 	r := open(t, f.address())
-	w := watch(t, r)
-	w.await("nothing", hasNodes())
+	w := registrytest.Watch(t, r)
+	w.Await("nothing", registrytest.HasNodes())
 	if list := r.LeftOut(); len(list) != 2 || list[0].Key != url.PathEscape("a/../b") || list[1].Key != "bad/node-2/1" {
 		t.Errorf("LeftOut() = %+v, want both records", list)
 	}
 	f.add(&instance{Name: "bad", ID: "1", Address: "h", Port: 80}, "passing")
 	f.set(func() { f.remove("node-2/9") })
 	f.add(&instance{Name: "bad", ID: "2", Address: "h", Port: 80}, "passing")
-	w.await("the nodes", hasNodes("1@node-2", "2@node-2"))
+	w.Await("the nodes", registrytest.HasNodes("1@node-2", "2@node-2"))
 	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if got, err := w.Next(short); !errors.Is(err, context.DeadlineExceeded) {
@@ -338,7 +339,7 @@ func TestSameIDs(t *testing.T) {
 	})
 	r := open(t, f.address())
 	got, err := r.List(t.Context())
-	if err != nil || !hasNodes("x", "x@n1", "x@n2")(got) {
+	if err != nil || !registrytest.HasNodes("x", "x@n1", "x@n2")(got) {
 		t.Errorf("List() = %v, %v, want three nodes", got, err)
 	}
 	if list := r.LeftOut(); len(list) != 1 || list[0].Key != "micro/n1/x" || list[0].Node != "x" {
@@ -351,7 +352,7 @@ func TestSameIDs(t *testing.T) {
 func TestNobodySpeaksForOthers(t *testing.T) {
 	f := newFakeAgent(t)
 	r := open(t, f.address())
-	register(t, r, &registry.Service{Name: "../a", Nodes: []*registry.Node{{ID: "x y", Address: "h:80"}}}, 0)
+	registrytest.Register(t, r, &registry.Service{Name: "../a", Nodes: []*registry.Node{{ID: "x y", Address: "h:80"}}}, 0)
 	var stolen []string
 	f.set(func() {
 		for _, s := range f.services {
@@ -360,7 +361,7 @@ func TestNobodySpeaksForOthers(t *testing.T) {
 	})
 	f.add(&instance{Name: "evil", ID: "evil-1", Address: "h", Port: 81, Tags: stolen}, "")
 	got, err := r.List(t.Context())
-	if err != nil || !hasNodes("x y")(got) || got[0].Name != "../a" || got[0].Nodes[0].Address != "h:80" {
+	if err != nil || !registrytest.HasNodes("x y")(got) || got[0].Name != "../a" || got[0].Nodes[0].Address != "h:80" {
 		t.Errorf("List() = %+v, %v, want the true one alone", got, err)
 	}
 	if list := r.LeftOut(); len(list) != 1 || !strings.Contains(list[0].Reason, "claims") {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 func TestOpenRefuses(t *testing.T) {
@@ -71,7 +72,7 @@ func TestToken(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r, err := tryOpen(t.Context(), tt.url, nil)
 			if err == nil {
-				register(t, r, greeter("greeter-1"), 0)
+				registrytest.Register(t, r, registrytest.Greeter("greeter-1"), 0)
 				r.Close()
 			}
 			if (err == nil) != tt.want {
@@ -103,7 +104,7 @@ func TestTokenOfTheEnvironment(t *testing.T) {
 	f := newFakeAgent(t)
 	f.set(func() { f.token = "sesame" })
 	t.Setenv("CONSUL_HTTP_TOKEN", "sesame")
-	register(t, open(t, f.address()), greeter("greeter-1"), 0)
+	registrytest.Register(t, open(t, f.address()), registrytest.Greeter("greeter-1"), 0)
 	if r, err := tryOpen(t.Context(), "consul://tulip@"+f.Listener.Addr().String(), nil); err == nil {
 		r.Close()
 		t.Error("Open() with a token of its own takes that of the environment")

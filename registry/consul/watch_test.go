@@ -9,15 +9,16 @@ import (
 	"time"
 
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 // TestRestart: the agent comes back empty, and its index begins anew.
 func TestRestart(t *testing.T) {
 	f := newFakeAgent(t)
 	r := open(t, f.address())
-	register(t, r, greeter("greeter-1"), time.Minute)
-	w := watch(t, r)
-	w.await("the node", hasNodes("greeter-1"))
+	registrytest.Register(t, r, registrytest.Greeter("greeter-1"), time.Minute)
+	w := registrytest.Watch(t, r)
+	w.Await("the node", registrytest.HasNodes("greeter-1"))
 	back := r.Reconnected(t.Context())
 	f.awaitQuestions(t, quietPath, 3) // the first was Open's, and the last one blocks
 	restore := f.sever()
@@ -27,10 +28,10 @@ func TestRestart(t *testing.T) {
 		f.index = 5
 	})
 	restore()
-	w.await("no node", hasNodes())
+	w.Await("no node", registrytest.HasNodes())
 	receive(t, back)
-	register(t, r, greeter("greeter-1"), time.Minute)
-	w.await("the node again", hasNodes("greeter-1"))
+	registrytest.Register(t, r, registrytest.Greeter("greeter-1"), time.Minute)
+	w.Await("the node again", registrytest.HasNodes("greeter-1"))
 }
 
 // TestIndexGoesBack: an agent that restored an older state, without a word.
@@ -39,15 +40,15 @@ func TestIndexGoesBack(t *testing.T) {
 	r := open(t, f.address())
 	f.set(func() { f.index = 1000 })
 	f.add(&instance{Name: "a", ID: "1", Address: "h", Port: 80}, "passing")
-	w := watch(t, r)
-	w.await("the node", hasNodes("1@node-2"))
+	w := registrytest.Watch(t, r)
+	w.Await("the node", registrytest.HasNodes("1@node-2"))
 	f.set(func() {
 		f.index = 500
 		f.services["node-2/1"].Port = 81 // its index stays
 	})
-	w.await("the older state", func(got []*registry.Service) bool { return got[0].Nodes[0].Address == "h:81" })
+	w.Await("the older state", func(got []*registry.Service) bool { return got[0].Nodes[0].Address == "h:81" })
 	f.add(&instance{Name: "a", ID: "2", Address: "h", Port: 80}, "passing")
-	w.await("a change after that", hasNodes("1@node-2", "2@node-2"))
+	w.Await("a change after that", registrytest.HasNodes("1@node-2", "2@node-2"))
 	f.set(func() {
 		if slices.Contains(f.indexes, "0") {
 			t.Errorf("questions had the indexes %q, want none with 0", f.indexes)
@@ -63,11 +64,11 @@ func TestFewQuestions(t *testing.T) {
 		f.add(&instance{Name: fmt.Sprintf("s-%d", i), ID: fmt.Sprint(i), Address: "h", Port: 80}, "passing")
 	}
 	r := open(t, f.address())
-	w := watch(t, r)
-	w.await("all", func(got []*registry.Service) bool { return len(got) == 1000 })
+	w := registrytest.Watch(t, r)
+	w.Await("all", func(got []*registry.Service) bool { return len(got) == 1000 })
 	before := f.questions()
 	f.set(func() { f.setStatus(f.services["node-2/500"], "critical") })
-	w.await("all but one", func(got []*registry.Service) bool { return len(got) == 999 })
+	w.Await("all but one", func(got []*registry.Service) bool { return len(got) == 999 })
 	if got := f.questions() - before; got > 8 {
 		t.Errorf("a change cost %d questions, want at most 8", got)
 	}
@@ -82,20 +83,20 @@ func TestFewQuestions(t *testing.T) {
 func TestChangeWithoutACheck(t *testing.T) {
 	f := newFakeAgent(t)
 	f.add(&instance{Name: "a", ID: "1", Address: "h", Port: 80}, "")
-	w := watch(t, open(t, f.address()))
-	w.await("the node", hasNodes("1@node-2"))
+	w := registrytest.Watch(t, open(t, f.address()))
+	w.Await("the node", registrytest.HasNodes("1@node-2"))
 	f.add(&instance{Name: "a", ID: "1", Address: "h", Port: 81}, "")
-	w.await("its new address", func(got []*registry.Service) bool { return got[0].Nodes[0].Address == "h:81" })
+	w.Await("its new address", func(got []*registry.Service) bool { return got[0].Nodes[0].Address == "h:81" })
 	f.add(&instance{Name: "a", ID: "2", Address: "h", Port: 81}, "")
-	w.await("another node", hasNodes("1@node-2", "2@node-2"))
+	w.Await("another node", registrytest.HasNodes("1@node-2", "2@node-2"))
 }
 
 // TestNodeCheck: what befalls a node of Consul befalls all that is on it.
 func TestNodeCheck(t *testing.T) {
 	f := newFakeAgent(t)
 	f.add(&instance{Name: "a", ID: "1", Address: "h", Port: 80}, "passing")
-	w := watch(t, open(t, f.address()))
-	before := w.await("the node", hasNodes("1@node-2"))
+	w := registrytest.Watch(t, open(t, f.address()))
+	before := w.Await("the node", registrytest.HasNodes("1@node-2"))
 	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	f.set(func() { f.index++ }) // the check of a node that has no service
@@ -103,9 +104,9 @@ func TestNodeCheck(t *testing.T) {
 		t.Errorf("Next() = %v, %v, want %v", got, err, context.DeadlineExceeded)
 	}
 	f.set(func() { f.setStatus(f.services["node-2/1"], "critical") })
-	w.await("none", hasNodes())
+	w.Await("none", registrytest.HasNodes())
 	f.set(func() { f.setStatus(f.services["node-2/1"], "passing") })
-	if after := w.await("the node", hasNodes("1@node-2")); text(t, before[0]) != text(t, after[0]) {
+	if after := w.Await("the node", registrytest.HasNodes("1@node-2")); text(t, before[0]) != text(t, after[0]) {
 		t.Errorf("Next() = %s, want %s", text(t, after[0]), text(t, before[0]))
 	}
 }
@@ -119,7 +120,7 @@ func TestEqualEndpointsAreShared(t *testing.T) {
 		s.Name, s.ID = name, name+"-1"
 		f.add(s, "passing")
 	}
-	services := watch(t, open(t, f.address())).await("both", hasNodes("a-1", "b-1"))
+	services := registrytest.Watch(t, open(t, f.address())).Await("both", registrytest.HasNodes("a-1", "b-1"))
 	if services[0].Endpoints[0] != services[1].Endpoints[0] {
 		t.Error("two services announce the same endpoint, and hold it twice")
 	}
@@ -128,8 +129,8 @@ func TestEqualEndpointsAreShared(t *testing.T) {
 // TestAgentFails: it is asked seldom, and the loss is told once.
 func TestAgentFails(t *testing.T) {
 	f := newFakeAgent(t)
-	w := watch(t, open(t, f.address()))
-	w.await("the empty state", hasNodes())
+	w := registrytest.Watch(t, open(t, f.address()))
+	w.Await("the empty state", registrytest.HasNodes())
 	f.set(func() { f.refuse = 500 })
 	f.CloseClientConnections()
 	if got, err := w.Next(bound(t)); !errors.Is(err, registry.ErrUnavailable) {
@@ -142,14 +143,14 @@ func TestAgentFails(t *testing.T) {
 		t.Errorf("Next() = %v, %v, want %v", got, err, context.DeadlineExceeded)
 	}
 	f.set(func() { f.down = false })
-	w.await("the same state", hasNodes())
+	w.Await("the same state", registrytest.HasNodes())
 }
 
 // TestHostileAnswers: what is no agent of Consul's is no registry.
 func TestHostileAnswers(t *testing.T) {
 	f := newFakeAgent(t)
 	r := open(t, f.address())
-	w := watch(t, r)
+	w := registrytest.Watch(t, r)
 	f.add(&instance{Name: "a", ID: "1", Address: "h", Port: 80}, "")
 	f.set(func() { f.index = 0 })
 	if got, err := w.Next(bound(t)); !errors.Is(err, registry.ErrUnavailable) {

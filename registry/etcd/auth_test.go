@@ -47,7 +47,7 @@ func TestUser(t *testing.T) {
 		}
 	}
 	reader := open(t, "etcd://reader:"+escaped+"@"+s.addr)
-	if err := reader.Register(t.Context(), greeter("1"), 0); err == nil || !strings.Contains(err.Error(), "may not use") {
+	if err := reader.Register(t.Context(), registrytest.Greeter("1"), 0); err == nil || !strings.Contains(err.Error(), "may not use") {
 		t.Errorf("Register() by who may only read error = %v, want one that says so", err)
 	}
 }
@@ -59,9 +59,9 @@ func TestTokenExpires(t *testing.T) {
 	root := s.enableAuth()
 	p := registrytest.NewProxy(t, s.addr)
 	r := open(t, "etcd://gateway:"+escaped+"@"+p.Address())
-	register(t, r, greeter("1"), time.Minute)
-	w := watch(t, r)
-	w.await("a node", hasNodes("1"))
+	registrytest.Register(t, r, registrytest.Greeter("1"), time.Minute)
+	w := registrytest.Watch(t, r)
+	w.Await("a node", registrytest.HasNodes("1"))
 	expire := func() {
 		t.Helper()
 		if _, err := root.UserChangePassword(t.Context(), "gateway", password); err != nil { // ends all tokens of the user
@@ -69,20 +69,20 @@ func TestTokenExpires(t *testing.T) {
 		}
 	}
 	expire()
-	register(t, r, greeter("2"), time.Minute)
-	w.await("a new node", hasNodes("1", "2"))
+	registrytest.Register(t, r, registrytest.Greeter("2"), time.Minute)
+	w.Await("a new node", registrytest.HasNodes("1", "2"))
 	expire()
-	register(t, r, greeter("2"), time.Minute)
+	registrytest.Register(t, r, registrytest.Greeter("2"), time.Minute)
 	expire()
-	if got, err := r.Get(t.Context(), "greeter"); err != nil || !hasNodes("1", "2")(got) {
+	if got, err := r.Get(t.Context(), "greeter"); err != nil || !registrytest.HasNodes("1", "2")(got) {
 		t.Errorf("Get() with a token that has expired = %v, %v, want the nodes", got, err)
 	}
 	restore := p.Sever()
-	w.awaitLoss()
+	w.AwaitLoss()
 	expire()
 	restore()
-	register(t, open(t, "etcd://gateway:"+escaped+"@"+s.addr), greeter("3"), 0)
-	w.await("what happened meanwhile", hasNodes("1", "2", "3"))
+	registrytest.Register(t, open(t, "etcd://gateway:"+escaped+"@"+s.addr), registrytest.Greeter("3"), 0)
+	w.Await("what happened meanwhile", registrytest.HasNodes("1", "2", "3"))
 }
 
 // TestPasswordFile: a password that is exchanged while we run is read again.
@@ -99,15 +99,15 @@ func TestPasswordFile(t *testing.T) {
 	}
 	save(password)
 	r := open(t, "etcd://gateway@"+s.addr+"?password_file="+file)
-	register(t, r, greeter("1"), time.Minute)
-	w := watch(t, r)
-	w.await("a node", hasNodes("1"))
+	registrytest.Register(t, r, registrytest.Greeter("1"), time.Minute)
+	w := registrytest.Watch(t, r)
+	w.Await("a node", registrytest.HasNodes("1"))
 	if _, err := root.UserChangePassword(t.Context(), "gateway", "other"); err != nil {
 		t.Fatal(err)
 	}
 	save("other")
-	register(t, r, greeter("2"), time.Minute)
-	w.await("both nodes, with the other password", hasNodes("1", "2"))
+	registrytest.Register(t, r, registrytest.Greeter("2"), time.Minute)
+	w.Await("both nodes, with the other password", registrytest.HasNodes("1", "2"))
 
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
@@ -115,12 +115,12 @@ func TestPasswordFile(t *testing.T) {
 	if _, err := root.UserChangePassword(t.Context(), "gateway", password); err != nil {
 		t.Fatal(err)
 	}
-	err := r.Register(t.Context(), greeter("2"), time.Minute)
+	err := r.Register(t.Context(), registrytest.Greeter("2"), time.Minute)
 	if !errors.Is(err, registry.ErrUnavailable) || !strings.Contains(err.Error(), "password_file: open "+file) {
 		t.Errorf("Register() without the file error = %v, want ErrUnavailable and the file", err)
 	}
 	save(password)
-	register(t, r, greeter("2"), time.Minute)
+	registrytest.Register(t, r, registrytest.Greeter("2"), time.Minute)
 }
 
 // TestPasswordChanges: it is wrong for now, and may be right again.
@@ -130,12 +130,12 @@ func TestPasswordChanges(t *testing.T) {
 	root := s.enableAuth()
 	p := registrytest.NewProxy(t, s.addr)
 	r := open(t, "etcd://gateway:"+escaped+"@"+p.Address())
-	w := watch(t, r)
-	w.await("the empty state", hasNodes())
+	w := registrytest.Watch(t, r)
+	w.Await("the empty state", registrytest.HasNodes())
 	if _, err := root.UserChangePassword(t.Context(), "gateway", "other"); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Register(t.Context(), greeter("1"), 0); err == nil || !strings.Contains(err.Error(), "refuses the user or the password") {
+	if err := r.Register(t.Context(), registrytest.Greeter("1"), 0); err == nil || !strings.Contains(err.Error(), "refuses the user or the password") {
 		t.Errorf("Register() with a password that is wrong by now error = %v", err)
 	}
 	p.Sever()()
@@ -145,8 +145,8 @@ func TestPasswordChanges(t *testing.T) {
 	if _, err := root.UserChangePassword(t.Context(), "gateway", password); err != nil {
 		t.Fatal(err)
 	}
-	register(t, open(t, "etcd://gateway:"+escaped+"@"+s.addr), greeter("1"), 0)
-	w.await("a node", hasNodes("1"))
+	registrytest.Register(t, open(t, "etcd://gateway:"+escaped+"@"+s.addr), registrytest.Greeter("1"), 0)
+	w.Await("a node", registrytest.HasNodes("1"))
 }
 
 // enableAuth makes the server want a user: gateway, reader, stranger or root,

@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 // BenchmarkStart guards how long a watcher takes to its first state, and what
@@ -83,17 +84,17 @@ func BenchmarkChange(b *testing.B) {
 			s := start(b, func(cfg *embed.Config) { cfg.UnsafeNoFsync = false })
 			s.fill(others, 1, 4)
 			announcing, watching := open(b, "etcd://"+s.addr), open(b, "etcd://"+s.addr)
-			w := watch(b, watching)
-			w.await("the others", func(got []*registry.Service) bool { return len(got) == others })
+			w := registrytest.Watch(b, watching)
+			w.Await("the others", func(got []*registry.Service) bool { return len(got) == others })
 			svc := service("greeter", 4)
-			register(b, announcing, svc, time.Minute)
-			w.await("the service", func(got []*registry.Service) bool { return len(got) == others+1 })
+			registrytest.Register(b, announcing, svc, time.Minute)
+			w.Await("the service", func(got []*registry.Service) bool { return len(got) == others+1 })
 			var took []time.Duration
 			b.ReportAllocs()
 			for n := 0; b.Loop(); n++ {
 				svc.Nodes[0].Address = fmt.Sprintf("127.0.0.1:%d", 1024+n%50_000)
 				begin := time.Now()
-				register(b, announcing, svc, time.Minute)
+				registrytest.Register(b, announcing, svc, time.Minute)
 				if _, err := w.Next(b.Context()); err != nil {
 					b.Fatal(err)
 				}
@@ -110,10 +111,10 @@ func BenchmarkChange(b *testing.B) {
 func BenchmarkRenewal(b *testing.B) {
 	r := open(b, "etcd://"+start(b, nil).addr)
 	svc := service("greeter", 4)
-	register(b, r, svc, time.Minute)
+	registrytest.Register(b, r, svc, time.Minute)
 	b.ReportAllocs()
 	for b.Loop() {
-		register(b, r, svc, time.Minute)
+		registrytest.Register(b, r, svc, time.Minute)
 	}
 }
 

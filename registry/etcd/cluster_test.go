@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 // TestCluster: what was written through one member is read through any, and
@@ -22,21 +23,21 @@ func TestCluster(t *testing.T) {
 	var ids []string
 	for i := range 30 { // calls and watches go round the members
 		ids = append(ids, fmt.Sprintf("%02d", i))
-		register(t, r, greeter(ids[i]), time.Minute)
-		if got, err := r.Get(t.Context(), "greeter"); err != nil || !hasNodes(ids...)(got) {
+		registrytest.Register(t, r, registrytest.Greeter(ids[i]), time.Minute)
+		if got, err := r.Get(t.Context(), "greeter"); err != nil || !registrytest.HasNodes(ids...)(got) {
 			t.Fatalf("Get() = %s, %v, want %d nodes", marshal(t, got), err, len(ids))
 		}
-		if got, err := watch(t, r).Next(bound(t, deadline)); err != nil || !hasNodes(ids...)(got) {
+		if got, err := registrytest.Watch(t, r).Next(bound(t, deadline)); err != nil || !registrytest.HasNodes(ids...)(got) {
 			t.Fatalf("Next() = %s, %v, want %d nodes", marshal(t, got), err, len(ids))
 		}
 	}
 	alone := open(t, "etcd://"+members[0].addr)
-	w := watch(t, alone)
-	w.await("all nodes", hasNodes(ids...))
+	w := registrytest.Watch(t, alone)
+	w.Await("all nodes", registrytest.HasNodes(ids...))
 	for _, s := range members[1:] {
 		s.etcd.Server.HardStop() // it still answers clients, but no member
 	}
-	w.awaitLoss()
+	w.AwaitLoss()
 	if got, err := alone.Get(bound(t, deadline), "greeter"); !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("Get() from a member that is alone = %s, %v, want ErrUnavailable", marshal(t, got), err)
 	}

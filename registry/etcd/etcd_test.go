@@ -2,11 +2,9 @@ package etcd_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -54,7 +52,9 @@ func TestRegistry(t *testing.T) {
 		Sever:     func(testing.TB, registry.Registry) (restore func()) { return p.Sever() },
 		Beside:    func(t testing.TB, _ registry.Registry) registry.Writer { return beside(t) },
 		Lose:      func(testing.TB, registry.Registry) { s.removeAll(prefix()) },
-		Overwrite: func(t testing.TB, _ registry.Registry, s *registry.Service) { register(t, beside(t), s, 0) },
+		Overwrite: func(t testing.TB, _ registry.Registry, s *registry.Service) {
+			registrytest.Register(t, beside(t), s, 0)
+		},
 		Spoil: func(testing.TB, registry.Registry) (mend func()) {
 			s.put(prefix()+"/greeter/spoilt", []byte("hello"))
 			return func() { s.remove(prefix() + "/greeter/spoilt") }
@@ -193,92 +193,6 @@ func tryOpen(ctx context.Context, address string, log *slog.Logger) (*etcd.Regis
 		return nil, err
 	}
 	return etcd.Open(ctx, u, &etcd.Options{Logger: log})
-}
-
-// A watching is a watcher whose test ends when something does not happen.
-type watching struct {
-	registry.Watcher
-
-	t testing.TB
-}
-
-func watch(t testing.TB, r registry.Reader) *watching {
-	t.Helper()
-	w, err := r.Watch(t.Context())
-	if err != nil {
-		t.Fatalf("Watch() error = %v", err)
-	}
-	t.Cleanup(func() { w.Close() })
-	return &watching{Watcher: w, t: t}
-}
-
-// await reads states until one is as wanted. It bears the loss of contact.
-func (w *watching) await(what string, wanted func([]*registry.Service) bool) []*registry.Service {
-	w.t.Helper()
-	ctx := bound(w.t, deadline)
-	for {
-		got, err := w.Next(ctx)
-		switch {
-		case errors.Is(err, registry.ErrUnavailable):
-		case err != nil:
-			w.t.Fatalf("Next() error = %v, want %s", err, what)
-		case wanted(got):
-			return got
-		}
-	}
-}
-
-// awaitLoss reads states until there is no contact.
-func (w *watching) awaitLoss() {
-	w.t.Helper()
-	ctx := bound(w.t, deadline)
-	for {
-		_, err := w.Next(ctx)
-		if errors.Is(err, registry.ErrUnavailable) {
-			return
-		}
-		if err != nil {
-			w.t.Fatalf("Next() error = %v, want ErrUnavailable", err)
-		}
-	}
-}
-
-// wantNothing fails if there is a state, or a loss, within some time.
-func (w *watching) wantNothing(within time.Duration) {
-	w.t.Helper()
-	if got, err := w.Next(bound(w.t, within)); !errors.Is(err, context.DeadlineExceeded) {
-		w.t.Errorf("Next() = %v, %v, want %v", got, err, context.DeadlineExceeded)
-	}
-}
-
-// hasNodes wants a state with exactly these nodes.
-func hasNodes(ids ...string) func([]*registry.Service) bool {
-	return func(services []*registry.Service) bool {
-		var got []string
-		for _, s := range services {
-			for _, n := range s.Nodes {
-				got = append(got, n.ID)
-			}
-		}
-		slices.Sort(got)
-		return slices.Equal(got, ids)
-	}
-}
-
-// greeter returns a service with nodes of these ids.
-func greeter(ids ...string) *registry.Service {
-	s := &registry.Service{Name: "greeter", Version: "latest"}
-	for _, id := range ids {
-		s.Nodes = append(s.Nodes, &registry.Node{ID: id, Address: "127.0.0.1:9090"})
-	}
-	return s
-}
-
-func register(t testing.TB, r registry.Writer, s *registry.Service, ttl time.Duration) {
-	t.Helper()
-	if err := r.Register(bound(t, deadline), s, ttl); err != nil {
-		t.Fatalf("Register(%s) error = %v", s.Name, err)
-	}
 }
 
 func deregister(t testing.TB, r registry.Writer, s *registry.Service) {

@@ -21,19 +21,19 @@ func TestServerRestarts(t *testing.T) {
 	s := start(t, nil)
 	p := registrytest.NewProxy(t, s.addr)
 	watching, announcing := open(t, "etcd://"+p.Address()), open(t, "etcd://"+p.Address())
-	register(t, announcing, greeter("1", "2"), 0)
-	w := watch(t, watching)
-	before := w.await("both nodes", hasNodes("1", "2"))
+	registrytest.Register(t, announcing, registrytest.Greeter("1", "2"), 0)
+	w := registrytest.Watch(t, watching)
+	before := w.Await("both nodes", registrytest.HasNodes("1", "2"))
 	back := announcing.Reconnected(t.Context())
 
 	restore := p.Sever() // a server that is killed ends nothing in order
 	s.stop()
-	w.awaitLoss()
+	w.AwaitLoss()
 	begin := time.Now()
-	if err := announcing.Register(bound(t, deadline), greeter("late"), 0); !errors.Is(err, registry.ErrUnavailable) {
+	if err := announcing.Register(bound(t, deadline), registrytest.Greeter("late"), 0); !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("Register() without a server error = %v, want ErrUnavailable", err)
 	}
-	if err := announcing.Deregister(bound(t, deadline), greeter("1")); !errors.Is(err, registry.ErrUnavailable) {
+	if err := announcing.Deregister(bound(t, deadline), registrytest.Greeter("1")); !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("Deregister() without a server error = %v, want ErrUnavailable", err)
 	}
 	if _, err := announcing.Get(bound(t, deadline), "greeter"); !errors.Is(err, registry.ErrUnavailable) {
@@ -42,21 +42,21 @@ func TestServerRestarts(t *testing.T) {
 	if took := time.Since(begin); took > time.Second {
 		t.Errorf("three calls without a server took %v, want at most 1 s", took)
 	}
-	late := watch(t, watching)
-	late.awaitLoss()
-	w.wantNothing(10 * time.Millisecond)
+	late := registrytest.Watch(t, watching)
+	late.AwaitLoss()
+	w.WantNothing(10 * time.Millisecond)
 
 	s.start(nil)
 	restore()
 	receive(t, back)
-	deregister(t, announcing, greeter("2"))
-	after := w.await("the node that stayed, and none that was announced meanwhile", hasNodes("1"))
+	deregister(t, announcing, registrytest.Greeter("2"))
+	after := w.Await("the node that stayed, and none that was announced meanwhile", registrytest.HasNodes("1"))
 	if before[0] == after[0] {
 		t.Error("Next() = the service as it was, want a new one")
 	}
-	register(t, announcing, greeter("3"), 0)
-	w.await("a new node", hasNodes("1", "3"))
-	late.await("the same for one that began without a server", hasNodes("1", "3"))
+	registrytest.Register(t, announcing, registrytest.Greeter("3"), 0)
+	w.Await("a new node", registrytest.HasNodes("1", "3"))
+	late.Await("the same for one that began without a server", registrytest.HasNodes("1", "3"))
 }
 
 // TestServerComesBackEmpty: the store is lost, and who announces does so again
@@ -76,26 +76,26 @@ func TestServerComesBackEmpty(t *testing.T) {
 			old, fresh := start(t, nil), start(t, nil)
 			p := registrytest.NewProxy(t, old.addr)
 			watching, announcing := open(t, "etcd://"+p.Address()), open(t, "etcd://"+p.Address())
-			register(t, announcing, greeter("1"), tt.ttl)
-			w := watch(t, watching)
-			w.await("a node", hasNodes("1"))
+			registrytest.Register(t, announcing, registrytest.Greeter("1"), tt.ttl)
+			w := registrytest.Watch(t, watching)
+			w.Await("a node", registrytest.HasNodes("1"))
 			back := announcing.Reconnected(t.Context())
 
 			restore := p.Sever()
-			w.awaitLoss()
-			other := greeter("1")
+			w.AwaitLoss()
+			other := registrytest.Greeter("1")
 			other.Nodes[0].Address = "127.0.0.1:1"
-			register(t, open(t, "etcd://"+fresh.addr), other, tt.ttl)
+			registrytest.Register(t, open(t, "etcd://"+fresh.addr), other, tt.ttl)
 			p.Redirect(fresh.addr)
 			restore()
-			got := w.await("what the other store has", hasNodes("1"))
+			got := w.Await("what the other store has", registrytest.HasNodes("1"))
 			if got[0].Nodes[0].Address != "127.0.0.1:1" {
 				t.Errorf("Next() = a node at %s, want the one of the new store", got[0].Nodes[0].Address)
 			}
 			receive(t, back)
-			register(t, announcing, greeter("1"), tt.ttl)
-			w.await("the node again", func(got []*registry.Service) bool {
-				return hasNodes("1")(got) && got[0].Nodes[0].Address == "127.0.0.1:9090"
+			registrytest.Register(t, announcing, registrytest.Greeter("1"), tt.ttl)
+			w.Await("the node again", func(got []*registry.Service) bool {
+				return registrytest.HasNodes("1")(got) && got[0].Nodes[0].Address == "127.0.0.1:9090"
 			})
 		})
 	}
@@ -120,23 +120,23 @@ func TestResumes(t *testing.T) {
 			p := registrytest.NewProxy(t, s.addr)
 			direct := open(t, "etcd://"+s.addr)
 			other := &registry.Service{Name: "other", Nodes: []*registry.Node{{ID: "o", Address: "127.0.0.1:1"}}}
-			register(t, direct, other, time.Minute)
-			register(t, direct, greeter("1", "2"), time.Minute)
-			w := watch(t, open(t, "etcd://"+p.Address()))
-			before := w.await("all nodes", hasNodes("1", "2", "o"))
+			registrytest.Register(t, direct, other, time.Minute)
+			registrytest.Register(t, direct, registrytest.Greeter("1", "2"), time.Minute)
+			w := registrytest.Watch(t, open(t, "etcd://"+p.Address()))
+			before := w.Await("all nodes", registrytest.HasNodes("1", "2", "o"))
 
 			restore := p.Sever()
-			w.awaitLoss()
-			deregister(t, direct, greeter("2"))
-			register(t, direct, greeter("3"), time.Minute)
+			w.AwaitLoss()
+			deregister(t, direct, registrytest.Greeter("2"))
+			registrytest.Register(t, direct, registrytest.Greeter("3"), time.Minute)
 			tt.meanwhile(s)
 			restore()
-			after := w.await("what is left", hasNodes("1", "3", "o"))
+			after := w.Await("what is left", registrytest.HasNodes("1", "3", "o"))
 			if before[1] != after[1] {
 				t.Error("a service that did not change is another pointer after a loss")
 			}
-			register(t, direct, greeter("4"), time.Minute)
-			w.await("a new node", hasNodes("1", "3", "4", "o"))
+			registrytest.Register(t, direct, registrytest.Greeter("4"), time.Minute)
+			w.Await("a new node", registrytest.HasNodes("1", "3", "4", "o"))
 		})
 	}
 }
@@ -146,35 +146,35 @@ func TestSilentServer(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
 	p := registrytest.NewProxy(t, s.addr)
-	w := watch(t, open(t, "etcd://"+p.Address()))
-	w.await("the empty state", hasNodes())
+	w := registrytest.Watch(t, open(t, "etcd://"+p.Address()))
+	w.Await("the empty state", registrytest.HasNodes())
 	unmute := p.Mute()
 	begin := time.Now()
-	w.awaitLoss()
+	w.AwaitLoss()
 	if took := time.Since(begin); took > 6*time.Second {
 		t.Errorf("Next() noticed after %v that the server is silent, want at most 6 s", took)
 	}
-	register(t, open(t, "etcd://"+s.addr), greeter("1"), 0)
+	registrytest.Register(t, open(t, "etcd://"+s.addr), registrytest.Greeter("1"), 0)
 	unmute()
-	w.await("what happened meanwhile", hasNodes("1"))
+	w.Await("what happened meanwhile", registrytest.HasNodes("1"))
 }
 
 // TestQuietServer: a server on which nothing happens is not silent.
 func TestQuietServer(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
-	empty := watch(t, open(t, "etcd://"+s.addr))
-	empty.await("the empty state", hasNodes())
+	empty := registrytest.Watch(t, open(t, "etcd://"+s.addr))
+	empty.Await("the empty state", registrytest.HasNodes())
 	r := open(t, "etcd://"+s.addr+"?prefix=/other")
-	register(t, r, greeter("1"), 0)
-	w := watch(t, r)
-	w.await("a node", hasNodes("1"))
+	registrytest.Register(t, r, registrytest.Greeter("1"), 0)
+	w := registrytest.Watch(t, r)
+	w.Await("a node", registrytest.HasNodes("1"))
 	done := make(chan struct{})
 	go func() { // ends with what it waits for
 		defer close(done)
-		empty.wantNothing(5 * time.Second)
+		empty.WantNothing(5 * time.Second)
 	}()
-	w.wantNothing(5 * time.Second)
+	w.WantNothing(5 * time.Second)
 	<-done
 }
 
@@ -183,15 +183,15 @@ func TestLostTwice(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
 	p := registrytest.NewProxy(t, s.addr)
-	register(t, open(t, "etcd://"+s.addr), greeter("1"), 0)
-	w := watch(t, open(t, "etcd://"+p.Address()))
-	w.await("a node", hasNodes("1"))
+	registrytest.Register(t, open(t, "etcd://"+s.addr), registrytest.Greeter("1"), 0)
+	w := registrytest.Watch(t, open(t, "etcd://"+p.Address()))
+	w.Await("a node", registrytest.HasNodes("1"))
 	for range 2 {
 		restore := p.Sever()
-		w.awaitLoss()
-		w.wantNothing(100 * time.Millisecond)
+		w.AwaitLoss()
+		w.WantNothing(100 * time.Millisecond)
 		restore()
-		if got, err := w.Next(bound(t, deadline)); err != nil || !hasNodes("1")(got) {
+		if got, err := w.Next(bound(t, deadline)); err != nil || !registrytest.HasNodes("1")(got) {
 			t.Errorf("Next() with contact back = %v, %v, want the node", got, err)
 		}
 	}
@@ -206,18 +206,18 @@ func TestSeveralHosts(t *testing.T) {
 	for i := range 2 {
 		proxies := []*registrytest.Proxy{registrytest.NewProxy(t, s.addr), registrytest.NewProxy(t, s.addr)}
 		r := open(t, fmt.Sprintf("etcd://%s?host=%s&host=%s", unused(t), proxies[0].Address(), proxies[1].Address()))
-		register(t, r, greeter("1"), 0)
-		w := watch(t, r)
-		w.await("a node", hasNodes("1"))
+		registrytest.Register(t, r, registrytest.Greeter("1"), 0)
+		w := registrytest.Watch(t, r)
+		w.Await("a node", registrytest.HasNodes("1"))
 		proxies[i].Sever() // whichever it follows, it goes on with the other
-		register(t, direct, greeter("2"), 0)
-		if got, err := w.Next(bound(t, deadline)); err != nil || !hasNodes("1", "2")(got) {
+		registrytest.Register(t, direct, registrytest.Greeter("2"), 0)
+		if got, err := w.Next(bound(t, deadline)); err != nil || !registrytest.HasNodes("1", "2")(got) {
 			t.Errorf("Next() with one of two servers = %v, %v, want both nodes", got, err)
 		}
-		deregister(t, r, greeter("2"))
-		w.await("one node", hasNodes("1"))
+		deregister(t, r, registrytest.Greeter("2"))
+		w.Await("one node", registrytest.HasNodes("1"))
 		proxies[1-i].Sever()
-		w.awaitLoss()
+		w.AwaitLoss()
 	}
 }
 
@@ -227,16 +227,16 @@ func TestSlowWatcher(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
 	r := open(t, "etcd://"+s.addr)
-	w := watch(t, r)
-	w.await("the empty state", hasNodes())
-	fat := greeter("1")
+	w := registrytest.Watch(t, r)
+	w.Await("the empty state", registrytest.HasNodes())
+	fat := registrytest.Greeter("1")
 	fat.Metadata = map[string]string{"fat": strings.Repeat("x", 64<<10)}
 	for i := range 80 {
 		fat.Version = fmt.Sprint(i)
-		register(t, r, fat, 0)
+		registrytest.Register(t, r, fat, 0)
 	}
-	w.await("the last version", func(services []*registry.Service) bool {
-		return hasNodes("1")(services) && services[0].Version == fat.Version
+	w.Await("the last version", func(services []*registry.Service) bool {
+		return registrytest.HasNodes("1")(services) && services[0].Version == fat.Version
 	})
 }
 
@@ -246,18 +246,18 @@ func TestRestartForgetsNoTTL(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
 	r := open(t, "etcd://"+s.addr)
-	register(t, r, greeter("1"), time.Second)
-	register(t, r, greeter("2"), 0)
+	registrytest.Register(t, r, registrytest.Greeter("1"), time.Second)
+	registrytest.Register(t, r, registrytest.Greeter("2"), 0)
 	s.stop()
 	s.start(nil)
-	watch(t, r).await("the node that has no TTL", hasNodes("2"))
+	registrytest.Watch(t, r).Await("the node that has no TTL", registrytest.HasNodes("2"))
 }
 
 func TestClosed(t *testing.T) {
 	t.Parallel()
 	r := open(t, "etcd://"+start(t, nil).addr)
-	w := watch(t, r)
-	w.await("the empty state", hasNodes())
+	w := registrytest.Watch(t, r)
+	w.Await("the empty state", registrytest.HasNodes())
 	pending := make(chan error, 1)
 	go func() { // ends with the registry
 		_, err := w.Next(context.Background())
@@ -280,8 +280,8 @@ func TestClosed(t *testing.T) {
 		"Get of nothing":        errNone,
 		"List":                  errList,
 		"Watch":                 errWatch,
-		"Register":              r.Register(t.Context(), greeter("1"), 0),
-		"Deregister":            r.Deregister(t.Context(), greeter("1")),
+		"Register":              r.Register(t.Context(), registrytest.Greeter("1"), 0),
+		"Deregister":            r.Deregister(t.Context(), registrytest.Greeter("1")),
 		"Deregister of nothing": r.Deregister(t.Context(), &registry.Service{}),
 	} {
 		if !errors.Is(err, registry.ErrClosed) {
@@ -320,7 +320,7 @@ func TestFullServer(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(cfg *embed.Config) { cfg.QuotaBackendBytes = 64 << 10 })
 	r := open(t, "etcd://"+s.addr)
-	fat := greeter("1")
+	fat := registrytest.Greeter("1")
 	fat.Metadata = map[string]string{"fat": strings.Repeat("x", 256<<10)}
 	var err error
 	for i := 0; i < 10 && err == nil; i++ {

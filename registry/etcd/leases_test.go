@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 const greeterKey = "/micro/registry/greeter/1"
@@ -20,17 +21,17 @@ func TestRenewal(t *testing.T) {
 	s := start(t, nil)
 	r := open(t, "etcd://"+s.addr)
 	for _, ttl := range []time.Duration{time.Minute, 0} {
-		register(t, r, greeter("1"), ttl)
+		registrytest.Register(t, r, registrytest.Greeter("1"), ttl)
 		first := s.key(greeterKey)
-		w := watch(t, r)
-		w.await("a node", hasNodes("1"))
+		w := registrytest.Watch(t, r)
+		w.Await("a node", registrytest.HasNodes("1"))
 		for range 3 {
-			register(t, r, greeter("1"), ttl)
+			registrytest.Register(t, r, registrytest.Greeter("1"), ttl)
 		}
 		if again := s.key(greeterKey); again.GetModRevision() != first.GetModRevision() || again.GetLease() != first.GetLease() {
 			t.Errorf("the record after renewals with a TTL of %v = %v, want %v", ttl, again, first)
 		}
-		w.wantNothing(20 * time.Millisecond)
+		w.WantNothing(20 * time.Millisecond)
 		if got, want := s.leases(), min(int(ttl), 1); got != want {
 			t.Errorf("with a TTL of %v there are %d leases, want %d", ttl, got, want)
 		}
@@ -43,7 +44,7 @@ func TestLeases(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
 	r := open(t, "etcd://"+s.addr)
-	other := greeter("1")
+	other := registrytest.Greeter("1")
 	other.Nodes[0].Address = "127.0.0.1:1"
 	steps := []struct {
 		name   string
@@ -51,23 +52,23 @@ func TestLeases(t *testing.T) {
 		leases int
 		same   bool // the lease of the step before
 	}{
-		{"registered", func() { register(t, r, greeter("1"), time.Minute) }, 1, false},
-		{"changed", func() { register(t, r, other, time.Minute) }, 1, true},
-		{"with another TTL", func() { register(t, r, other, time.Hour) }, 1, false},
+		{"registered", func() { registrytest.Register(t, r, registrytest.Greeter("1"), time.Minute) }, 1, false},
+		{"changed", func() { registrytest.Register(t, r, other, time.Minute) }, 1, true},
+		{"with another TTL", func() { registrytest.Register(t, r, other, time.Hour) }, 1, false},
 		{"overwritten by somebody", func() {
 			s.put(greeterKey, []byte("{}"))
-			register(t, r, other, time.Hour)
+			registrytest.Register(t, r, other, time.Hour)
 		}, 1, true},
 		{"removed by somebody", func() {
 			s.remove(greeterKey)
-			register(t, r, other, time.Hour)
+			registrytest.Register(t, r, other, time.Hour)
 		}, 1, true},
 		{"forgotten", func() {
 			s.revoke(s.key(greeterKey).GetLease())
-			register(t, r, other, time.Hour)
+			registrytest.Register(t, r, other, time.Hour)
 		}, 1, false},
-		{"without a TTL", func() { register(t, r, other, 0) }, 0, false},
-		{"with a TTL", func() { register(t, r, other, time.Second+1) }, 1, false},
+		{"without a TTL", func() { registrytest.Register(t, r, other, 0) }, 0, false},
+		{"with a TTL", func() { registrytest.Register(t, r, other, time.Second+1) }, 1, false},
 	}
 	lease := int64(-1)
 	for _, step := range steps {
@@ -80,7 +81,7 @@ func TestLeases(t *testing.T) {
 			t.Errorf("%s: the lease is %d after %d, want it to be the same: %t", step.name, now, lease, step.same)
 		}
 		lease = now
-		if got, err := r.Get(t.Context(), "greeter"); err != nil || !hasNodes("1")(got) {
+		if got, err := r.Get(t.Context(), "greeter"); err != nil || !registrytest.HasNodes("1")(got) {
 			t.Errorf("%s: Get() = %v, %v, want the node", step.name, got, err)
 		}
 	}
@@ -95,7 +96,7 @@ func TestLeaseOfARefusedRecord(t *testing.T) {
 	t.Parallel()
 	s := start(t, smallRequests)
 	r := open(t, "etcd://"+s.addr)
-	fat := greeter("1")
+	fat := registrytest.Greeter("1")
 	fat.Metadata = map[string]string{"fat": string(make([]byte, 100<<10))} // each byte is six in JSON
 	if err := r.Register(t.Context(), fat, time.Minute); !errors.Is(err, registry.ErrTooLarge) {
 		t.Errorf("Register() of what the server refuses error = %v, want ErrTooLarge", err)
@@ -111,14 +112,14 @@ func TestTwoAnnounceOneNode(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
 	one, two := open(t, "etcd://"+s.addr), open(t, "etcd://"+s.addr)
-	register(t, one, greeter("1"), time.Second)
-	register(t, two, greeter("1"), time.Minute)
+	registrytest.Register(t, one, registrytest.Greeter("1"), time.Second)
+	registrytest.Register(t, two, registrytest.Greeter("1"), time.Minute)
 	lease := s.key(greeterKey).GetLease()
-	w := watch(t, two)
-	w.await("the node", hasNodes("1"))
-	register(t, two, greeter("2"), time.Second) // expires no sooner than the lease of the first
-	w.await("both nodes", hasNodes("1", "2"))
-	w.await("one node", hasNodes("1"))
+	w := registrytest.Watch(t, two)
+	w.Await("the node", registrytest.HasNodes("1"))
+	registrytest.Register(t, two, registrytest.Greeter("2"), time.Second) // expires no sooner than the lease of the first
+	w.Await("both nodes", registrytest.HasNodes("1", "2"))
+	w.Await("one node", registrytest.HasNodes("1"))
 	if now := s.key(greeterKey).GetLease(); now != lease {
 		t.Errorf("the lease of the node = %d, want that of the second who announced it, %d", now, lease)
 	}

@@ -15,6 +15,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 // smallRequests is how a server refuses what others take.
@@ -31,7 +32,7 @@ func TestRecordsOnTheWire(t *testing.T) {
 	svc := service("go.micro.srv/greeter", 1)
 	svc.Nodes[0].ID = "a/b/c"
 	svc.Nodes = append(svc.Nodes, &registry.Node{ID: "d", Address: "[::1]:1"})
-	register(t, r, svc, 90*time.Second)
+	registrytest.Register(t, r, svc, 90*time.Second)
 	for i, key := range []string{"/micro/registry/go.micro.srv-greeter/a-b-c", "/micro/registry/go.micro.srv-greeter/d"} {
 		kv := s.key(key)
 		if kv == nil {
@@ -124,7 +125,7 @@ func TestRecordsOfGoMicro(t *testing.T) {
 			if err != nil || len(got) != 1 {
 				t.Fatalf("Get() = %d services, %v, want one", len(got), err)
 			}
-			if tt.nodes != nil && !hasNodes(tt.nodes...)(got) {
+			if tt.nodes != nil && !registrytest.HasNodes(tt.nodes...)(got) {
 				t.Errorf("Get() = %s, want the nodes %q", marshal(t, got), tt.nodes)
 			}
 			for _, n := range got[0].Nodes {
@@ -210,11 +211,11 @@ func TestHostileRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	w := watch(t, r)
-	w.await("the empty state", hasNodes())
-	good := marshal(t, greeter("1"))
+	w := registrytest.Watch(t, r)
+	w.Await("the empty state", registrytest.HasNodes())
+	good := marshal(t, registrytest.Greeter("1"))
 	large := func(n int) []byte {
-		svc := greeter("1")
+		svc := registrytest.Greeter("1")
 		svc.Metadata = map[string]string{"large": strings.Repeat("x", n)}
 		return []byte(marshal(t, svc))
 	}
@@ -237,7 +238,7 @@ func TestHostileRecords(t *testing.T) {
 		s.put(rec.key, rec.value)
 	}
 	s.put(greeterKey, []byte(good))
-	w.await("the one that can be read", hasNodes("1"))
+	w.Await("the one that can be read", registrytest.HasNodes("1"))
 	check := func(when string) {
 		t.Helper()
 		left := r.LeftOut()
@@ -268,16 +269,16 @@ func TestRecordGetsBetter(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
 	r := open(t, "etcd://"+s.addr)
-	w := watch(t, r)
-	w.await("the empty state", hasNodes())
+	w := registrytest.Watch(t, r)
+	w.Await("the empty state", registrytest.HasNodes())
 	for range 2 {
-		s.put(greeterKey, []byte(marshal(t, greeter("1"))))
-		w.await("the node", hasNodes("1"))
+		s.put(greeterKey, []byte(marshal(t, registrytest.Greeter("1"))))
+		w.Await("the node", registrytest.HasNodes("1"))
 		if left := r.LeftOut(); len(left) > 0 {
 			t.Errorf("LeftOut() = %v, want none", left)
 		}
 		s.put(greeterKey, bytes.Repeat([]byte(" "), 1<<20+1))
-		w.await("no node", hasNodes())
+		w.Await("no node", registrytest.HasNodes())
 		if left := r.LeftOut(); len(left) != 1 {
 			t.Errorf("LeftOut() = %v, want one", left)
 		}
@@ -293,14 +294,14 @@ func TestManyLargeRecords(t *testing.T) {
 	var ids []string
 	for i := range many {
 		ids = append(ids, fmt.Sprint(i))
-		s.put(fmt.Sprintf("/micro/registry/greeter/%d", i), []byte(marshal(t, greeter(ids[i]))))
+		s.put(fmt.Sprintf("/micro/registry/greeter/%d", i), []byte(marshal(t, registrytest.Greeter(ids[i]))))
 		s.put(fmt.Sprintf("/micro/registry/greeter/%d-large", i), bytes.Repeat([]byte("x"), 2<<20))
 	}
 	r := open(t, "etcd://"+s.addr)
-	if got, err := r.Get(t.Context(), "greeter"); err != nil || !hasNodes(ids...)(got) {
+	if got, err := r.Get(t.Context(), "greeter"); err != nil || !registrytest.HasNodes(ids...)(got) {
 		t.Errorf("Get() = %s, %v, want %d nodes", marshal(t, got), err, many)
 	}
-	watch(t, r).await("all nodes", hasNodes(ids...))
+	registrytest.Watch(t, r).Await("all nodes", registrytest.HasNodes(ids...))
 	if got := len(r.LeftOut()); got != many {
 		t.Errorf("%d records are left out, want %d", got, many)
 	}
@@ -313,17 +314,17 @@ func TestPrefix(t *testing.T) {
 	for i, prefix := range []string{"/micro/registry", "/micro/registryother", "/a/b/", "/micro"} {
 		r := open(t, "etcd://"+s.addr+"?prefix="+prefix)
 		id := fmt.Sprint(i)
-		register(t, r, greeter(id), 0)
-		want := hasNodes(id)
+		registrytest.Register(t, r, registrytest.Greeter(id), 0)
+		want := registrytest.HasNodes(id)
 		if prefix == "/micro" {
-			want = hasNodes("0", "1", "3") // what is below the first two is below it
+			want = registrytest.HasNodes("0", "1", "3") // what is below the first two is below it
 		}
 		got, err := r.List(t.Context())
 		if err != nil || !want(got) {
 			t.Errorf("List() with prefix %s = %s, %v", prefix, marshal(t, got), err)
 		}
 	}
-	watch(t, open(t, "etcd://"+s.addr)).await("the nodes below the prefix", hasNodes("0"))
+	registrytest.Watch(t, open(t, "etcd://"+s.addr)).Await("the nodes below the prefix", registrytest.HasNodes("0"))
 }
 
 func marshal(t testing.TB, v any) string {

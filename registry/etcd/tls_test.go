@@ -19,6 +19,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 // TestTLS: the files say whom to trust, and who we are.
@@ -40,8 +41,8 @@ func TestTLS(t *testing.T) {
 	ca, pair := "?ca="+file("ours"), "&cert="+file("client")+"&key="+file("client-key")
 	for _, address := range []string{"etcds://" + s.addr + ca + pair, "etcd://" + s.addr + ca + pair} {
 		r := open(t, address)
-		register(t, r, greeter("1"), time.Minute)
-		watch(t, r).await("a node", hasNodes("1"))
+		registrytest.Register(t, r, registrytest.Greeter("1"), time.Minute)
+		registrytest.Watch(t, r).Await("a node", registrytest.HasNodes("1"))
 	}
 	tests := []struct {
 		name, url string

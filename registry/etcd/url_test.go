@@ -10,6 +10,7 @@ import (
 
 	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/registry/etcd"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 func TestOpenErrors(t *testing.T) {
@@ -85,8 +86,8 @@ func TestURLs(t *testing.T) {
 		"etcd://user:password@" + s.addr, // a server that wants no user takes any
 	} {
 		r := open(t, address)
-		register(t, r, greeter("1"), 0)
-		if got, err := r.List(t.Context()); err != nil || !hasNodes("1")(got) {
+		registrytest.Register(t, r, registrytest.Greeter("1"), 0)
+		if got, err := r.List(t.Context()); err != nil || !registrytest.HasNodes("1")(got) {
 			t.Errorf("List() of %s = %v, %v, want the node", address, got, err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	conns "github.com/goapi-dev/goapi/nats"
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 // BenchmarkChange guards how soon, and for how much work, a watcher sees a
@@ -28,18 +29,18 @@ func BenchmarkChange(b *testing.B) {
 func benchmarkChange(b *testing.B, announcing, watching registry.Registry, others int) {
 	b.Helper()
 	for i := range others {
-		register(b, announcing, service(fmt.Sprintf("other-%04d", i)), 0)
+		registrytest.Register(b, announcing, service(fmt.Sprintf("other-%04d", i)), 0)
 	}
-	w := watch(b, watching)
-	w.await("the others", func(got []*registry.Service) bool { return len(got) == others })
+	w := registrytest.Watch(b, watching)
+	w.Await("the others", func(got []*registry.Service) bool { return len(got) == others })
 	s := service("greeter")
 	var took []time.Duration
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
 		s.Nodes[0].Address = fmt.Sprintf("127.0.0.1:%d", 1024+n%50_000)
 		begin := time.Now()
-		register(b, announcing, s, time.Minute)
-		w.next()
+		registrytest.Register(b, announcing, s, time.Minute)
+		w.Await("a state", registrytest.AnyState)
 		took = append(took, time.Since(begin))
 	}
 	slices.Sort(took)
@@ -53,7 +54,7 @@ func BenchmarkFirst(b *testing.B) {
 	address := "nats+micro://" + start(b, &conns.ServerOptions{Address: "127.0.0.1:0"}).Addr()
 	announcing := open(b, address, nil)
 	for i := range 1000 {
-		register(b, announcing, service(fmt.Sprintf("other-%04d", i)), 0)
+		registrytest.Register(b, announcing, service(fmt.Sprintf("other-%04d", i)), 0)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -69,13 +70,13 @@ func BenchmarkFirst(b *testing.B) {
 // renews and one who watches.
 func BenchmarkRenewal(b *testing.B) {
 	s := start(b, nil)
-	announcing, w := open(b, "embedded+micro:", s), watch(b, open(b, "embedded+micro:", s))
+	announcing, w := open(b, "embedded+micro:", s), registrytest.Watch(b, open(b, "embedded+micro:", s))
 	svc := service("greeter")
-	register(b, announcing, svc, time.Minute)
-	w.await("the service", func(got []*registry.Service) bool { return len(got) == 1 })
+	registrytest.Register(b, announcing, svc, time.Minute)
+	w.Await("the service", func(got []*registry.Service) bool { return len(got) == 1 })
 	b.ReportAllocs()
 	for b.Loop() {
-		register(b, announcing, svc, time.Minute)
+		registrytest.Register(b, announcing, svc, time.Minute)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	conns "github.com/goapi-dev/goapi/nats"
 	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/registry/micro"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 // TestServerRestarts: the loss of contact is told of once, calls fail meanwhile,
@@ -24,18 +25,18 @@ func TestServerRestarts(t *testing.T) {
 	s := start(t, &conns.ServerOptions{Address: "127.0.0.1:0"})
 	address := "nats+micro://" + s.Addr() + brief
 	reading, writing := open(t, address, nil), open(t, address, nil)
-	register(t, writing, greeter("1", "2"), 0)
+	registrytest.Register(t, writing, registrytest.Greeter("1", "2"), 0)
 	kill := provide(t, address, []byte(`{"name":"other","nodes":[{"id":"o","address":"127.0.0.1:1"}]}`))
-	w := watch(t, reading)
-	before := w.await("all nodes", hasNodes("1", "2", "o"))
+	w := registrytest.Watch(t, reading)
+	before := w.Await("all nodes", registrytest.HasNodes("1", "2", "o"))
 
 	s.Close()
-	w.awaitLoss()
+	w.AwaitLoss()
 	begun := time.Now()
-	if err := writing.Register(bound(t, deadline), greeter("late"), 0); !errors.Is(err, registry.ErrUnavailable) {
+	if err := writing.Register(bound(t, deadline), registrytest.Greeter("late"), 0); !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("Register() without a server error = %v, want ErrUnavailable", err)
 	}
-	if err := writing.Deregister(bound(t, deadline), greeter("1")); !errors.Is(err, registry.ErrUnavailable) {
+	if err := writing.Deregister(bound(t, deadline), registrytest.Greeter("1")); !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("Deregister() without a server error = %v, want ErrUnavailable", err)
 	}
 	_, get := reading.Get(bound(t, deadline), "greeter")
@@ -46,22 +47,22 @@ func TestServerRestarts(t *testing.T) {
 	if took := time.Since(begun); took > time.Second {
 		t.Errorf("four calls without a server took %v, want at most 1 s", took)
 	}
-	late := watch(t, reading)
-	late.awaitLoss()
-	w.wantNothing(300 * time.Millisecond)
+	late := registrytest.Watch(t, reading)
+	late.AwaitLoss()
+	w.WantNothing(300 * time.Millisecond)
 	kill()
 
 	start(t, &conns.ServerOptions{Address: s.Addr()})
-	after := w.next()
+	after := w.Await("a state", registrytest.AnyState)
 	if !slices.Equal(after, before) {
 		t.Errorf("the first state with contact back has %q, want the same pointers as before", nodes(after))
 	}
-	w.await("the node of the provider that did not come back to be gone", hasNodes("1", "2"))
-	late.await("the same for one that began without a server", hasNodes("1", "2"))
-	if err := writing.Deregister(bound(t, deadline), greeter("1")); err != nil {
+	w.Await("the node of the provider that did not come back to be gone", registrytest.HasNodes("1", "2"))
+	late.Await("the same for one that began without a server", registrytest.HasNodes("1", "2"))
+	if err := writing.Deregister(bound(t, deadline), registrytest.Greeter("1")); err != nil {
 		t.Fatal(err)
 	}
-	w.await("a node to be gone", hasNodes("2"))
+	w.Await("a node to be gone", registrytest.HasNodes("2"))
 }
 
 // TestWatchOnceContactIsLost: who first looks while there is no server finds
@@ -70,7 +71,7 @@ func TestWatchOnceContactIsLost(t *testing.T) {
 	s := start(t, &conns.ServerOptions{Address: "127.0.0.1:0"})
 	address := "nats+micro://" + s.Addr() + brief
 	writing := open(t, address, nil)
-	register(t, writing, greeter("1"), 0)
+	registrytest.Register(t, writing, registrytest.Greeter("1"), 0)
 	shared := new(conns.Conns)
 	u, err := url.Parse(address)
 	if err != nil {
@@ -89,10 +90,10 @@ func TestWatchOnceContactIsLost(t *testing.T) {
 	lost := conn.StatusChanged(natsgo.RECONNECTING)
 	s.Close()
 	<-lost
-	w := watch(t, reading)
-	w.awaitLoss()
+	w := registrytest.Watch(t, reading)
+	w.AwaitLoss()
 	start(t, &conns.ServerOptions{Address: s.Addr()})
-	w.await("the node", hasNodes("1"))
+	w.Await("the node", registrytest.HasNodes("1"))
 }
 
 // TestExpiryWithoutContact: what ends while there is no server is not answered
@@ -101,18 +102,18 @@ func TestExpiryWithoutContact(t *testing.T) {
 	s := start(t, &conns.ServerOptions{Address: "127.0.0.1:0"})
 	address := "nats+micro://" + s.Addr() + brief
 	reading, writing := open(t, address, nil), open(t, address, nil)
-	register(t, writing, greeter("1"), 0)
-	register(t, writing, greeter("2"), 200*time.Millisecond)
-	w, own := watch(t, reading), watch(t, writing)
-	w.await("both nodes", hasNodes("1", "2"))
-	own.await("both nodes", hasNodes("1", "2"))
+	registrytest.Register(t, writing, registrytest.Greeter("1"), 0)
+	registrytest.Register(t, writing, registrytest.Greeter("2"), 200*time.Millisecond)
+	w, own := registrytest.Watch(t, reading), registrytest.Watch(t, writing)
+	w.Await("both nodes", registrytest.HasNodes("1", "2"))
+	own.Await("both nodes", registrytest.HasNodes("1", "2"))
 	s.Close()
-	w.awaitLoss()
-	own.awaitLoss()
-	own.wantNothing(250 * time.Millisecond)
+	w.AwaitLoss()
+	own.AwaitLoss()
+	own.WantNothing(250 * time.Millisecond)
 	start(t, &conns.ServerOptions{Address: s.Addr()})
-	own.await("the node that has no time to live", hasNodes("1"))
-	w.await("the node that has no time to live", hasNodes("1"))
+	own.Await("the node that has no time to live", registrytest.HasNodes("1"))
+	w.Await("the node that has no time to live", registrytest.HasNodes("1"))
 }
 
 // TestAnswersOfManyNodes: a service whose nodes are too many for one message is
@@ -120,19 +121,19 @@ func TestExpiryWithoutContact(t *testing.T) {
 func TestAnswersOfManyNodes(t *testing.T) {
 	address := "nats+micro://" + start(t, &conns.ServerOptions{Address: "127.0.0.1:0", MaxPayload: 8 << 10}).Addr() + brief
 	writing := open(t, address, nil)
-	w := watch(t, open(t, address, nil))
-	w.next()
+	w := registrytest.Watch(t, open(t, address, nil))
+	w.Await("a state", registrytest.AnyState)
 	ids := make([]string, 500)
 	for i := range ids {
 		ids[i] = fmt.Sprintf("node-%03d", i)
 	}
-	register(t, writing, greeter(ids...), 0)
-	w.await("all nodes, as they are told", hasNodes(ids...))
-	watch(t, open(t, address, nil)).await("all nodes, as they are answered", hasNodes(ids...))
-	if err := writing.Deregister(t.Context(), greeter(ids...)); err != nil {
+	registrytest.Register(t, writing, registrytest.Greeter(ids...), 0)
+	w.Await("all nodes, as they are told", registrytest.HasNodes(ids...))
+	registrytest.Watch(t, open(t, address, nil)).Await("all nodes, as they are answered", registrytest.HasNodes(ids...))
+	if err := writing.Deregister(t.Context(), registrytest.Greeter(ids...)); err != nil {
 		t.Fatal(err)
 	}
-	w.await("all to be gone", hasNodes())
+	w.Await("all to be gone", registrytest.HasNodes())
 }
 
 // TestHostileMessages: they change nothing but what they may, and are told of.
@@ -149,9 +150,9 @@ func TestHostileMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.Close() })
-	register(t, r, greeter("1"), 0)
-	w := watch(t, r)
-	before := w.await("the node", hasNodes("1"))
+	registrytest.Register(t, r, registrytest.Greeter("1"), 0)
+	w := registrytest.Watch(t, r)
+	before := w.Await("the node", registrytest.HasNodes("1"))
 	nc := connect(t, address)
 	create := func(service string) string { return `{"Action":"create","Service":` + service + `}` }
 	tests := []struct{ name, data, want string }{
@@ -185,7 +186,7 @@ func TestHostileMessages(t *testing.T) {
 		})
 	}
 	publish(t, nc, subjectWatch, []byte(create(`{"name":"mixed","nodes":[{"id":"m","address":"h:1"},{"id":"q","address":"q"}]}`)))
-	after := w.await("the good node of a service", hasNodes("1", "m"))
+	after := w.Await("the good node of a service", registrytest.HasNodes("1", "m"))
 	if after[0] != before[0] {
 		t.Error("our own service is another pointer, want the same")
 	}
@@ -201,7 +202,7 @@ func TestHostileMessages(t *testing.T) {
 func TestHostileQuestions(t *testing.T) {
 	address := "nats+micro://" + start(t, &conns.ServerOptions{Address: "127.0.0.1:0"}).Addr() + brief
 	r := open(t, address, nil)
-	register(t, r, greeter("1"), 0)
+	registrytest.Register(t, r, registrytest.Greeter("1"), 0)
 	nc := connect(t, address)
 	all, err := nc.SubscribeSync("micro.nats.*")
 	if err != nil {
@@ -244,30 +245,30 @@ func TestDeregisterOfOthers(t *testing.T) {
 	address := "nats+micro://" + start(t, &conns.ServerOptions{Address: "127.0.0.1:0"}).Addr()
 	provide(t, address, []byte(`{"name":"other","version":"2","nodes":[{"id":"o","address":"127.0.0.1:1"}]}`))
 	r := open(t, address+brief, nil)
-	w, apart := watch(t, r), watch(t, open(t, address+brief, nil))
-	w.await("the node", hasNodes("o"))
-	apart.await("the node", hasNodes("o"))
+	w, apart := registrytest.Watch(t, r), registrytest.Watch(t, open(t, address+brief, nil))
+	w.Await("the node", registrytest.HasNodes("o"))
+	apart.Await("the node", registrytest.HasNodes("o"))
 	if err := r.Deregister(t.Context(), &registry.Service{Name: "other", Nodes: []*registry.Node{{ID: "o"}, nil}}); err != nil {
 		t.Fatal(err)
 	}
-	w.await("the node to be gone", hasNodes())
-	apart.await("the node to be gone", hasNodes())
-	w.await("the node that answers", hasNodes("o"))
-	apart.await("the node that answers", hasNodes("o"))
+	w.Await("the node to be gone", registrytest.HasNodes())
+	apart.Await("the node to be gone", registrytest.HasNodes())
+	w.Await("the node that answers", registrytest.HasNodes("o"))
+	apart.Await("the node that answers", registrytest.HasNodes("o"))
 }
 
 // TestConcurrentRegistries: many write and close while one reads.
 func TestConcurrentRegistries(t *testing.T) {
 	address := "nats+micro://" + start(t, &conns.ServerOptions{Address: "127.0.0.1:0"}).Addr() + brief
-	w := watch(t, open(t, address, nil))
-	w.next()
+	w := registrytest.Watch(t, open(t, address, nil))
+	w.Await("a state", registrytest.AnyState)
 	var wg sync.WaitGroup
 	for i := range 8 {
 		writing := open(t, address, nil)
 		wg.Go(func() {
 			defer writing.Close()
 			for range 20 {
-				s := greeter(fmt.Sprint(i))
+				s := registrytest.Greeter(fmt.Sprint(i))
 				if err := errors.Join(
 					writing.Register(t.Context(), s, time.Millisecond),
 					writing.Register(t.Context(), s, time.Minute),
@@ -279,8 +280,8 @@ func TestConcurrentRegistries(t *testing.T) {
 	}
 	wg.Wait()
 	last := open(t, address, nil)
-	register(t, last, greeter("last"), 0)
-	w.await("all to be gone but one", hasNodes("last"))
+	registrytest.Register(t, last, registrytest.Greeter("last"), 0)
+	w.Await("all to be gone but one", registrytest.HasNodes("last"))
 }
 
 // lines is an io.Writer of lines that a test reads.

@@ -14,6 +14,7 @@ import (
 
 	conns "github.com/goapi-dev/goapi/nats"
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 // What go-micro sends and expects, as it was captured.
@@ -54,7 +55,7 @@ func TestAnswersGoMicro(t *testing.T) {
 		if err := json.Unmarshal(data, &s); err != nil {
 			t.Fatal(err)
 		}
-		register(t, r, &s, time.Minute)
+		registrytest.Register(t, r, &s, time.Minute)
 	}
 	questions := append(captured(t, "query.txt", subjectQuery), captured(t, "register-get-deregister.txt", subjectQuery)...)
 	want := [][][]byte{services[:1], services, services, nil, services[:1]} // get, list, list, get of another, get
@@ -92,8 +93,8 @@ func TestTellsGoMicro(t *testing.T) {
 	}
 	flush(t, nc)
 	r := open(t, address, nil)
-	register(t, r, &change.Service, time.Minute)
-	register(t, r, &change.Service, time.Minute)
+	registrytest.Register(t, r, &change.Service, time.Minute)
+	registrytest.Register(t, r, &change.Service, time.Minute)
 	if err := r.Deregister(t.Context(), &registry.Service{Name: change.Service.Name, Nodes: change.Service.Nodes}); err != nil {
 		t.Fatal(err)
 	}
@@ -119,9 +120,9 @@ func TestFollowsGoMicro(t *testing.T) {
 
 	kill := provide(t, address, answers...)
 	r := open(t, address+brief, nil)
-	w := watch(t, r)
-	before := w.next()
-	if !hasNodes(one, two)(before) {
+	w := registrytest.Watch(t, r)
+	before := w.Await("a state", registrytest.AnyState)
+	if !registrytest.HasNodes(one, two)(before) {
 		t.Fatalf("the first Next() = %q, want both nodes", nodes(before))
 	}
 	got, err := r.Get(t.Context(), "greeternats")
@@ -133,20 +134,20 @@ func TestFollowsGoMicro(t *testing.T) {
 	}
 	nc := connect(t, address)
 	publish(t, nc, subjectWatch, told[0])
-	after := w.await("a node that was registered", hasNodes(one, two, other))
+	after := w.Await("a node that was registered", registrytest.HasNodes(one, two, other))
 	if before[0] != after[0] || before[1] != after[1] {
 		t.Error("services that did not change are other pointers, want the same")
 	}
 	publish(t, nc, subjectWatch, told[1])
-	w.await("a node that was deregistered to be gone", hasNodes(one, two))
+	w.Await("a node that was deregistered to be gone", registrytest.HasNodes(one, two))
 
 	publish(t, nc, subjectWatch, told[0]) // of a provider that does not answer
-	w.await("a node that was registered", hasNodes(one, two, other))
-	w.await("a node whose provider does not answer to be gone", hasNodes(one, two))
+	w.Await("a node that was registered", registrytest.HasNodes(one, two, other))
+	w.Await("a node whose provider does not answer to be gone", registrytest.HasNodes(one, two))
 
 	kill()
 	killed := time.Now()
-	w.await("the nodes of a provider that was killed to be gone", hasNodes())
+	w.Await("the nodes of a provider that was killed to be gone", registrytest.HasNodes())
 	if took := time.Since(killed); took < 200*time.Millisecond {
 		t.Errorf("they were gone after %v, want three questions 80 ms apart at least", took)
 	}

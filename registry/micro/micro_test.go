@@ -57,32 +57,32 @@ func TestTCP(t *testing.T) {
 func TestTwo(t *testing.T) {
 	address := "nats+micro://" + start(t, &conns.ServerOptions{Address: "127.0.0.1:0"}).Addr() + brief
 	reading, writing := open(t, address, nil), open(t, address, nil)
-	register(t, writing, greeter("1"), 0)
-	w := watch(t, reading)
-	before := w.next()
-	if !hasNodes("1")(before) {
+	registrytest.Register(t, writing, registrytest.Greeter("1"), 0)
+	w := registrytest.Watch(t, reading)
+	before := w.Await("a state", registrytest.AnyState)
+	if !registrytest.HasNodes("1")(before) {
 		t.Fatalf("the first Next() = %q, want what was there", nodes(before))
 	}
 
 	other := &registry.Service{Name: "other", Nodes: []*registry.Node{{ID: "o", Address: "127.0.0.1:1"}}}
-	register(t, writing, other, 0)
-	after := w.await("another service", hasNodes("1", "o"))
+	registrytest.Register(t, writing, other, 0)
+	after := w.Await("another service", registrytest.HasNodes("1", "o"))
 	if before[0] != after[0] {
 		t.Error("a service that did not change is another pointer, want the same")
 	}
-	register(t, writing, greeter("2"), 200*time.Millisecond)
-	w.await("a new node", hasNodes("1", "2", "o"))
-	w.await("a node that was not renewed to be gone", hasNodes("1", "o"))
+	registrytest.Register(t, writing, registrytest.Greeter("2"), 200*time.Millisecond)
+	w.Await("a new node", registrytest.HasNodes("1", "2", "o"))
+	w.Await("a node that was not renewed to be gone", registrytest.HasNodes("1", "o"))
 	if err := writing.Deregister(t.Context(), other); err != nil {
 		t.Fatal(err)
 	}
-	w.await("a service to be gone", hasNodes("1"))
+	w.Await("a service to be gone", registrytest.HasNodes("1"))
 
 	begun := time.Now()
 	if err := writing.Close(); err != nil {
 		t.Fatal(err)
 	}
-	w.await("what ends with its registry to be gone", hasNodes())
+	w.Await("what ends with its registry to be gone", registrytest.HasNodes())
 	if took := time.Since(begun); took > 500*time.Millisecond {
 		t.Errorf("it took %v, want that it is told", took)
 	}
@@ -92,12 +92,12 @@ func TestTwo(t *testing.T) {
 // announcement was not heard, is found when asked again.
 func TestFoundWhenAskedAgain(t *testing.T) {
 	address := "nats+micro://" + start(t, &conns.ServerOptions{Address: "127.0.0.1:0"}).Addr()
-	w := watch(t, open(t, address+brief, nil))
-	if got := w.next(); len(got) != 0 {
+	w := registrytest.Watch(t, open(t, address+brief, nil))
+	if got := w.Await("a state", registrytest.AnyState); len(got) != 0 {
 		t.Fatalf("the first Next() = %q, want none", nodes(got))
 	}
 	provide(t, address, []byte(`{"name":"silent","version":"1","nodes":[{"id":"s","address":"127.0.0.1:1"}]}`))
-	w.await("a node that was not announced", hasNodes("s"))
+	w.Await("a node that was not announced", registrytest.HasNodes("s"))
 }
 
 // TestNobodyIsThere: nobody is waited for.
@@ -150,8 +150,8 @@ func TestOpenUnavailable(t *testing.T) {
 
 func TestClosed(t *testing.T) {
 	r := open(t, "embedded+micro:", start(t, nil))
-	w := watch(t, r)
-	w.next()
+	w := registrytest.Watch(t, r)
+	w.Await("a state", registrytest.AnyState)
 	ended := make(chan error, 1)
 	go func() {
 		_, err := w.Next(context.Background())
@@ -167,7 +167,7 @@ func TestClosed(t *testing.T) {
 	_, watching := r.Watch(t.Context())
 	for name, err := range map[string]error{
 		"Next": <-ended, "Get": get, "List": list, "Watch": watching,
-		"Register": r.Register(t.Context(), greeter("1"), 0), "Deregister": r.Deregister(t.Context(), greeter("1")),
+		"Register": r.Register(t.Context(), registrytest.Greeter("1"), 0), "Deregister": r.Deregister(t.Context(), registrytest.Greeter("1")),
 	} {
 		if !errors.Is(err, registry.ErrClosed) {
 			t.Errorf("%s after Close: error = %v, want ErrClosed", name, err)
@@ -213,77 +213,6 @@ func tryOpen(ctx context.Context, address string, embedded *conns.Server) (*micr
 	return micro.Open(ctx, u, &micro.Options{Conns: &conns.Conns{Embedded: embedded}})
 }
 
-// A watching is a watcher whose test ends when something does not happen.
-type watching struct {
-	registry.Watcher
-
-	t testing.TB
-}
-
-func watch(t testing.TB, r registry.Reader) *watching {
-	t.Helper()
-	w, err := r.Watch(t.Context())
-	if err != nil {
-		t.Fatalf("Watch() error = %v", err)
-	}
-	t.Cleanup(func() { w.Close() })
-	return &watching{Watcher: w, t: t}
-}
-
-func (w *watching) next() []*registry.Service {
-	w.t.Helper()
-	got, err := w.Next(bound(w.t, deadline))
-	if err != nil {
-		w.t.Fatalf("Next() error = %v", err)
-	}
-	return got
-}
-
-// await reads states until one is as wanted.
-func (w *watching) await(what string, wanted func([]*registry.Service) bool) []*registry.Service {
-	w.t.Helper()
-	ctx := bound(w.t, deadline)
-	for {
-		got, err := w.Next(ctx)
-		if err != nil {
-			w.t.Fatalf("Next() error = %v, want %s", err, what)
-		}
-		if wanted(got) {
-			return got
-		}
-	}
-}
-
-// awaitLoss reads states until there is no contact.
-func (w *watching) awaitLoss() {
-	w.t.Helper()
-	ctx := bound(w.t, deadline)
-	for {
-		_, err := w.Next(ctx)
-		if errors.Is(err, registry.ErrUnavailable) {
-			return
-		}
-		if err != nil {
-			w.t.Fatalf("Next() error = %v, want ErrUnavailable", err)
-		}
-	}
-}
-
-// wantNothing fails if there is another state within some time.
-func (w *watching) wantNothing(within time.Duration) {
-	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), within)
-	defer cancel()
-	if got, err := w.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		w.t.Errorf("Next() = %q, %v, want nothing for %v", nodes(got), err, within)
-	}
-}
-
-// hasNodes wants a state with exactly these nodes.
-func hasNodes(ids ...string) func([]*registry.Service) bool {
-	return func(services []*registry.Service) bool { return slices.Equal(nodes(services), ids) }
-}
-
 // nodes returns the ids of all nodes, in order.
 func nodes(services []*registry.Service) []string {
 	var ids []string
@@ -294,22 +223,6 @@ func nodes(services []*registry.Service) []string {
 	}
 	slices.Sort(ids)
 	return ids
-}
-
-// greeter returns a service with nodes of these ids.
-func greeter(ids ...string) *registry.Service {
-	s := &registry.Service{Name: "greeter", Version: "latest"}
-	for _, id := range ids {
-		s.Nodes = append(s.Nodes, &registry.Node{ID: id, Address: "127.0.0.1:9090"})
-	}
-	return s
-}
-
-func register(t testing.TB, r registry.Writer, s *registry.Service, ttl time.Duration) {
-	t.Helper()
-	if err := r.Register(bound(t, deadline), s, ttl); err != nil {
-		t.Fatalf("Register(%s) error = %v", s.Name, err)
-	}
 }
 
 // bound returns a context that ends after some time, or with the test.

@@ -8,6 +8,7 @@ import (
 
 	conns "github.com/goapi-dev/goapi/nats"
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 // BenchmarkChange guards how soon, and for how much work, a watcher sees a
@@ -28,17 +29,17 @@ func BenchmarkChange(b *testing.B) {
 func benchmarkChange(b *testing.B, announcing, watching registry.Registry, others int) {
 	b.Helper()
 	for i := range others {
-		register(b, announcing, service(fmt.Sprintf("other-%04d", i)), 0)
+		registrytest.Register(b, announcing, service(fmt.Sprintf("other-%04d", i)), 0)
 	}
-	w := watch(b, watching)
-	w.await("the others", func(got []*registry.Service) bool { return len(got) == others })
+	w := registrytest.Watch(b, watching)
+	w.Await("the others", func(got []*registry.Service) bool { return len(got) == others })
 	s := service("greeter")
 	var took []time.Duration
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
 		s.Nodes[0].Address = fmt.Sprintf("127.0.0.1:%d", 1024+n%50_000)
 		begin := time.Now()
-		register(b, announcing, s, time.Minute)
+		registrytest.Register(b, announcing, s, time.Minute)
 		if _, err := w.Next(b.Context()); err != nil {
 			b.Fatal(err)
 		}
@@ -55,9 +56,9 @@ func BenchmarkRenewal(b *testing.B) {
 	s := start(b, b.TempDir(), nil)
 	r := open(b, "embedded:", s)
 	svc := service("greeter")
-	register(b, r, svc, time.Minute)
-	w := watch(b, r)
-	w.await("the service", func(got []*registry.Service) bool { return len(got) == 1 })
+	registrytest.Register(b, r, svc, time.Minute)
+	w := registrytest.Watch(b, r)
+	w.Await("the service", func(got []*registry.Service) bool { return len(got) == 1 })
 	done := make(chan struct{})
 	go func() { // ends with the watcher
 		defer close(done)
@@ -69,7 +70,7 @@ func BenchmarkRenewal(b *testing.B) {
 	}()
 	b.ReportAllocs()
 	for b.Loop() {
-		register(b, r, svc, time.Minute)
+		registrytest.Register(b, r, svc, time.Minute)
 	}
 	w.Close()
 	<-done
@@ -80,7 +81,7 @@ func BenchmarkGet(b *testing.B) {
 	s := start(b, b.TempDir(), nil)
 	r := open(b, "embedded:", s)
 	for i := range 1000 {
-		register(b, r, service(fmt.Sprintf("other-%04d", i)), 0)
+		registrytest.Register(b, r, service(fmt.Sprintf("other-%04d", i)), 0)
 	}
 	b.ReportAllocs()
 	for b.Loop() {

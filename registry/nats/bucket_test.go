@@ -16,6 +16,7 @@ import (
 	conns "github.com/goapi-dev/goapi/nats"
 	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/registry/nats"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 func TestOpenErrors(t *testing.T) {
@@ -81,14 +82,14 @@ func TestOpenUsesWhatIsThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := open(t, "embedded:?bucket=theirs&replicas=1", s)
-	register(t, r, greeter("1"), 0)
-	watch(t, r).await("a node", hasNodes("1"))
+	registrytest.Register(t, r, registrytest.Greeter("1"), 0)
+	registrytest.Watch(t, r).Await("a node", registrytest.HasNodes("1"))
 }
 
 // TestOpenAtOnce: of many who find no bucket, all get the same one.
 func TestOpenAtOnce(t *testing.T) {
 	s := start(t, t.TempDir(), nil)
-	w := watch(t, open(t, "embedded:?bucket=other", s))
+	w := registrytest.Watch(t, open(t, "embedded:?bucket=other", s))
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
@@ -98,14 +99,14 @@ func TestOpenAtOnce(t *testing.T) {
 				return
 			}
 			defer r.Close()
-			if err := r.Register(t.Context(), greeter(fmt.Sprint(i)), 0); err != nil {
+			if err := r.Register(t.Context(), registrytest.Greeter(fmt.Sprint(i)), 0); err != nil {
 				t.Errorf("Register() error = %v", err)
 			}
 		})
 	}
 	wg.Wait()
-	watch(t, open(t, "embedded:", s)).await("the nodes of all", hasNodes("0", "1", "2", "3", "4", "5", "6", "7"))
-	w.await("nothing in another bucket", hasNodes())
+	registrytest.Watch(t, open(t, "embedded:", s)).Await("the nodes of all", registrytest.HasNodes("0", "1", "2", "3", "4", "5", "6", "7"))
+	w.Await("nothing in another bucket", registrytest.HasNodes())
 }
 
 // TestRecordsOnTheWire: other clients of the bucket read what they expect.
@@ -129,7 +130,7 @@ func TestRecordsOnTheWire(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.ttl.String(), func(t *testing.T) {
-			register(t, r, greeter("1"), tt.ttl)
+			registrytest.Register(t, r, registrytest.Greeter("1"), tt.ttl)
 			m, err := stream.GetLastMsgForSubject(t.Context(), "$KV.goapi_registry.greeter.1")
 			if err != nil {
 				t.Fatal(err)
@@ -144,7 +145,7 @@ func TestRecordsOnTheWire(t *testing.T) {
 			}
 		})
 	}
-	if err := r.Deregister(t.Context(), greeter("1")); err != nil {
+	if err := r.Deregister(t.Context(), registrytest.Greeter("1")); err != nil {
 		t.Fatalf("Deregister() error = %v", err)
 	}
 	m, err := stream.GetLastMsgForSubject(t.Context(), "$KV.goapi_registry.greeter.1")
@@ -159,7 +160,7 @@ func TestRecordsOnTheWire(t *testing.T) {
 func TestRegisterTooLarge(t *testing.T) {
 	s := start(t, t.TempDir(), &conns.ServerOptions{MaxPayload: 4096})
 	r := open(t, "embedded:", s)
-	large := greeter("1", "2")
+	large := registrytest.Greeter("1", "2")
 	large.Nodes[1].Metadata = map[string]string{"fat": strings.Repeat("x", 5000)}
 	err := r.Register(t.Context(), large, 0)
 	if !errors.Is(err, registry.ErrTooLarge) {
@@ -182,7 +183,7 @@ func TestRegisterTooLargeForTheBucket(t *testing.T) {
 	if _, err := jetStream(t, s).CreateKeyValue(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
-	large := greeter("1")
+	large := registrytest.Greeter("1")
 	large.Metadata = map[string]string{"fat": strings.Repeat("x", 2000)}
 	if err := open(t, "embedded:?bucket=small", s).Register(t.Context(), large, 0); !errors.Is(err, registry.ErrTooLarge) {
 		t.Errorf("Register() error = %v, want ErrTooLarge", err)
@@ -210,19 +211,19 @@ func TestBadRecordsAreLeftOut(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w := watch(t, r)
-	register(t, r, greeter("1"), 0)
+	w := registrytest.Watch(t, r)
+	registrytest.Register(t, r, registrytest.Greeter("1"), 0)
 	put("bad.1", "{")
 	put("bad.1", "[")
 	put("greeter.1b", `{"name":"greeter","nodes":[{"id":"1","address":"127.0.0.1:9091"}]}`)
 	put("greeter.2", `{"name":"evil","nodes":[{"id":"e","address":"127.0.0.1:1"}]}`)
-	w.await("what is a service", hasNodes("1", "e"))
+	w.Await("what is a service", registrytest.HasNodes("1", "e"))
 	wantLeftOut(t, r, "bad.1  ", "greeter.1 greeter 1")
 	put("bad.1", `{"name":"good","nodes":[{"id":"g","address":"127.0.0.1:1"}]}`)
-	w.await("one that is a service now", hasNodes("1", "e", "g"))
+	w.Await("one that is a service now", registrytest.HasNodes("1", "e", "g"))
 	wantLeftOut(t, r, "greeter.1 greeter 1")
 	put("bad.1", "null")
-	w.await("it to be gone", hasNodes("1", "e"))
+	w.Await("it to be gone", registrytest.HasNodes("1", "e"))
 	wantLeftOut(t, r, "bad.1  ", "greeter.1 greeter 1")
 	if got := len(said); got != 3 {
 		t.Errorf("there are %d lines in the log, want 3", got)
@@ -240,7 +241,7 @@ func TestBadRecordsAreLeftOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantLeftOut(t, r, "bad.1  ", "bad.2  ", "greeter.1 greeter 1")
-	if got, err := r.Get(t.Context(), "greeter"); err != nil || !hasNodes("1")(got) {
+	if got, err := r.Get(t.Context(), "greeter"); err != nil || !registrytest.HasNodes("1")(got) {
 		t.Errorf("Get(greeter) = %v, %v, want node 1 only", got, err)
 	}
 }

@@ -29,12 +29,12 @@ func TestCluster(t *testing.T) {
 	// What was written to a server that is gone then is there all the same.
 	hosts := fmt.Sprintf("nats://%s?host=%s&host=%s&replicas=3", servers[0].Addr(), servers[1].Addr(), servers[2].Addr())
 	watching, announcing := open(t, hosts, nil), open(t, hosts, nil)
-	register(t, announcing, greeter("1"), 0)
-	w := watch(t, watching)
-	w.await("a node", hasNodes("1"))
+	registrytest.Register(t, announcing, registrytest.Greeter("1"), 0)
+	w := registrytest.Watch(t, watching)
+	w.Await("a node", registrytest.HasNodes("1"))
 	stop(servers[0])
-	registerAtLast(t, announcing, greeter("2"))
-	w.await("another node, of the servers that are left", hasNodes("1", "2"))
+	registerAtLast(t, announcing, registrytest.Greeter("2"))
+	w.Await("another node, of the servers that are left", registrytest.HasNodes("1", "2"))
 }
 
 // registerAtLast registers as a service does that has to stay: again and again.

@@ -13,6 +13,7 @@ import (
 
 	conns "github.com/goapi-dev/goapi/nats"
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 // TestServerRestarts: the server goes away and comes back with what it had.
@@ -21,19 +22,19 @@ func TestServerRestarts(t *testing.T) {
 	s := start(t, dir, &conns.ServerOptions{Address: "127.0.0.1:0"})
 	addr := s.Addr()
 	watching, announcing := open(t, "nats://"+addr, nil), open(t, "nats://"+addr, nil)
-	register(t, announcing, greeter("1", "2"), 0)
-	w := watch(t, watching)
-	before := w.await("both nodes", hasNodes("1", "2"))
+	registrytest.Register(t, announcing, registrytest.Greeter("1", "2"), 0)
+	w := registrytest.Watch(t, watching)
+	before := w.Await("both nodes", registrytest.HasNodes("1", "2"))
 	back := announcing.Reconnected(t.Context())
 
 	s.Close()
-	w.awaitLoss()
+	w.AwaitLoss()
 	begin := time.Now()
-	late := greeter("late")
+	late := registrytest.Greeter("late")
 	if err := announcing.Register(bound(t, deadline), late, 0); !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("Register() without a server error = %v, want ErrUnavailable", err)
 	}
-	if err := announcing.Deregister(bound(t, deadline), greeter("1")); !errors.Is(err, registry.ErrUnavailable) {
+	if err := announcing.Deregister(bound(t, deadline), registrytest.Greeter("1")); !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("Deregister() without a server error = %v, want ErrUnavailable", err)
 	}
 	if _, err := announcing.Get(bound(t, deadline), "greeter"); !errors.Is(err, registry.ErrUnavailable) {
@@ -42,8 +43,8 @@ func TestServerRestarts(t *testing.T) {
 	if took := time.Since(begin); took > time.Second {
 		t.Errorf("three calls without a server took %v, want at most 1 s", took)
 	}
-	lateWatch := watch(t, watching)
-	lateWatch.awaitLoss()
+	lateWatch := registrytest.Watch(t, watching)
+	lateWatch.AwaitLoss()
 	short, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	if got, err := w.Next(short); !errors.Is(err, context.DeadlineExceeded) {
@@ -52,16 +53,16 @@ func TestServerRestarts(t *testing.T) {
 
 	start(t, dir, &conns.ServerOptions{Address: addr})
 	receive(t, back)
-	if err := announcing.Deregister(bound(t, deadline), greeter("2")); err != nil {
+	if err := announcing.Deregister(bound(t, deadline), registrytest.Greeter("2")); err != nil {
 		t.Errorf("Deregister() after the restart error = %v", err)
 	}
-	after := w.await("the node that stayed, and none that was announced meanwhile", hasNodes("1"))
+	after := w.Await("the node that stayed, and none that was announced meanwhile", registrytest.HasNodes("1"))
 	if before[0] == after[0] {
 		t.Error("Next() = the service as it was, want a new one")
 	}
-	register(t, announcing, greeter("3"), 0)
-	w.await("a new node", hasNodes("1", "3"))
-	lateWatch.await("the same for one that began without a server", hasNodes("1", "3"))
+	registrytest.Register(t, announcing, registrytest.Greeter("3"), 0)
+	w.Await("a new node", registrytest.HasNodes("1", "3"))
+	lateWatch.Await("the same for one that began without a server", registrytest.HasNodes("1", "3"))
 }
 
 // TestServerRestartsUnseen: who did not look meanwhile misses nothing either,
@@ -72,10 +73,10 @@ func TestServerRestartsUnseen(t *testing.T) {
 	addr := s.Addr()
 	watching, announcing := open(t, "nats://"+addr, nil), open(t, "nats://"+addr, nil)
 	other := &registry.Service{Name: "other", Nodes: []*registry.Node{{ID: "o", Address: "127.0.0.1:1"}}}
-	register(t, announcing, greeter("1", "2"), 0)
-	register(t, announcing, other, 0)
-	w := watch(t, watching)
-	before := w.await("all nodes", hasNodes("1", "2", "o"))
+	registrytest.Register(t, announcing, registrytest.Greeter("1", "2"), 0)
+	registrytest.Register(t, announcing, other, 0)
+	w := registrytest.Watch(t, watching)
+	before := w.Await("all nodes", registrytest.HasNodes("1", "2", "o"))
 
 	back := watching.Reconnected(t.Context())
 	announced := announcing.Reconnected(t.Context())
@@ -83,11 +84,11 @@ func TestServerRestartsUnseen(t *testing.T) {
 	start(t, dir, &conns.ServerOptions{Address: addr})
 	receive(t, back)
 	receive(t, announced)
-	if err := announcing.Deregister(bound(t, deadline), greeter("2")); err != nil {
+	if err := announcing.Deregister(bound(t, deadline), registrytest.Greeter("2")); err != nil {
 		t.Fatal(err)
 	}
-	w.awaitLoss()
-	after := w.await("what is left", hasNodes("1", "o"))
+	w.AwaitLoss()
+	after := w.Await("what is left", registrytest.HasNodes("1", "o"))
 	if before[1] != after[1] {
 		t.Error("a service that did not change is another pointer after a restart")
 	}
@@ -100,13 +101,13 @@ func TestMultiFindsALostServer(t *testing.T) {
 	s := start(t, dir, &conns.ServerOptions{Address: "127.0.0.1:0"})
 	addr := s.Addr()
 	bus, other := open(t, "nats://"+addr, nil), new(registry.Memory)
-	register(t, bus, greeter("1"), 0)
+	registrytest.Register(t, bus, registrytest.Greeter("1"), 0)
 	said := make(lines, 64)
 	m := registry.NewMulti([]registry.Member{{Name: "bus", Reader: bus}, {Name: "other", Reader: other}}, &registry.MultiOptions{
 		Logger: slog.New(slog.NewTextHandler(said, nil)),
 	})
-	w := watch(t, m)
-	w.await("the node", hasNodes("1"))
+	w := registrytest.Watch(t, m)
+	w.Await("the node", registrytest.HasNodes("1"))
 	wantBus := func(message string, ready bool) {
 		t.Helper()
 		for !strings.Contains(receive(t, said), message) {
@@ -126,8 +127,8 @@ func TestMultiFindsALostServer(t *testing.T) {
 	wantBus(`"registry lost`, false)
 	start(t, dir, &conns.ServerOptions{Address: addr})
 	wantBus(`"registry found`, true)
-	register(t, other, &registry.Service{Name: "other", Nodes: []*registry.Node{{ID: "o", Address: "127.0.0.1:1"}}}, 0)
-	w.await("both nodes", hasNodes("1", "o"))
+	registrytest.Register(t, other, &registry.Service{Name: "other", Nodes: []*registry.Node{{ID: "o", Address: "127.0.0.1:1"}}}, 0)
+	w.Await("both nodes", registrytest.HasNodes("1", "o"))
 }
 
 // TestRestartForgetsNoTTL: a node that is not renewed goes, whatever the server
@@ -138,11 +139,11 @@ func TestRestartForgetsNoTTL(t *testing.T) {
 	s := start(t, dir, &conns.ServerOptions{Address: "127.0.0.1:0"})
 	addr := s.Addr()
 	r := open(t, "nats://"+addr, nil)
-	register(t, r, greeter("1"), time.Second)
-	register(t, r, greeter("2"), 0)
+	registrytest.Register(t, r, registrytest.Greeter("1"), time.Second)
+	registrytest.Register(t, r, registrytest.Greeter("2"), 0)
 	s.Close()
 	start(t, dir, &conns.ServerOptions{Address: addr})
-	watch(t, r).await("the node that has no TTL", hasNodes("2"))
+	registrytest.Watch(t, r).Await("the node that has no TTL", registrytest.HasNodes("2"))
 }
 
 // TestServerComesBackEmpty: the store is lost, and who announces does so again
@@ -151,31 +152,31 @@ func TestServerComesBackEmpty(t *testing.T) {
 	s := start(t, t.TempDir(), &conns.ServerOptions{Address: "127.0.0.1:0"})
 	addr := s.Addr()
 	watching, announcing := open(t, "nats://"+addr, nil), open(t, "nats://"+addr, nil)
-	register(t, announcing, greeter("1"), time.Minute)
-	w := watch(t, watching)
-	w.await("a node", hasNodes("1"))
+	registrytest.Register(t, announcing, registrytest.Greeter("1"), time.Minute)
+	w := registrytest.Watch(t, watching)
+	w.Await("a node", registrytest.HasNodes("1"))
 	back := announcing.Reconnected(t.Context())
 
 	s.Close()
-	w.awaitLoss()
+	w.AwaitLoss()
 	start(t, t.TempDir(), &conns.ServerOptions{Address: addr})
-	w.await("no node", hasNodes())
+	w.Await("no node", registrytest.HasNodes())
 	receive(t, back)
-	register(t, announcing, greeter("1"), time.Minute)
-	w.await("the node again", hasNodes("1"))
+	registrytest.Register(t, announcing, registrytest.Greeter("1"), time.Minute)
+	w.Await("the node again", registrytest.HasNodes("1"))
 }
 
 // TestRegisterMakesALostBucketAgain: nobody watches, and the bucket is gone.
 func TestRegisterMakesALostBucketAgain(t *testing.T) {
 	s := start(t, t.TempDir(), nil)
 	r := open(t, "embedded:", s)
-	register(t, r, greeter("1"), 0)
+	registrytest.Register(t, r, registrytest.Greeter("1"), 0)
 	if err := jetStream(t, s).DeleteStream(t.Context(), "KV_goapi_registry"); err != nil {
 		t.Fatal(err)
 	}
-	register(t, r, greeter("2"), 0)
+	registrytest.Register(t, r, registrytest.Greeter("2"), 0)
 	got, err := r.List(bound(t, deadline))
-	if err != nil || !hasNodes("2")(got) {
+	if err != nil || !registrytest.HasNodes("2")(got) {
 		t.Errorf("List() = %v, %v, want node 2", got, err)
 	}
 }
@@ -185,15 +186,15 @@ func TestBucketIsDeleted(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir(), nil)
 	r := open(t, "embedded:", s)
-	register(t, r, greeter("1"), 0)
-	w := watch(t, r)
-	w.await("a node", hasNodes("1"))
+	registrytest.Register(t, r, registrytest.Greeter("1"), 0)
+	w := registrytest.Watch(t, r)
+	w.Await("a node", registrytest.HasNodes("1"))
 	if err := jetStream(t, s).DeleteStream(t.Context(), "KV_goapi_registry"); err != nil {
 		t.Fatal(err)
 	}
-	w.await("no node", hasNodes())
-	register(t, r, greeter("2"), 0)
-	w.await("a new node", hasNodes("2"))
+	w.Await("no node", registrytest.HasNodes())
+	registrytest.Register(t, r, registrytest.Greeter("2"), 0)
+	w.Await("a new node", registrytest.HasNodes("2"))
 }
 
 // TestSlowWatcher: more happens than anybody holds for a watcher that does not
@@ -201,16 +202,16 @@ func TestBucketIsDeleted(t *testing.T) {
 func TestSlowWatcher(t *testing.T) {
 	s := start(t, t.TempDir(), nil)
 	r := open(t, "embedded:", s)
-	w := watch(t, r)
-	w.await("the empty state", hasNodes())
-	fat := greeter("1")
+	w := registrytest.Watch(t, r)
+	w.Await("the empty state", registrytest.HasNodes())
+	fat := registrytest.Greeter("1")
 	fat.Metadata = map[string]string{"fat": strings.Repeat("x", 32<<10)}
 	for i := range 1000 {
 		fat.Version = fmt.Sprint(i)
-		register(t, r, fat, 0)
+		registrytest.Register(t, r, fat, 0)
 	}
-	w.await("the last version", func(services []*registry.Service) bool {
-		return hasNodes("1")(services) && services[0].Version == fat.Version
+	w.Await("the last version", func(services []*registry.Service) bool {
+		return registrytest.HasNodes("1")(services) && services[0].Version == fat.Version
 	})
 }
 
@@ -219,8 +220,8 @@ func TestSlowWatcher(t *testing.T) {
 func TestManyServices(t *testing.T) {
 	s := start(t, t.TempDir(), &conns.ServerOptions{Address: "127.0.0.1:0"})
 	announcing := open(t, "embedded:", s)
-	one, two := watch(t, open(t, "nats://"+s.Addr(), nil)), watch(t, open(t, "embedded:", s))
-	one.await("the empty state", hasNodes())
+	one, two := registrytest.Watch(t, open(t, "nats://"+s.Addr(), nil)), registrytest.Watch(t, open(t, "embedded:", s))
+	one.Await("the empty state", registrytest.HasNodes())
 	const many = 1000
 	failed := make(chan error, 1)
 	go func() { // ends when all are registered
@@ -235,7 +236,7 @@ func TestManyServices(t *testing.T) {
 		failed <- nil
 	}()
 	complete := func(services []*registry.Service) bool { return len(services) == many }
-	first, second := one.await("all services", complete), two.await("all services", complete)
+	first, second := one.Await("all services", complete), two.Await("all services", complete)
 	if err := receive(t, failed); err != nil {
 		t.Fatalf("Register() error = %v", err)
 	}
@@ -250,11 +251,11 @@ func TestManyServices(t *testing.T) {
 func TestRenewalIsNoChange(t *testing.T) {
 	s := start(t, t.TempDir(), nil)
 	r := open(t, "embedded:", s)
-	register(t, r, greeter("1"), time.Minute)
-	w := watch(t, r)
-	w.await("a node", hasNodes("1"))
+	registrytest.Register(t, r, registrytest.Greeter("1"), time.Minute)
+	w := registrytest.Watch(t, r)
+	w.Await("a node", registrytest.HasNodes("1"))
 	for range 10 {
-		register(t, r, greeter("1"), time.Minute)
+		registrytest.Register(t, r, registrytest.Greeter("1"), time.Minute)
 	}
 	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -266,8 +267,8 @@ func TestRenewalIsNoChange(t *testing.T) {
 func TestClosed(t *testing.T) {
 	s := start(t, t.TempDir(), nil)
 	r := open(t, "embedded:", s)
-	w := watch(t, r)
-	w.await("the empty state", hasNodes())
+	w := registrytest.Watch(t, r)
+	w.Await("the empty state", registrytest.HasNodes())
 	pending := make(chan error, 1)
 	go func() { // ends with the registry
 		_, err := w.Next(context.Background())
@@ -288,8 +289,8 @@ func TestClosed(t *testing.T) {
 		"Get":                   errGet,
 		"List":                  errList,
 		"Watch":                 errWatch,
-		"Register":              r.Register(t.Context(), greeter("1"), 0),
-		"Deregister":            r.Deregister(t.Context(), greeter("1")),
+		"Register":              r.Register(t.Context(), registrytest.Greeter("1"), 0),
+		"Deregister":            r.Deregister(t.Context(), registrytest.Greeter("1")),
 		"Deregister of nothing": r.Deregister(t.Context(), &registry.Service{}),
 	} {
 		if !errors.Is(err, registry.ErrClosed) {
@@ -316,7 +317,7 @@ func TestDeregisterOfWhatCannotBe(t *testing.T) {
 func TestRegisterRefusesANegativeTTL(t *testing.T) {
 	r := open(t, "embedded:", start(t, t.TempDir(), nil))
 	var field *registry.FieldError
-	if err := r.Register(t.Context(), greeter("1"), -1); !errors.As(err, &field) || field.Field != "ttl" {
+	if err := r.Register(t.Context(), registrytest.Greeter("1"), -1); !errors.As(err, &field) || field.Field != "ttl" {
 		t.Errorf("Register() with a TTL of -1 error = %v, want a FieldError of ttl", err)
 	}
 }

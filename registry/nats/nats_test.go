@@ -2,10 +2,8 @@ package nats_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -93,7 +91,9 @@ func (b *buckets) options() *registrytest.Options {
 		MinTTL:    time.Second,
 		MaxRecord: maxRecord,
 		Beside:    func(t testing.TB, _ registry.Registry) registry.Writer { return beside(t) },
-		Overwrite: func(t testing.TB, _ registry.Registry, s *registry.Service) { register(t, beside(t), s, 0) },
+		Overwrite: func(t testing.TB, _ registry.Registry, s *registry.Service) {
+			registrytest.Register(t, beside(t), s, 0)
+		},
 		Spoil: func(t testing.TB, _ registry.Registry) (mend func()) {
 			t.Helper()
 			kv, err := jetStream(t, b.server).KeyValue(t.Context(), b.bucket())
@@ -148,84 +148,6 @@ func tryOpen(ctx context.Context, address string, embedded *conns.Server) (*nats
 		return nil, err
 	}
 	return nats.Open(ctx, u, &nats.Options{Conns: &conns.Conns{Embedded: embedded}})
-}
-
-// A watching is a watcher whose test ends when something does not happen.
-type watching struct {
-	registry.Watcher
-
-	t testing.TB
-}
-
-func watch(t testing.TB, r registry.Reader) *watching {
-	t.Helper()
-	w, err := r.Watch(t.Context())
-	if err != nil {
-		t.Fatalf("Watch() error = %v", err)
-	}
-	t.Cleanup(func() { w.Close() })
-	return &watching{Watcher: w, t: t}
-}
-
-// await reads states until one is as wanted. It bears the loss of contact.
-func (w *watching) await(what string, wanted func([]*registry.Service) bool) []*registry.Service {
-	w.t.Helper()
-	ctx := bound(w.t, deadline)
-	for {
-		got, err := w.Next(ctx)
-		switch {
-		case errors.Is(err, registry.ErrUnavailable):
-		case err != nil:
-			w.t.Fatalf("Next() error = %v, want %s", err, what)
-		case wanted(got):
-			return got
-		}
-	}
-}
-
-// awaitLoss reads states until there is no contact.
-func (w *watching) awaitLoss() {
-	w.t.Helper()
-	ctx := bound(w.t, deadline)
-	for {
-		_, err := w.Next(ctx)
-		if errors.Is(err, registry.ErrUnavailable) {
-			return
-		}
-		if err != nil {
-			w.t.Fatalf("Next() error = %v, want ErrUnavailable", err)
-		}
-	}
-}
-
-// hasNodes wants a state with exactly these nodes.
-func hasNodes(ids ...string) func([]*registry.Service) bool {
-	return func(services []*registry.Service) bool {
-		var got []string
-		for _, s := range services {
-			for _, n := range s.Nodes {
-				got = append(got, n.ID)
-			}
-		}
-		slices.Sort(got)
-		return slices.Equal(got, ids)
-	}
-}
-
-// greeter returns a service with nodes of these ids.
-func greeter(ids ...string) *registry.Service {
-	s := &registry.Service{Name: "greeter", Version: "latest"}
-	for _, id := range ids {
-		s.Nodes = append(s.Nodes, &registry.Node{ID: id, Address: "127.0.0.1:9090"})
-	}
-	return s
-}
-
-func register(t testing.TB, r registry.Writer, s *registry.Service, ttl time.Duration) {
-	t.Helper()
-	if err := r.Register(bound(t, deadline), s, ttl); err != nil {
-		t.Fatalf("Register(%s) error = %v", s.Name, err)
-	}
 }
 
 // bound returns a context that ends after some time, or with the test.

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 // TestACL: an agent that denies all to those without a token, and lets a token
@@ -51,20 +52,20 @@ func TestACL(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
 	write(t, file, writer+"\n")
 
-	w := watch(t, open(t, "consul://:"+reader+"@"+p.address))
-	w.await("none", hasNodes())
+	w := registrytest.Watch(t, open(t, "consul://:"+reader+"@"+p.address))
+	w.Await("none", registrytest.HasNodes())
 	announcing := open(t, "consul://"+p.address+"?token_file="+file)
-	register(t, announcing, greeter("greeter-1"), time.Minute)
-	w.await("the node", hasNodes("greeter-1"))
-	register(t, announcing, greeter("greeter-1"), time.Minute)
-	if err := announcing.Deregister(bound(t), greeter("greeter-1")); err != nil {
+	registrytest.Register(t, announcing, registrytest.Greeter("greeter-1"), time.Minute)
+	w.Await("the node", registrytest.HasNodes("greeter-1"))
+	registrytest.Register(t, announcing, registrytest.Greeter("greeter-1"), time.Minute)
+	if err := announcing.Deregister(bound(t), registrytest.Greeter("greeter-1")); err != nil {
 		t.Errorf("Deregister() error = %v", err)
 	}
-	w.await("none", hasNodes())
+	w.Await("none", registrytest.HasNodes())
 
-	refused := open(t, "consul://"+reader+"@"+p.address).Register(bound(t), greeter("greeter-1"), 0)
+	refused := open(t, "consul://"+reader+"@"+p.address).Register(bound(t), registrytest.Greeter("greeter-1"), 0)
 	wantRefusal(t, "Register() with a token that reads", refused, reader)
-	other := greeter("greeter-1")
+	other := registrytest.Greeter("greeter-1")
 	other.Name = "other"
 	wantRefusal(t, "Register() of another service", announcing.Register(bound(t), other, 0), writer)
 	const unknown = "3f3aef71-2d0f-44a6-8d7f-000000000000"
@@ -124,9 +125,9 @@ func TestTLS(t *testing.T) {
 			if err != nil {
 				t.Fatalf("Open() error = %v", err)
 			}
-			w := watch(t, r)
+			w := registrytest.Watch(t, r)
 			registerSoon(t, r)
-			w.await("the node", hasNodes("greeter-1"))
+			w.Await("the node", registrytest.HasNodes("greeter-1"))
 		})
 	}
 }
@@ -135,7 +136,7 @@ func TestTLS(t *testing.T) {
 func registerSoon(t *testing.T, r registry.Writer) {
 	t.Helper()
 	for ctx := bound(t); ; {
-		err := r.Register(ctx, greeter("greeter-1"), time.Minute)
+		err := r.Register(ctx, registrytest.Greeter("greeter-1"), time.Minute)
 		if err == nil {
 			return
 		}

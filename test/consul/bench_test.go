@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 // BenchmarkChange guards how soon a watcher sees a change beside a thousand
@@ -70,7 +71,7 @@ func BenchmarkChange(b *testing.B) {
 // channel holds the latest.
 func follow(b *testing.B, r registry.Reader) <-chan []*registry.Service {
 	b.Helper()
-	w := watch(b, r)
+	w := registrytest.Watch(b, r)
 	states, done := make(chan []*registry.Service, 1), make(chan struct{})
 	go func() { // ends with the watcher
 		defer close(done)
@@ -115,7 +116,7 @@ func newcomer(b *testing.B) func(registry.Writer, int) func([]*registry.Service)
 func change(b *testing.B, w registry.Writer, name string, n int) func([]*registry.Service) bool {
 	s := service(name)
 	s.Nodes[0].Address = fmt.Sprintf("127.0.0.1:%d", 1024+n%50_000)
-	register(b, w, s, time.Hour)
+	registrytest.Register(b, w, s, time.Hour)
 	return func(got []*registry.Service) bool {
 		found := find(got, name)
 		return found != nil && found.Nodes[0].Address == s.Nodes[0].Address

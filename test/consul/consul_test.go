@@ -3,9 +3,7 @@ package consul_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/url"
-	"slices"
 	"testing"
 	"time"
 
@@ -28,11 +26,13 @@ func TestRegistry(t *testing.T) {
 		p.empty()
 		return open(t, "consul://"+proxy.Address())
 	}, &registrytest.Options{
-		MinTTL:    time.Second,
-		Sever:     func(testing.TB, registry.Registry) (restore func()) { return proxy.Sever() },
-		Beside:    func(t testing.TB, _ registry.Registry) registry.Writer { return beside(t) },
-		Lose:      func(testing.TB, registry.Registry) { p.empty() },
-		Overwrite: func(t testing.TB, _ registry.Registry, s *registry.Service) { register(t, beside(t), s, time.Hour) },
+		MinTTL: time.Second,
+		Sever:  func(testing.TB, registry.Registry) (restore func()) { return proxy.Sever() },
+		Beside: func(t testing.TB, _ registry.Registry) registry.Writer { return beside(t) },
+		Lose:   func(testing.TB, registry.Registry) { p.empty() },
+		Overwrite: func(t testing.TB, _ registry.Registry, s *registry.Service) {
+			registrytest.Register(t, beside(t), s, time.Hour)
+		},
 		Spoil: func(testing.TB, registry.Registry) (mend func()) {
 			p.put("/v1/agent/service/register", `{"ID":"spoilt","Name":"greeter"}`) // without a port
 			return func() { p.put("/v1/agent/service/deregister/spoilt", "") }
@@ -77,84 +77,6 @@ func tryOpen(ctx context.Context, address string) (*consul.Registry, error) {
 		return nil, err
 	}
 	return consul.Open(ctx, u, nil)
-}
-
-// A watching is a watcher whose test ends when something does not happen.
-type watching struct {
-	registry.Watcher
-
-	t testing.TB
-}
-
-func watch(t testing.TB, r registry.Reader) *watching {
-	t.Helper()
-	w, err := r.Watch(t.Context())
-	if err != nil {
-		t.Fatalf("Watch() error = %v", err)
-	}
-	t.Cleanup(func() { w.Close() })
-	return &watching{Watcher: w, t: t}
-}
-
-// await reads states until one is as wanted. It bears the loss of contact.
-func (w *watching) await(what string, wanted func([]*registry.Service) bool) []*registry.Service {
-	w.t.Helper()
-	ctx := bound(w.t)
-	for {
-		got, err := w.Next(ctx)
-		switch {
-		case errors.Is(err, registry.ErrUnavailable):
-		case err != nil:
-			w.t.Fatalf("Next() error = %v, want %s", err, what)
-		case wanted(got):
-			return got
-		}
-	}
-}
-
-// awaitLoss reads states until there is no contact.
-func (w *watching) awaitLoss() {
-	w.t.Helper()
-	ctx := bound(w.t)
-	for {
-		_, err := w.Next(ctx)
-		if errors.Is(err, registry.ErrUnavailable) {
-			return
-		}
-		if err != nil {
-			w.t.Fatalf("Next() error = %v, want ErrUnavailable", err)
-		}
-	}
-}
-
-// hasNodes wants a state with exactly these nodes.
-func hasNodes(ids ...string) func([]*registry.Service) bool {
-	return func(services []*registry.Service) bool {
-		var got []string
-		for _, s := range services {
-			for _, n := range s.Nodes {
-				got = append(got, n.ID)
-			}
-		}
-		slices.Sort(got)
-		return slices.Equal(got, ids)
-	}
-}
-
-// greeter returns a service with nodes of these ids.
-func greeter(ids ...string) *registry.Service {
-	s := &registry.Service{Name: "greeter", Version: "latest"}
-	for _, id := range ids {
-		s.Nodes = append(s.Nodes, &registry.Node{ID: id, Address: "127.0.0.1:9090"})
-	}
-	return s
-}
-
-func register(t testing.TB, r registry.Writer, s *registry.Service, ttl time.Duration) {
-	t.Helper()
-	if err := r.Register(bound(t), s, ttl); err != nil {
-		t.Fatalf("Register(%s) error = %v", s.Name, err)
-	}
 }
 
 // bound returns a context that ends after some time, or with the test.

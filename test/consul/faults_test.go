@@ -17,24 +17,24 @@ import (
 func TestAgentRestartsEmpty(t *testing.T) {
 	p := start(t, "", "").ready()
 	watching, announcing := open(t, "consul://"+p.address), open(t, "consul://"+p.address)
-	register(t, announcing, greeter("greeter-1"), time.Minute)
-	w := watch(t, watching)
-	w.await("the node", hasNodes("greeter-1"))
+	registrytest.Register(t, announcing, registrytest.Greeter("greeter-1"), time.Minute)
+	w := registrytest.Watch(t, watching)
+	w.Await("the node", registrytest.HasNodes("greeter-1"))
 	back := announcing.Reconnected(t.Context())
 	begin := time.Now()
 	p.kill()
-	w.awaitLoss()
+	w.AwaitLoss()
 	if took := time.Since(begin); took > 3*time.Second {
 		t.Errorf("the loss was told after %v, want at most 3 s", took)
 	}
-	if err := announcing.Register(bound(t), greeter("greeter-1"), time.Minute); !errors.Is(err, registry.ErrUnavailable) {
+	if err := announcing.Register(bound(t), registrytest.Greeter("greeter-1"), time.Minute); !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("Register() without an agent error = %v, want ErrUnavailable", err)
 	}
 	p.run()
 	receive(t, back)
 	// A cluster elects its leader only now.
 	for ctx := bound(t); ; {
-		err := announcing.Register(ctx, greeter("greeter-1"), time.Minute)
+		err := announcing.Register(ctx, registrytest.Greeter("greeter-1"), time.Minute)
 		if err == nil {
 			break
 		}
@@ -42,7 +42,7 @@ func TestAgentRestartsEmpty(t *testing.T) {
 			t.Fatalf("Register() error = %v, want none or ErrUnavailable", err)
 		}
 	}
-	w.await("the node again", hasNodes("greeter-1"))
+	w.Await("the node again", registrytest.HasNodes("greeter-1"))
 }
 
 // TestAgentRestarts: an agent that keeps its state has what was announced, and
@@ -50,21 +50,21 @@ func TestAgentRestartsEmpty(t *testing.T) {
 func TestAgentRestarts(t *testing.T) {
 	p := start(t, t.TempDir(), "").ready()
 	r := open(t, "consul://"+p.address)
-	register(t, r, greeter("greeter-1"), 0)
-	register(t, r, greeter("greeter-2"), 3*time.Second)
-	w := watch(t, r)
-	w.await("both nodes", hasNodes("greeter-1", "greeter-2"))
+	registrytest.Register(t, r, registrytest.Greeter("greeter-1"), 0)
+	registrytest.Register(t, r, registrytest.Greeter("greeter-2"), 3*time.Second)
+	w := registrytest.Watch(t, r)
+	w.Await("both nodes", registrytest.HasNodes("greeter-1", "greeter-2"))
 	p.kill()
-	w.awaitLoss()
+	w.AwaitLoss()
 	p.run()
-	w.await("the node that has no TTL", hasNodes("greeter-1"))
+	w.Await("the node that has no TTL", registrytest.HasNodes("greeter-1"))
 }
 
 // TestRenewalsAreNoChanges: nothing wakes those who watch, nor Consul's servers.
 func TestRenewalsAreNoChanges(t *testing.T) {
 	p := start(t, "", "").ready()
 	r := open(t, "consul://"+p.address)
-	register(t, r, greeter("greeter-1"), time.Minute)
+	registrytest.Register(t, r, registrytest.Greeter("greeter-1"), time.Minute)
 	index := func() string {
 		t.Helper()
 		header, err := p.header("/v1/health/state/any")
@@ -75,7 +75,7 @@ func TestRenewalsAreNoChanges(t *testing.T) {
 	}
 	before := index()
 	for range 10 {
-		register(t, r, greeter("greeter-1"), time.Minute)
+		registrytest.Register(t, r, registrytest.Greeter("greeter-1"), time.Minute)
 	}
 	if after := index(); after != before {
 		t.Errorf("the index of the checks moved from %s to %s by renewals", before, after)
@@ -87,25 +87,25 @@ func TestRenewalsAreNoChanges(t *testing.T) {
 func TestExpiryWithinAMinute(t *testing.T) {
 	p := start(t, "", "").ready()
 	r := open(t, "consul://"+p.address)
-	w := watch(t, r)
-	register(t, r, greeter("greeter-1"), time.Second)
-	w.await("the node", hasNodes("greeter-1"))
-	w.await("no node", hasNodes())
+	w := registrytest.Watch(t, r)
+	registrytest.Register(t, r, registrytest.Greeter("greeter-1"), time.Second)
+	w.Await("the node", registrytest.HasNodes("greeter-1"))
+	w.Await("no node", registrytest.HasNodes())
 	if got, err := r.Get(t.Context(), "greeter"); !errors.Is(err, registry.ErrNotFound) {
 		t.Errorf("Get() = %v, %v, want ErrNotFound", got, err)
 	}
 	if _, body, err := p.get("/v1/agent/services"); err != nil || !strings.Contains(body, "greeter-1") {
 		t.Errorf("the agent holds %s, %v, want the node that expired", body, err)
 	}
-	register(t, r, greeter("greeter-1"), time.Second)
-	w.await("the node, renewed too late", hasNodes("greeter-1"))
+	registrytest.Register(t, r, registrytest.Greeter("greeter-1"), time.Second)
+	w.Await("the node, renewed too late", registrytest.HasNodes("greeter-1"))
 }
 
 // TestPlainServices: what others put into Consul, and what they change there.
 func TestPlainServices(t *testing.T) {
 	p := start(t, "", "").ready()
-	w := watch(t, open(t, "consul://"+p.address))
-	w.await("none", hasNodes())
+	w := registrytest.Watch(t, open(t, "consul://"+p.address))
+	w.Await("none", registrytest.HasNodes())
 	steps := []struct {
 		name, path, body string
 		want             []string
@@ -124,7 +124,7 @@ func TestPlainServices(t *testing.T) {
 	for _, step := range steps {
 		begin := time.Now()
 		p.put(step.path, step.body)
-		w.await(step.name, func(services []*registry.Service) bool { return fmt.Sprint(summary(services)) == fmt.Sprint(step.want) })
+		w.Await(step.name, func(services []*registry.Service) bool { return fmt.Sprint(summary(services)) == fmt.Sprint(step.want) })
 		t.Logf("%s took %v", step.name, time.Since(begin))
 	}
 }
@@ -154,11 +154,11 @@ func TestManyServices(t *testing.T) {
 	const many = 1000
 	fill(t, open(t, "consul://"+p.address), many)
 	begin := time.Now()
-	w := watch(t, r)
-	before := w.await("all", func(got []*registry.Service) bool { return len(got) == many })
+	w := registrytest.Watch(t, r)
+	before := w.Await("all", func(got []*registry.Service) bool { return len(got) == many })
 	t.Logf("%d services were read in %v", many, time.Since(begin))
-	register(t, r, greeter("greeter-1"), time.Minute)
-	after := w.await("one more", func(got []*registry.Service) bool { return len(got) == many+1 })
+	registrytest.Register(t, r, registrytest.Greeter("greeter-1"), time.Minute)
+	after := w.Await("one more", func(got []*registry.Service) bool { return len(got) == many+1 })
 	for i, s := range after[1:] {
 		if s != before[i] {
 			t.Fatalf("service %s is another pointer, though it did not change", s.Name)
@@ -173,14 +173,14 @@ func TestManyServices(t *testing.T) {
 func TestLateReader(t *testing.T) {
 	p := start(t, "", "").ready()
 	r, another := open(t, "consul://"+p.address), open(t, "consul://"+p.address)
-	w := watch(t, r)
-	w.await("none", hasNodes())
-	s := greeter("greeter-1")
+	w := registrytest.Watch(t, r)
+	w.Await("none", registrytest.HasNodes())
+	s := registrytest.Greeter("greeter-1")
 	for i := range 50 {
 		s.Nodes[0].Address = fmt.Sprintf("127.0.0.1:%d", 9000+i)
-		register(t, another, s, time.Minute)
+		registrytest.Register(t, another, s, time.Minute)
 	}
-	w.await("the last address", func(got []*registry.Service) bool {
+	w.Await("the last address", func(got []*registry.Service) bool {
 		return len(got) == 1 && got[0].Nodes[0].Address == "127.0.0.1:9049"
 	})
 }
