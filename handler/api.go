@@ -32,6 +32,8 @@ type APIOptions struct {
 	// TrustedProxies are peers whose account of where a request came from is
 	// believed. Default: none.
 	TrustedProxies []netip.Prefix
+	// Bodies is as in [RPCOptions]. Default: as there.
+	Bodies *Budget
 }
 
 // API returns a handler that serves a request by a unary call of the route's
@@ -68,11 +70,12 @@ type APIOptions struct {
 func API(c client.Caller, opts *APIOptions) http.Handler {
 	h := &api{caller: c, contentType: mucp.JSON}
 	if opts != nil {
-		h.trusted = opts.TrustedProxies
+		h.trusted, h.bodies = opts.TrustedProxies, opts.Bodies
 		if opts.Protobuf {
 			h.contentType = mucp.Protobuf
 		}
 	}
+	h.bodies = h.bodies.orDefault()
 	return goapi.HandlerFunc(h.serve)
 }
 
@@ -80,6 +83,7 @@ type api struct {
 	caller      client.Caller
 	contentType string // of the messages
 	trusted     []netip.Prefix
+	bodies      *Budget
 }
 
 func (h *api) serve(w http.ResponseWriter, r *http.Request) error {
@@ -101,7 +105,9 @@ func (h *api) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	pol := rt.Policy.OrDefault()
 	md := callMetadata(header)
-	msg, err := h.message(w, r, header, pol.MaxBody)
+	body := wholeBody{budget: h.bodies}
+	defer body.release()
+	msg, err := h.message(w, r, header, &body, pol.MaxBody)
 	if err != nil {
 		return err
 	}
@@ -124,12 +130,12 @@ func (h *api) serve(w http.ResponseWriter, r *http.Request) error {
 
 // message returns the encoded message that a request is, of whose headers the
 // service may see header.
-func (h *api) message(w http.ResponseWriter, r *http.Request, header http.Header, maxBody int64) ([]byte, error) {
+func (h *api) message(w http.ResponseWriter, r *http.Request, header http.Header, whole *wholeBody, maxBody int64) ([]byte, error) {
 	req, err := apiRequest(r, header)
 	if err != nil {
 		return nil, err
 	}
-	body, err := readBody(w, r, maxBody)
+	body, err := whole.read(w, r, maxBody)
 	if err != nil {
 		return nil, err
 	}

@@ -46,6 +46,8 @@ type BrokerOptions struct {
 	// MaxBody bounds the body of a message, in bytes. Default: what the broker
 	// takes, at most 4 MiB.
 	MaxBody int64
+	// Bodies is as in [RPCOptions]. Default: as there.
+	Bodies *Budget
 	// Timeout bounds publishing a message, and subscribing. Default: 30 s.
 	Timeout time.Duration
 	// MaxClients bounds the clients that are subscribed: further ones are
@@ -85,6 +87,7 @@ func (o *BrokerOptions) orDefault(c broker.Capabilities) BrokerOptions {
 	if d.MaxHeld <= 0 {
 		d.MaxHeld = defaultHeldMessages
 	}
+	d.Bodies = d.Bodies.orDefault()
 	d.Timeout = orElse(d.Timeout, defaultEventTimeout)
 	d.Ping = orElse(d.Ping, defaultPing)
 	d.Take = orElse(d.Take, defaultTake)
@@ -140,7 +143,7 @@ func Broker(b broker.Broker, opts *BrokerOptions) http.Handler {
 		opts:       o,
 		pages:      (&StreamOptions{Origins: o.Origins}).pages(),
 		publishing: newPublishing(b, PublishOptions{Header: o.Header, TrustedProxies: o.TrustedProxies, Caller: o.Caller}),
-		held:       newBudget(defaultMaxHeld),
+		held:       NewBudget(defaultMaxHeld),
 		publishes:  broker.NewPatterns(o.Publish...),
 		receives:   broker.NewPatterns(o.Subscribe...),
 		groups:     broker.NewPatterns(o.Groups...),
@@ -157,7 +160,7 @@ type brokerHandler struct {
 	publishes, receives, groups broker.Patterns
 	hub                         *hub
 	clients                     atomic.Int64 // that are subscribed
-	held                        *budget      // for what they publish
+	held                        *Budget      // for what they publish
 }
 
 func (h *brokerHandler) serve(w http.ResponseWriter, r *http.Request) error {
@@ -193,7 +196,9 @@ func (h *brokerHandler) publish(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := readBody(w, r, h.opts.MaxBody)
+	whole := wholeBody{budget: h.opts.Bodies}
+	defer whole.release()
+	body, err := whole.read(w, r, h.opts.MaxBody)
 	if err != nil {
 		return err
 	}

@@ -130,7 +130,7 @@ func readCall(w http.ResponseWriter, r *http.Request, maxBody int64) (*explicitC
 	if enc.reply != mucp.JSON {
 		return nil, goapi.NewError(http.StatusUnsupportedMediaType, "an explicit call is "+mucp.JSON+" or "+typeForm, nil)
 	}
-	body, err := readBody(w, r, maxBody)
+	body, err := new(wholeBody).read(w, r, maxBody)
 	if err != nil {
 		return nil, err
 	}

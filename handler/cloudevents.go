@@ -127,7 +127,9 @@ func (h *cloudEvents) serve(w http.ResponseWriter, r *http.Request) error {
 	if err := h.checkWebhook(r); err != nil {
 		return err
 	}
-	events, batch, err := h.read(w, r, topic)
+	body := wholeBody{budget: h.opts.Bodies}
+	defer body.release()
+	events, batch, err := h.read(w, r, &body, topic)
 	if err != nil {
 		return err
 	}
@@ -151,8 +153,8 @@ func (h *cloudEvents) serve(w http.ResponseWriter, r *http.Request) error {
 }
 
 // read returns the events that a request is, all of them valid.
-func (h *cloudEvents) read(w http.ResponseWriter, r *http.Request, topic string) (events []*ce.Event, batch bool, err error) {
-	body, err := readBody(w, r, h.maxBody(r))
+func (h *cloudEvents) read(w http.ResponseWriter, r *http.Request, whole *wholeBody, topic string) (events []*ce.Event, batch bool, err error) {
+	body, err := whole.read(w, r, h.maxBody(r))
 	if err != nil {
 		return nil, false, err
 	}

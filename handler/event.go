@@ -96,7 +96,9 @@ func (h *event) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	data, err := h.data(w, r)
+	whole := wholeBody{budget: h.opts.Bodies}
+	defer whole.release()
+	data, err := h.data(w, r, &whole)
 	if err != nil {
 		return err
 	}
@@ -121,14 +123,14 @@ func (h *event) serve(w http.ResponseWriter, r *http.Request) error {
 }
 
 // data returns what a request says beside its header.
-func (h *event) data(w http.ResponseWriter, r *http.Request) (string, error) {
+func (h *event) data(w http.ResponseWriter, r *http.Request, whole *wholeBody) (string, error) {
 	if !hasBody(r.Method) {
 		if r.ContentLength != 0 {
 			forgetBody(w)
 		}
 		return queryData(r.URL.RawQuery)
 	}
-	body, err := readBody(w, r, h.maxBody(r))
+	body, err := whole.read(w, r, h.maxBody(r))
 	if err != nil {
 		return "", err
 	}

@@ -60,6 +60,8 @@ type PublishOptions struct {
 	// Timeout bounds publishing; the route's policy goes before it. Default:
 	// 30 s.
 	Timeout time.Duration
+	// Bodies is as in [RPCOptions]. Default: as there.
+	Bodies *Budget
 }
 
 // A publishing is what handlers that publish requests share.
@@ -89,6 +91,7 @@ func newPublishing(p broker.Publisher, opts PublishOptions) *publishing {
 	if opts.Timeout == 0 {
 		opts.Timeout = defaultEventTimeout
 	}
+	opts.Bodies = opts.Bodies.orDefault()
 	return &publishing{
 		broker: p,
 		opts:   opts,

@@ -249,7 +249,7 @@ func (h *registryHandler) readService(w http.ResponseWriter, r *http.Request) (*
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return nil, goapi.NewError(http.StatusUnsupportedMediaType, "the body must be application/json", err)
 	}
-	data, err := readBody(w, r, h.opts.MaxBody)
+	data, err := new(wholeBody).read(w, r, h.opts.MaxBody)
 	if err != nil {
 		return nil, err
 	}

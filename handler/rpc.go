@@ -26,6 +26,9 @@ type RPCOptions struct {
 	GRPC http.Handler
 	// Streams bounds and guards streams. Default: its zero value.
 	Streams StreamOptions
+	// Bodies is what the bodies of calls may hold together that are larger than
+	// 64 KiB. Default: a budget of its own, of 32 MiB.
+	Bodies *Budget
 }
 
 // ownID is the id of errors that no service made, but the gateway.
@@ -113,7 +116,8 @@ func RPC(c client.Caller, opts *RPCOptions) http.Handler {
 	}
 	h.opts.Streams = h.opts.Streams.orDefault()
 	h.pages = h.opts.Streams.pages()
-	h.held = newBudget(h.opts.Streams.MaxHeld)
+	h.held = NewBudget(h.opts.Streams.MaxHeld)
+	h.opts.Bodies = h.opts.Bodies.orDefault()
 	return goapi.HandlerFunc(h.serve)
 }
 
@@ -122,7 +126,7 @@ type rpc struct {
 	opts    RPCOptions
 	pages   origins      // that may open a WebSocket
 	streams atomic.Int64 // that are open
-	held    *budget      // for their messages
+	held    *Budget      // for their messages
 }
 
 func (h *rpc) serve(w http.ResponseWriter, r *http.Request) error {
@@ -145,7 +149,9 @@ func (h *rpc) serve(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	pol := rt.Policy.OrDefault()
-	enc, msg, err := readMessage(w, r, rt, pol.MaxBody)
+	body := wholeBody{budget: h.opts.Bodies}
+	defer body.release()
+	enc, msg, err := readMessage(w, r, rt, &body, pol.MaxBody)
 	if err != nil {
 		return err
 	}
@@ -179,7 +185,7 @@ func callable(r *http.Request) error {
 }
 
 // readMessage returns the message that a request is, and how it is encoded.
-func readMessage(w http.ResponseWriter, r *http.Request, rt *goapi.Route, maxBody int64) (encoding, []byte, error) {
+func readMessage(w http.ResponseWriter, r *http.Request, rt *goapi.Route, whole *wholeBody, maxBody int64) (encoding, []byte, error) {
 	var body []byte
 	enc := jsonEncoding()
 	switch {
@@ -190,7 +196,7 @@ func readMessage(w http.ResponseWriter, r *http.Request, rt *goapi.Route, maxBod
 		if enc, err = encodingOf(r.Header); err != nil {
 			return enc, nil, err
 		}
-		if body, err = readBody(w, r, maxBody); err != nil {
+		if body, err = whole.read(w, r, maxBody); err != nil {
 			return enc, nil, err
 		}
 		if body, err = enc.unwrap(body); err != nil {

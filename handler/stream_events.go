@@ -47,7 +47,7 @@ func (s *session) asEvents(rt *goapi.Route) error {
 		return goapi.NewError(http.StatusNotAcceptable, fmt.Sprintf(
 			"%s of service %s is a stream: open a WebSocket, or send an Accept header with %s", rt.Endpoint.Name, rt.Service, streamAccept), nil)
 	}
-	enc, msg, err := readMessage(s.w, s.r, rt, s.policy.MaxBody)
+	enc, msg, err := readMessage(s.w, s.r, rt, &s.body, s.policy.MaxBody)
 	switch {
 	case err != nil:
 		return err
@@ -82,6 +82,8 @@ func (e *events) feed(stream client.Stream) error {
 	if stream.Send(e.first) == nil && e.protocol == client.ProtocolGRPC { // else Recv tells why
 		_ = stream.CloseSend() // as above
 	}
+	e.first = nil
+	e.body.release()
 	return nil
 }
 
