@@ -61,6 +61,13 @@ type list struct {
 // Put sets the record of a key to a service in JSON. A value that is none is an
 // error; the key then counts as absent, and LeftOut tells of it.
 func (r *Records) Put(key string, value []byte) error {
+	return r.PutOf(key, value, func(string) bool { return true })
+}
+
+// PutOf is Put for a store whose keys say whose records they hold: one that
+// says that it is of another service is an error, too. Who may write the records
+// of one service need not be trusted with others.
+func (r *Records) PutOf(key string, value []byte, ofKey func(service string) bool) error {
 	r.init()
 	sum := maphash.Bytes(r.seed, value)
 	if old := r.byKey[key]; old != nil && old.sum == sum {
@@ -70,6 +77,12 @@ func (r *Records) Put(key string, value []byte) error {
 	if err != nil {
 		r.Omit(Omission{Key: key, Reason: reason(err)})
 		return fmt.Errorf("registry: record %q: %s", key, reason(err))
+	}
+	if !ofKey(rec.name) {
+		r.release(rec.endpoints)
+		o := Omission{Key: key, Service: rec.name, Reason: fmt.Sprintf("it says that it is of the service %.100q, and its key that it is of another", rec.name)}
+		r.Omit(o)
+		return fmt.Errorf("registry: record %q: %s", key, o.Reason)
 	}
 	rec.sum = sum
 	r.replace(key, rec)

@@ -116,6 +116,30 @@ func TestRecordsRefuse(t *testing.T) {
 	}
 }
 
+// TestRecordsPutOf: what is of another service than its key is left out until it
+// is not, and leaves nothing behind.
+func TestRecordsPutOf(t *testing.T) {
+	const a, b = `{"name":"a","endpoints":[{"name":"A.B"}],"nodes":[{"id":"1"}]}`, `{"name":"b","endpoints":[{"name":"A.B"}],"nodes":[{"id":"1"}]}`
+	var r registry.Records
+	of := func(service string) bool { return service == "a" }
+	steps := []struct {
+		value string
+		ok    bool
+	}{{a, true}, {b, false}, {b, false}, {a, true}}
+	for i, tt := range steps {
+		err := r.PutOf("a/1", []byte(tt.value), of)
+		if ok := err == nil; ok != tt.ok || !ok && !strings.Contains(err.Error(), `record "a/1": it says that it is of the service "b"`) {
+			t.Errorf("step %d: PutOf() error = %v, want success: %t", i, err, tt.ok)
+		}
+		if got := len(r.Services()) == 1; got != tt.ok {
+			t.Errorf("step %d: Services() = %q, want one: %t", i, outline(r.Services()), tt.ok)
+		}
+		if left := r.LeftOut(); (len(left) == 0) != tt.ok || !tt.ok && left[0].Service != "b" {
+			t.Errorf("step %d: LeftOut() = %+v, want none: %t", i, left, tt.ok)
+		}
+	}
+}
+
 func TestRecordsKeepPointers(t *testing.T) {
 	const a1, a2 = `{"name":"a","nodes":[{"id":"1","address":"a:1"}]}`, `{"name":"a","nodes":[{"id":"2","address":"a:2"}]}`
 	var r registry.Records

@@ -331,6 +331,50 @@ func TestSteadyOfEachMember(t *testing.T) {
 	})
 }
 
+// TestSteadySnapshotAge: an old one serves, and the log says how old it is, unless
+// it is older than it may be.
+func TestSteadySnapshotAge(t *testing.T) {
+	tests := []struct {
+		name   string
+		age    time.Duration
+		maxAge time.Duration
+		want   string // in the log
+		used   bool
+	}{
+		{"young", time.Minute, time.Hour, "services=1 age=1m0s error=", true},
+		{"as old as may be", time.Hour, time.Hour, "services=1 age=1h0m0s error=", true},
+		{"old", time.Hour + time.Second, time.Hour, `it is 1h0m1s old, more than 1h0m0s`, false},
+		{"a year, without a bound", 365 * 24 * time.Hour, 0, "services=1 age=8760h0m0s error=", true},
+		{"of a clock that was ahead", -time.Hour, time.Minute, "services=1 age=-1h0m0s error=", true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var log bytes.Buffer
+			opts := &registry.SteadyOptions{Path: filepath.Join(t.TempDir(), "snapshot"), MaxAge: tt.maxAge, Logger: logger(&log)}
+			synctest.Test(t, func(t *testing.T) {
+				if tt.age < 0 {
+					time.Sleep(-tt.age)
+				}
+				saved(t, []*registry.Service{serving("a", "n1")}, opts)
+			})
+			synctest.Test(t, func(t *testing.T) { // whose clock begins anew
+				time.Sleep(max(tt.age, 0))
+				f := newFeed()
+				f.fail(registry.ErrUnavailable)
+				w := watch(t, registry.NewSteady(f, opts))
+				if !tt.used {
+					wantUnavailable(t, w)
+				} else if got := outline(next(t, w)); !slices.Equal(got, []string{"a : n1"}) {
+					t.Errorf("Next() = %q, want the snapshot", got)
+				}
+			})
+			if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, tt.want) {
+				t.Errorf("log = %q, want one line with %q", got, tt.want)
+			}
+		})
+	}
+}
+
 // TestSteadySavesTheEnd: what changes while the snapshot is written, and Run
 // ends, is in the one that is written last.
 func TestSteadySavesTheEnd(t *testing.T) {

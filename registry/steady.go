@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"sync"
@@ -59,6 +60,10 @@ type SteadyOptions struct {
 	// Path is the file of the snapshot, which nobody else writes. Its directory
 	// is made if there is none. Default: none, and no snapshot.
 	Path string
+	// MaxAge is how old a snapshot may be. One that is older is not used. Default:
+	// any age will do: nodes that are gone are soon known to be, and it is better
+	// than nothing. The log and Status say how old it is.
+	MaxAge time.Duration
 	// Wait is how long the source has to say something before the snapshot is
 	// told. Default: 2 s.
 	Wait time.Duration
@@ -217,6 +222,11 @@ func (s *Steady) read() {
 		}
 		if err != nil {
 			s.opts.Logger.Warn("snapshot ignored", slog.String("path", s.opts.Path), slog.Any("error", err))
+			return
+		}
+		if age := time.Since(snap.heard); s.opts.MaxAge > 0 && age > s.opts.MaxAge {
+			s.opts.Logger.Warn("snapshot ignored", slog.String("path", s.opts.Path),
+				slog.String("error", fmt.Sprintf("it is %v old, more than %v", age.Round(time.Second), s.opts.MaxAge)))
 			return
 		}
 		s.notes, s.known = snap.notes, make(map[string]bool)

@@ -180,6 +180,7 @@ func (w *steadyWatcher) lose(err error) {
 	}
 	if !w.contact && len(w.keeper.state) > 0 {
 		w.fresh, w.keeper.seen = true, true
+		w.logSnapshot(err)
 	}
 	w.contact, w.lost, w.loss = false, true, err
 	w.keeper.lose()
@@ -222,5 +223,13 @@ func (w *steadyWatcher) logHeld() {
 			w.steady.opts.Logger.Warn("nodes held back", slog.String("reason", reason), slog.Int("nodes", nodes),
 				slog.Any("services", services), slog.Time("until", until))
 		}
+	}
+}
+
+// logSnapshot logs that the snapshot is told, if that is what it is.
+func (w *steadyWatcher) logSnapshot(err error) {
+	if status := w.steady.Status(); status.Snapshot {
+		w.steady.opts.Logger.Warn("the registry does not answer; its services are those of the snapshot",
+			slog.Int("services", w.keeper.count), slog.Duration("age", time.Since(status.Heard).Round(time.Second)), slog.Any("error", err))
 	}
 }

@@ -136,7 +136,7 @@ func (r *Registry) Get(ctx context.Context, name string) ([]*registry.Service, e
 		}
 		return nil, registry.ErrNotFound // nobody can have registered it
 	}
-	var m mirror
+	m := mirror{prefix: r.prefix}
 	if err := r.read(ctx, &m, r.servicePrefix(name)); err != nil {
 		return nil, err
 	}
@@ -149,11 +149,11 @@ func (r *Registry) Get(ctx context.Context, name string) ([]*registry.Service, e
 
 // List implements [registry.Reader].
 func (r *Registry) List(ctx context.Context) ([]*registry.Service, error) {
-	var m mirror
+	m := mirror{prefix: r.prefix}
 	if err := r.read(ctx, &m, r.prefix); err != nil {
 		return nil, err
 	}
-	r.leftOut.Tell(r.log, m.leftOut(r.prefix))
+	r.leftOut.Tell(r.log, m.leftOut())
 	return m.records.Services(), nil
 }
 
@@ -162,7 +162,7 @@ func (r *Registry) Watch(ctx context.Context) (registry.Watcher, error) {
 	if err := r.usable(ctx); err != nil {
 		return nil, err
 	}
-	w := &watcher{registry: r}
+	w := &watcher{registry: r, mirror: mirror{prefix: r.prefix}}
 	w.life, w.end = context.WithCancel(r.life)
 	return w, nil
 }

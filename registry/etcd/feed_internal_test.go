@@ -56,7 +56,7 @@ func TestFeedRead(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var m mirror
+			m := mirror{prefix: "/p/"}
 			m.begin()
 			m.put(record1(1, ""))
 			m.complete(10)
@@ -83,7 +83,7 @@ func TestFeedRead(t *testing.T) {
 func TestTakeLosesNothing(t *testing.T) {
 	const more = 3
 	f := &feed{id: 7, messages: make(chan message, maxBatch+more)}
-	w := &watcher{feed: f}
+	w := &watcher{feed: f, mirror: mirror{prefix: "/p/"}}
 	w.mirror.begin()
 	w.mirror.complete(1)
 	for i := range maxBatch + more {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
@@ -23,9 +24,10 @@ const (
 	overhead = 256
 )
 
-// A mirror is what etcd holds below a prefix, as of a revision. The zero value
+// A mirror is what etcd holds below a prefix, as of a revision. Without more it
 // is empty. It is used by one goroutine at a time.
 type mirror struct {
+	prefix   string // of all keys
 	records  registry.Records
 	marks    map[string]mark // of all records, those that are left out too
 	revision int64           // 0 until all was read
@@ -75,7 +77,10 @@ func (m *mirror) put(kv *mvccpb.KeyValue) {
 		return
 	}
 	m.admit(key)
-	_ = m.records.Put(key, kv.GetValue()) // leftOut tells of what is no service
+	_ = m.records.PutOf(key, kv.GetValue(), func(service string) bool { // leftOut tells of what is no service
+		first, _, _ := strings.Cut(strings.TrimPrefix(key, m.prefix), "/")
+		return first == flat(service)
+	})
 }
 
 // omit notes why a record is left out.
@@ -134,8 +139,8 @@ func (m *mirror) latest() (key string, latest mark) {
 }
 
 // leftOut returns what is left out, as [registry.Reporter] has it: the same
-// slice when nothing changed. Prefix is the key that stands for all others.
-func (m *mirror) leftOut(prefix string) []registry.Omission {
+// slice when nothing changed. The prefix is the key that stands for all others.
+func (m *mirror) leftOut() []registry.Omission {
 	from := m.records.LeftOut()
 	if !m.more && slices.Equal(from, m.from) {
 		return m.list
@@ -146,7 +151,7 @@ func (m *mirror) leftOut(prefix string) []registry.Omission {
 		list = append(list, registry.Omission{Key: short(key), Reason: reason})
 	}
 	if m.crowded {
-		list = append(list, registry.Omission{Key: prefix, Reason: fmt.Sprintf("some records are left out: together they are more than %d bytes", m.limit())})
+		list = append(list, registry.Omission{Key: m.prefix, Reason: fmt.Sprintf("some records are left out: together they are more than %d bytes", m.limit())})
 	}
 	slices.SortFunc(list, func(a, b registry.Omission) int {
 		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Service, b.Service), cmp.Compare(a.Node, b.Node))

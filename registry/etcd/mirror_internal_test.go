@@ -11,7 +11,7 @@ import (
 // TestMirrorIsBounded: what does not fit is left out, and is there again when
 // all is read and fits.
 func TestMirrorIsBounded(t *testing.T) {
-	m := mirror{room: 1 << 20}
+	m := mirror{prefix: "/p/", room: 1 << 20}
 	m.begin()
 	const each = 10_000
 	const whole = 1 << 20 / (each + overhead + 100)
@@ -22,7 +22,7 @@ func TestMirrorIsBounded(t *testing.T) {
 	if !m.crowded || m.roomy() || m.size > m.room {
 		t.Errorf("a mirror of too much is crowded: %t, roomy: %t, of size %d; want it full", m.crowded, m.roomy(), m.size)
 	}
-	left := m.leftOut("/p/")
+	left := m.leftOut()
 	if len(left) != 1 || left[0].Key != "/p/" || !strings.Contains(left[0].Reason, "some records are left out") {
 		t.Errorf("leftOut() = %v, want one that stands for all", left)
 	}
@@ -38,7 +38,7 @@ func TestMirrorIsBounded(t *testing.T) {
 	m.begin()
 	m.put(record1(1, ""))
 	m.complete(2)
-	if m.crowded || len(m.leftOut("/p/")) > 0 || len(m.records.Services()[0].Nodes) != 1 {
+	if m.crowded || len(m.leftOut()) > 0 || len(m.records.Services()[0].Nodes) != 1 {
 		t.Errorf("a mirror of one record = %+v, want it whole", m.records.Services())
 	}
 	m.remove("/p/s/1")
@@ -51,7 +51,7 @@ func TestMirrorIsBounded(t *testing.T) {
 // TestMirrorLeftOut: the same slice is returned while nothing changes, whatever
 // is left out.
 func TestMirrorLeftOut(t *testing.T) {
-	var m mirror
+	m := mirror{prefix: "/p/"}
 	m.begin()
 	bad := &mvccpb.KeyValue{Key: []byte("/p/s/bad"), Value: []byte("{")}
 	long := &mvccpb.KeyValue{Key: []byte("/p/s/" + strings.Repeat("x", 2*maxKey)), Value: []byte("{}")}
@@ -59,27 +59,27 @@ func TestMirrorLeftOut(t *testing.T) {
 	m.put(long)
 	m.put(bad)
 	m.complete(1)
-	first := m.leftOut("/p/")
+	first := m.leftOut()
 	if len(first) != 2 || first[0].Key != "/p/s/bad" || len(first[1].Key) > maxKey+len("…") {
 		t.Fatalf("leftOut() = %v, want both, and no long key", first)
 	}
 	m.put(bad)
 	m.put(record1(2, ""))
-	if again := m.leftOut("/p/"); &again[0] != &first[0] {
+	if again := m.leftOut(); &again[0] != &first[0] {
 		t.Errorf("leftOut() = %v, which is another slice", again)
 	}
 	m.remove(string(long.GetKey()))
-	if after := m.leftOut("/p/"); len(after) != 1 {
+	if after := m.leftOut(); len(after) != 1 {
 		t.Errorf("leftOut() after one was removed = %v, want the other", after)
 	}
 	m.put(&mvccpb.KeyValue{Key: bad.GetKey(), Value: record1(3, "").GetValue()})
-	if after := m.leftOut("/p/"); len(after) != 0 {
+	if after := m.leftOut(); len(after) != 0 {
 		t.Errorf("leftOut() after the other was replaced = %v, want none", after)
 	}
 }
 
 func TestMirrorLatest(t *testing.T) {
-	var m mirror
+	m := mirror{prefix: "/p/"}
 	m.begin()
 	if key, latest := m.latest(); key != "" || latest != (mark{}) {
 		t.Errorf("latest() of nothing = %q, %v", key, latest)
@@ -101,7 +101,7 @@ func FuzzMirror(f *testing.F) {
 	f.Add([]byte("/p/s/1"), []byte("{"), false)
 	f.Add([]byte(strings.Repeat("k", 2000)), []byte("{}"), false)
 	f.Fuzz(func(t *testing.T, key, value []byte, remove bool) {
-		var m mirror
+		m := mirror{prefix: "/p/"}
 		m.begin()
 		m.put(record1(1, ""))
 		before := m.size
@@ -119,7 +119,7 @@ func FuzzMirror(f *testing.F) {
 		}
 		if remove && string(key) != "/p/s/1" {
 			m.remove(string(key))
-			if list := m.leftOut("/p/"); m.size != before || len(list) > 0 || len(m.records.Services()) != 1 {
+			if list := m.leftOut(); m.size != before || len(list) > 0 || len(m.records.Services()) != 1 {
 				t.Fatalf("after removing it again: size %d, want %d; left out: %v", m.size, before, list)
 			}
 		}

@@ -101,7 +101,7 @@ func (w *watcher) changed() bool {
 
 // report tells the registry what the state lacks.
 func (w *watcher) report() {
-	list := w.mirror.leftOut(w.registry.prefix)
+	list := w.mirror.leftOut()
 	if !w.begun || !slices.Equal(list, w.leftOut) {
 		w.leftOut = list
 		w.registry.leftOut.Tell(w.registry.log, list)

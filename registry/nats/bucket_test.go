@@ -217,19 +217,25 @@ func TestBadRecordsAreLeftOut(t *testing.T) {
 	put("bad.1", "[")
 	put("greeter.1b", `{"name":"greeter","nodes":[{"id":"1","address":"127.0.0.1:9091"}]}`)
 	put("greeter.2", `{"name":"evil","nodes":[{"id":"e","address":"127.0.0.1:1"}]}`)
-	w.Await("what is a service", registrytest.HasNodes("1", "e"))
-	wantLeftOut(t, r, "bad.1  ", "greeter.1 greeter 1")
-	put("bad.1", `{"name":"good","nodes":[{"id":"g","address":"127.0.0.1:1"}]}`)
-	w.Await("one that is a service now", registrytest.HasNodes("1", "e", "g"))
-	wantLeftOut(t, r, "greeter.1 greeter 1")
+	put("greeter.of.3", `{"name":"greeter","nodes":[{"id":"3","address":"127.0.0.1:1"}]}`)
+	put("other.1", `{"name":"other","nodes":[{"id":"o","address":"127.0.0.1:1"}]}`)
+	w.Await("what is a service", registrytest.HasNodes("1", "o"))
+	wantLeftOut(t, r, "bad.1  ", "greeter.1 greeter 1", "greeter.2 evil ", "greeter.of.3 greeter ")
+	put("bad.1", `{"name":"bad","nodes":[{"id":"b","address":"127.0.0.1:1"}]}`)
+	w.Await("one that is a service now", registrytest.HasNodes("1", "b", "o"))
+	wantLeftOut(t, r, "greeter.1 greeter 1", "greeter.2 evil ", "greeter.of.3 greeter ")
 	put("bad.1", "null")
-	w.Await("it to be gone", registrytest.HasNodes("1", "e"))
-	wantLeftOut(t, r, "bad.1  ", "greeter.1 greeter 1")
-	if got := len(said); got != 3 {
-		t.Errorf("there are %d lines in the log, want 3", got)
+	w.Await("it to be gone", registrytest.HasNodes("1", "o"))
+	put("greeter.2", `{"name":"greeter","nodes":[{"id":"2","address":"127.0.0.1:1"}]}`)
+	w.Await("one that is of its key's service now", registrytest.HasNodes("1", "2", "o"))
+	wantLeftOut(t, r, "bad.1  ", "greeter.1 greeter 1", "greeter.of.3 greeter ")
+	if got := len(said); got != 5 {
+		t.Errorf("there are %d lines in the log, want 5", got)
 	}
 	for i := range len(said) {
-		want := []string{"record=bad.1 ", "record=greeter.1 service=greeter node=1 ", "record=bad.1 "}[i]
+		want := []string{
+			"record=bad.1 ", "record=greeter.1 service=greeter node=1 ", "record=greeter.2 ", "record=greeter.of.3 ", "record=bad.1 ",
+		}[i]
 		if got := <-said; !strings.Contains(got, want) {
 			t.Errorf("line %d of the log is %q, want %q in it", i, got, want)
 		}
@@ -240,9 +246,9 @@ func TestBadRecordsAreLeftOut(t *testing.T) {
 	if _, err := r.List(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	wantLeftOut(t, r, "bad.1  ", "bad.2  ", "greeter.1 greeter 1")
-	if got, err := r.Get(t.Context(), "greeter"); err != nil || !registrytest.HasNodes("1")(got) {
-		t.Errorf("Get(greeter) = %v, %v, want node 1 only", got, err)
+	wantLeftOut(t, r, "bad.1  ", "bad.2  ", "greeter.1 greeter 1", "greeter.of.3 greeter ")
+	if got, err := r.Get(t.Context(), "greeter"); err != nil || !registrytest.HasNodes("1", "2")(got) {
+		t.Errorf("Get(greeter) = %v, %v, want nodes 1 and 2 only", got, err)
 	}
 }
 

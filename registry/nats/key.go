@@ -28,6 +28,12 @@ func keyPrefix(service string) string {
 	return b.String()
 }
 
+// isOf says whether a key is that of a node of a service.
+func isOf(key, service string) bool {
+	node, ok := strings.CutPrefix(key, keyPrefix(service))
+	return ok && !strings.Contains(node, ".")
+}
+
 // keyElement returns the element for a node.
 func keyElement(node string) string {
 	var b strings.Builder

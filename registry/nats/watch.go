@@ -168,7 +168,9 @@ func (w *watcher) apply(c change) {
 		w.records.Delete(c.key)
 		return
 	}
-	_ = w.records.Put(c.key, c.value) // what is no service is reported with the state that lacks it
+	_ = w.records.PutOf(c.key, c.value, func(service string) bool { // what is left out is reported with the state
+		return isOf(c.key, service)
+	})
 }
 
 // report tells the registry what a complete state of all services lacks.
