@@ -34,6 +34,9 @@ type Options struct {
 	// Token is what clients must present as a Bearer token. Default: none; the
 	// listener must then be out of reach for others.
 	Token string
+	// Tokens returns what clients must present, instead of Token: it is asked for
+	// each request, since it may change. Default: Token.
+	Tokens func() string
 	// Ready returns why the gateway should get no requests now, or nil.
 	// Default: ready with the first table.
 	Ready func() error
@@ -58,6 +61,9 @@ type Options struct {
 	// Policies returns what is laid on a route, for a request to it or, nil, for
 	// all. Default: nothing is known but the policy of the route.
 	Policies func(*goapi.Route, *http.Request) []Applied
+	// Laid returns what is laid on requests whatever their route, such as by a
+	// pattern of paths: it is listed with the policies. Default: nothing.
+	Laid func() []RoutePolicies
 	// Mounts are the paths that are not routed. Default: none.
 	Mounts []Mount
 	// Resolver is the name of what finds services for requests without a route.
@@ -76,14 +82,17 @@ func New(live *router.Live, pools *upstream.Pools, opts *Options) http.Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &api{live: live, pools: pools, ready: o.Ready, log: o.Logger, mounts: o.Mounts, resolver: cmp.Or(o.Resolver, "none"), policies: o.Policies}
+	a := &api{live: live, pools: pools, ready: o.Ready, log: o.Logger, mounts: o.Mounts, resolver: cmp.Or(o.Resolver, "none"), policies: o.Policies, laid: o.Laid}
 	a.reporter, _ = o.Source.(registry.Reporter)
 	a.steadies = o.Steadies
 	a.joined, _ = o.Source.(joined)
 	if a.ready == nil {
 		a.ready = a.hasTable
 	}
-	g := newGuard(o.Hosts, o.Token)
+	if o.Tokens == nil {
+		o.Tokens = func() string { return o.Token }
+	}
+	g := newGuard(o.Hosts, o.Tokens)
 	mux := http.NewServeMux()
 	mux.Handle("/healthz", get(a.health))
 	mux.Handle("/readyz", get(a.readiness))
@@ -120,6 +129,7 @@ type api struct {
 	mounts   []Mount
 	resolver string
 	policies func(*goapi.Route, *http.Request) []Applied
+	laid     func() []RoutePolicies
 
 	steadies []*registry.Steady
 	reporter registry.Reporter // nil if the registry is none

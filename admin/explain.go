@@ -23,7 +23,7 @@ func (a *api) explain(w http.ResponseWriter, r *http.Request) error {
 	}
 	for _, m := range a.mounts {
 		if below, ok := strings.CutPrefix(asked.URL.EscapedPath(), m.Path); ok && (below == "" || below[0] == '/') {
-			return writeJSON(w, Explanation{Status: http.StatusOK, Mount: &m, Candidates: []router.Candidate{}})
+			return writeJSON(w, Explanation{Status: http.StatusOK, Mount: &m, Policies: a.applied(m.Route(), asked), Candidates: []router.Candidate{}})
 		}
 	}
 	e := a.live.Table().Explain(asked)

@@ -19,12 +19,11 @@ import (
 // of another site must not be able to use it, by a rebound name or otherwise.
 type guard struct {
 	hosts map[string]bool // names, in lower case, besides IP addresses and localhost
-	token [sha256.Size]byte
-	open  bool // no token is needed
+	token func() string   // "" where none is needed
 }
 
-func newGuard(hosts []string, token string) *guard {
-	g := &guard{hosts: map[string]bool{"localhost": true}, open: token == "", token: sha256.Sum256([]byte(token))}
+func newGuard(hosts []string, token func() string) *guard {
+	g := &guard{hosts: map[string]bool{"localhost": true}, token: token}
 	for _, h := range hosts {
 		g.hosts[strings.ToLower(h)] = true
 	}
@@ -111,12 +110,13 @@ func (g *guard) lock(next http.Handler) http.Handler {
 
 // checkToken refuses requests without the token, where one is set.
 func (g *guard) checkToken(r *http.Request) error {
-	if g.open {
+	token := g.token()
+	if token == "" {
 		return nil
 	}
 	got, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	sum := sha256.Sum256([]byte(got))
-	if ok && subtle.ConstantTimeCompare(sum[:], g.token[:]) == 1 {
+	sum, want := sha256.Sum256([]byte(got)), sha256.Sum256([]byte(token))
+	if ok && subtle.ConstantTimeCompare(sum[:], want[:]) == 1 {
 		return nil
 	}
 	e := goapi.NewError(http.StatusUnauthorized, "the admin API needs its token: send Authorization: Bearer TOKEN (goapi reads it from GOAPI_ADMIN_TOKEN)", nil)

@@ -24,9 +24,15 @@ type RoutePolicies struct {
 	Policies []Applied `json:"policies"`
 }
 
-// routePolicies answers what is laid on each route, whatever the request.
+// routePolicies answers what is laid on each route and mount, whatever the request.
 func (a *api) routePolicies(w http.ResponseWriter, _ *http.Request) error {
 	list := []RoutePolicies{}
+	if a.laid != nil {
+		list = append(list, a.laid()...)
+	}
+	for _, m := range a.mounts {
+		list = append(list, RoutePolicies{Listing: router.Listing{Handler: m.Handler, Path: m.Path + "/**", Nodes: []string{}}, Policies: a.applied(m.Route(), nil)})
+	}
 	for l, rt := range a.live.Table().Served() {
 		list = append(list, RoutePolicies{Listing: l, Policies: a.applied(rt, nil)})
 	}

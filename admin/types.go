@@ -3,6 +3,7 @@ package admin
 import (
 	"time"
 
+	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/router"
 )
 
@@ -103,6 +104,12 @@ type Member struct {
 type Mount struct {
 	Path    string `json:"path"`
 	Handler string `json:"handler"`
+}
+
+// Route returns what policies, logs and metrics know the mount as.
+func (m *Mount) Route() *goapi.Route {
+	pattern := m.Path + "/**"
+	return &goapi.Route{Pattern: pattern, Endpoint: &goapi.Endpoint{Name: m.Path, Handler: m.Handler, Path: []string{pattern}}}
 }
 
 // An Explanation says how a request would be routed, and why.

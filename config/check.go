@@ -90,9 +90,41 @@ func (f *File) checkPolicy(d *decoder, key string, p *Policy) {
 		}
 	}
 	for i, l := range p.RateLimit {
+		if name, ok := strings.CutPrefix(l.Key, "header:"); ok && f.told(name) {
+			d.wrongf(index(join(key, "rate_limit"), i)+".key", "%s is what auth tells services, and not what clients say; write subject, or claim:NAME", name)
+		}
 		if l.late() && len(known) == 0 {
 			d.wrongf(index(join(key, "rate_limit"), i)+".key", "%s is never known, as the file has no identity; write one, or the key client", l.Key)
 		}
+	}
+}
+
+// told says whether an auth of the file sets a header.
+func (f *File) told(name string) bool {
+	told := false
+	f.eachPolicy(func(_ string, p *Policy) {
+		if p.Auth == nil {
+			return
+		}
+		for header := range p.Auth.Headers {
+			told = told || strings.EqualFold(header, name)
+		}
+	})
+	return told
+}
+
+// unfollow forgets the files of certificates and of those who vouch for clients:
+// the server follows them by itself.
+func (f *File) unfollow() {
+	paths := []Path{f.TLSCert, f.TLSKey}
+	if f.TLS != nil {
+		paths = append(paths, f.TLS.ClientCA)
+		for _, c := range f.TLS.Certificates {
+			paths = append(paths, c.Cert, c.Key)
+		}
+	}
+	for _, path := range paths {
+		delete(f.inputs, string(path))
 	}
 }
 

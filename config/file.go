@@ -183,8 +183,9 @@ func (f *File) from(key string) string {
 	return key + " (" + filepath.Base(f.name) + ":" + itoa(at.line) + ")"
 }
 
-// position returns where a key stands in the file: FILE:LINE:COLUMN.
-func (f *File) position(key string) string {
+// Position returns where a key stands in the file: FILE:LINE:COLUMN, or FILE for
+// one that it does not have.
+func (f *File) Position(key string) string {
 	at, ok := f.places[key]
 	if !ok {
 		return f.name

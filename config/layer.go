@@ -135,7 +135,7 @@ func (e effective) part(key string, of func(*layer) part) part {
 // auth returns who may pass. A route whose endpoint wants scopes, while no
 // policy says who may have some, lets nobody pass.
 func (e effective) auth(rt *goapi.Route) part {
-	if l := e["auth"]; l != nil {
+	if l := e["auth"]; l != nil && !l.policy.Auth.None {
 		return l.auth
 	}
 	if rt.Endpoint.Metadata[metaScopes] == "" {

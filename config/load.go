@@ -72,6 +72,7 @@ func parse(name, dir string, text []byte, env func(string) (string, bool), in in
 	if err := errorOf(d.mistakes); err != nil {
 		return nil, err
 	}
+	f.unfollow()
 	return f, nil
 }
 

@@ -121,7 +121,7 @@ func New(f *File, plugins *Plugins) (*Policies, error) {
 	build := func(policy *Policy, key, place string) (*layer, error) {
 		l, err := m.layer(policy, place, f.from(key))
 		if err != nil {
-			return nil, fmt.Errorf("%s: %s.%w", f.position(key), key, err)
+			return nil, fmt.Errorf("%s: %s.%w", f.Position(key), key, err)
 		}
 		return l, nil
 	}
@@ -249,7 +249,7 @@ func (p *Policies) HealthCheck(service string) string {
 // ofService returns what holds for a service, whatever the request.
 func (p *Policies) ofService(service string) effective {
 	layers := []*layer{p.all}
-	if s := p.services[service]; s != nil {
+	if s := p.services[unversioned(service)]; s != nil {
 		layers = append(layers, s.own)
 	}
 	layers = append(layers, p.over.all...)
@@ -265,7 +265,7 @@ func (p *Policies) of(service, endpoint string, announced *layer, set matched) e
 			layers = append(layers, l)
 		}
 	}
-	if s := p.services[service]; s != nil {
+	if s := p.services[unversioned(service)]; s != nil {
 		layers = append(layers, s.own, s.endpoints[endpoint])
 	}
 	layers = append(layers, announced)
@@ -288,6 +288,22 @@ func (p *Policies) named(service string) []string {
 	return keysOf(set)
 }
 
+// A PatternPolicies is what a pattern of the file lays on requests.
+type PatternPolicies struct {
+	Match   string
+	Applied []Applied
+}
+
+// Patterns returns what the patterns of the file lay on requests, the less specific
+// first.
+func (p *Policies) Patterns() []PatternPolicies {
+	list := make([]PatternPolicies, len(p.patterns))
+	for i, l := range p.patterns {
+		list[i] = PatternPolicies{Match: p.matcher.patterns[i].shape(), Applied: merge(l).applied()}
+	}
+	return list
+}
+
 // Explain returns what is laid on a request to a route, and by what; on all of
 // its requests where r is nil.
 func (p *Policies) Explain(rt *goapi.Route, r *http.Request) []Applied {
@@ -301,7 +317,7 @@ func (p *Policies) Explain(rt *goapi.Route, r *http.Request) []Applied {
 	e := p.of(rt.Service, rt.Endpoint.Name, p.announced(rt), set)
 	list := e.applied()
 	scopes := strings.TrimSpace(rt.Endpoint.Metadata[metaScopes])
-	if l := e["auth"]; scopes != "" && (l == nil || !l.policy.Auth.None) {
+	if scopes != "" {
 		list = append(list, Applied{Policy: metaScopes, Value: scopes, From: announcedBy(rt)})
 	}
 	return list

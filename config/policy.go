@@ -45,7 +45,7 @@ type Auth struct {
 	Headers         map[string]string `yaml:"headers" keys:"header" format:"claim" doc:"What the service is told of the caller: from the name of a header to subject, method, scopes or claim:NAME." default:"none" example:"{X-User: subject}"`
 	Optional        bool              `yaml:"optional" doc:"Requests without credentials pass, as nobody." default:"false" example:"true"`
 	KeepCredentials bool              `yaml:"keep_credentials" doc:"The service gets to see the credentials." default:"false" example:"true"`
-	None            bool              `yaml:"none" doc:"Anybody may pass, whatever a less specific policy says." default:"false" example:"true"`
+	None            bool              `yaml:"none" doc:"Anybody may pass, whatever a less specific policy says, where the endpoint announces no scopes." default:"false" example:"true"`
 }
 
 // CORS says which pages of other origins may use a route.

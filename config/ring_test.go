@@ -159,7 +159,8 @@ func TestScopesFailClosed(t *testing.T) {
 		{"no policy", "", scoped, 403},
 		{"a policy about something else", "policy: {timeout: 1s}", scoped, 403},
 		{"no scopes", "", nil, 200},
-		{"the operator lets anybody in", "policy: {auth: {none: true}}", scoped, 200},
+		{"a policy that lets anybody in", "policy: {auth: {none: true}}", scoped, 403},
+		{"no scopes, and a policy that lets anybody in", "policy: {auth: {none: true}}", nil, 200},
 	}
 	for _, tt := range tests {
 		if w, _ := through(policies(t, tt.text, nil), route("a", "b", tt.metadata), request(t, "/")); w.Code != tt.want {

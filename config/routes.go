@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/goapi-dev/goapi"
@@ -12,6 +13,28 @@ import (
 // staticPrefix begins the names of services that stand for routes of the file.
 // No resolver finds a name with a slash.
 const staticPrefix = "static/"
+
+// Renamed returns the name of the service that stands for a route in another
+// version of it: services of the same route stand side by side while one takes the
+// place of the other. The policies of the route are those of both names.
+func Renamed(service string, version int) string {
+	if service = unversioned(service); version > 1 {
+		return service + "#" + itoa(version)
+	}
+	return service
+}
+
+// unversioned returns the name that Renamed was given.
+func unversioned(service string) string {
+	if !Static(service) {
+		return service
+	}
+	name, version, ok := strings.Cut(service, "#")
+	if _, err := strconv.Atoi(version); !ok || err != nil {
+		return service
+	}
+	return name
+}
 
 // Static says whether a service stands for a route of a file, as a router has
 // to know it: nobody else may have what it claims.

@@ -178,7 +178,7 @@ func (b *builder) addResolved(s *service) {
 		h = handlerHTTP
 	}
 	if isProxy(h) {
-		s.proxy = b.route(b.old.proxy, &goapi.Endpoint{Name: b.name, Handler: h})
+		s.proxy = b.route(b.old.proxy, &goapi.Endpoint{Name: b.name, Handler: h, Metadata: b.scopes()})
 	} else {
 		s.calls = b.calls(b.old.calls, s.claims, h)
 	}
@@ -189,6 +189,27 @@ func (b *builder) addResolved(s *service) {
 		s.relays = b.calls(b.old.relays, s.claims, handlerRPC)
 	}
 }
+
+// scopes returns metadata with all the scopes that endpoints of the service want,
+// nil if none does: who names the service reaches all of them.
+func (b *builder) scopes() map[string]string {
+	var all []string
+	for _, s := range b.members {
+		for _, e := range s.Endpoints {
+			if scopes := strings.TrimSpace(e.Metadata[metaScopes]); scopes != "" && !slices.Contains(all, scopes) {
+				all = append(all, scopes)
+			}
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	slices.Sort(all)
+	return map[string]string{metaScopes: strings.Join(all, " ")}
+}
+
+// metaScopes is the metadata of an endpoint that names the scopes it needs.
+const metaScopes = "scopes"
 
 // route returns a route to all nodes that are exposed: old, which may be nil, if
 // it is one.

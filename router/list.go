@@ -76,6 +76,9 @@ type Resolvable struct {
 func (t *Table) Resolvable() []Resolvable {
 	list := []Resolvable{}
 	for _, s := range t.services.all() {
+		if own := t.opts.Operator; own != nil && own(s.name) {
+			continue // it is there for its routes alone
+		}
 		r := Resolvable{Service: s.name, Proxied: s.proxy != nil}
 		for _, c := range []*calls{s.calls, s.relays} {
 			if c == nil {

@@ -200,9 +200,10 @@ func TestCheckLive(t *testing.T) {
 	c := startConfigured(t, operated(s, "policy: {timeout: 5s, max_body: 1KiB}"))
 	c.await(func() bool { return c.status(c.address, "/web/x") == http.StatusOK }, "route")
 	next := filepath.Join(t.TempDir(), "next.yaml")
-	write(t, next, operated(s, "policy: {timeout: 6s, hash_by: \"header:X-User\"}"))
+	write(t, next, operated(s, "policy: {timeout: 6s, hash_by: \"header:X-User\"}\npatterns: [{match: /web/a/**, deny: [10.0.0.0/8]}]"))
 	out, errs, status := c.command("check", "--live", next)
-	for _, want := range []string{"~ any /web/** of static/web/**: timeout 6s, was 5s", "- any /web/** of static/web/**: max_body 1KiB", "+ any /web/** of static/web/**: hash_by header:X-User"} {
+	route := "any /web/** of static/web/** at " + s.Listener.Addr().String()
+	for _, want := range []string{"~ " + route + ": timeout 6s, was 5s", "- " + route + ": max_body 1KiB", "+ " + route + ": hash_by header:X-User", "+ pattern /web/a/**: deny [10.0.0.0/8]"} {
 		if status != 0 || !strings.Contains(out, want) {
 			t.Errorf("goapi check --live = %d %s%s, want %q", status, out, errs, want)
 		}
@@ -230,5 +231,73 @@ func TestFlagsWinOverTheFile(t *testing.T) {
 	out, _, _ = c.command("exposed", "--json")
 	if !strings.Contains(out, `"resolver": "none"`) {
 		t.Errorf("goapi exposed = %s, want the resolver of the file", out)
+	}
+}
+
+// TestReloadKeepsWhatIsProtected: while routes change places, no backend gets a
+// request that its own configuration would have refused, and no request misses.
+func TestReloadKeepsWhatIsProtected(t *testing.T) {
+	closed, open := startEcho(t), startEcho(t)
+	keys := filepath.Join(t.TempDir(), "keys.txt")
+	line, _, _ := command(t, "key", "partner")
+	write(t, keys, line)
+	identity := fmt.Sprintf("identity: {keys: {partners: {file: %s}}}\n", keys)
+	protected := fmt.Sprintf("%sroutes: [{match: /web/**, to: [%q], auth: {any: [keys/partners]}}]\n", identity, closed.Listener.Addr())
+	free := fmt.Sprintf("%sroutes: [{match: /web/**, to: [%q], methods: [GET]}]\n", identity, open.Listener.Addr())
+	refused := make(chan string, 1)
+	closed.Config.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case refused <- r.URL.Path:
+		default:
+		}
+	})
+	c := startConfigured(t, protected)
+	c.await(func() bool { return c.status(c.address, "/web/x") == http.StatusUnauthorized }, "route")
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() { // ends with the test
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if got := c.status(c.address, "/web/x"); got != http.StatusOK && got != http.StatusUnauthorized {
+				t.Errorf("GET during reloads = %d, want 200 or 401", got)
+				return
+			}
+		}
+	}()
+	for range 4 {
+		c.change(free, reloaded)
+		c.await(func() bool { return c.status(c.address, "/web/x") == http.StatusOK }, "open route")
+		c.change(protected, reloaded)
+		c.await(func() bool { return c.status(c.address, "/web/x") == http.StatusUnauthorized }, "protected route")
+	}
+	close(stop)
+	<-done
+	select {
+	case path := <-refused:
+		t.Errorf("a protected backend got GET %s from nobody", path)
+	default:
+	}
+}
+
+// TestAdminTokenIsReadAgain: as other secrets are.
+func TestAdminTokenIsReadAgain(t *testing.T) {
+	token := filepath.Join(t.TempDir(), "token")
+	write(t, token, "first-token\n")
+	c := startConfigured(t, "admin_token_file: "+token)
+	status := func(token string) int {
+		got, _ := c.get(c.admin, "/services", "Authorization", "Bearer "+token)
+		return got
+	}
+	if got := status("first-token"); got != http.StatusOK {
+		t.Fatalf("GET /services = %d, want 200", got)
+	}
+	write(t, token, "second-token\n")
+	c.await(func() bool { return status("second-token") == http.StatusOK }, "new token")
+	if got := status("first-token"); got != http.StatusUnauthorized {
+		t.Errorf("GET /services with the old token = %d, want 401", got)
 	}
 }

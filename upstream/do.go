@@ -46,7 +46,7 @@ func (s *Set) Do(ctx context.Context, c Call, attempt func(context.Context, *Try
 		return ErrNoNodes
 	}
 	pool := s.pool
-	pol := c.Policy.over(&pool.policy)
+	pol := c.Policy.over(pool.policy.Load())
 	now := pool.pools.now()
 	pool.budget.deposit(now)
 	end := now + pol.Timeout

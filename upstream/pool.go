@@ -14,7 +14,8 @@ type Options struct {
 	// Logger gets the ejections of nodes and their ends. Default: none.
 	Logger *slog.Logger
 	// Policy returns what holds for a service where its routes say nothing. It
-	// is asked when a service appears; nil means all defaults. Default: nil.
+	// is asked when a service appears, and by [Pools.Refresh]; nil means all
+	// defaults. Default: nil.
 	Policy func(service string) *Policy
 	// Probe returns how the nodes of a service are probed by Run, nil for not at
 	// all. It is asked when a service appears. Default: none is probed.
@@ -98,10 +99,8 @@ func (p *Pools) Update(name string, services []*registry.Service) *Pool {
 
 // newPool returns an empty pool.
 func (p *Pools) newPool(name string) *Pool {
-	pool := &Pool{name: name, pools: p, policy: *defaults()}
-	if p.opts.Policy != nil {
-		pool.policy = p.opts.Policy(name).over(&pool.policy)
-	}
+	pool := &Pool{name: name, pools: p}
+	pool.policy.Store(p.policyOf(name))
 	if p.opts.Probe != nil {
 		if probe := p.opts.Probe(name); probe != nil && probe.Prober != nil {
 			pool.probe = probe.orDefault()
@@ -111,12 +110,30 @@ func (p *Pools) newPool(name string) *Pool {
 	return pool
 }
 
+// policyOf returns what holds for a service where its routes say nothing.
+func (p *Pools) policyOf(name string) *Policy {
+	policy := defaults()
+	if p.opts.Policy != nil {
+		*policy = p.opts.Policy(name).over(policy)
+	}
+	return policy
+}
+
+// Refresh asks [Options.Policy] again, for all services.
+func (p *Pools) Refresh() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for name, pool := range p.pools {
+		pool.policy.Store(p.policyOf(name))
+	}
+}
+
 // Pool holds the nodes of one service, with their load and health. It may be
 // used concurrently.
 type Pool struct {
 	name      string
 	pools     *Pools
-	policy    Policy
+	policy    atomic.Pointer[Policy]
 	probe     *Probe // nil for none
 	budget    budget
 	compared  review

@@ -30,8 +30,10 @@ func checkCommand(w world) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Check a configuration, and say what it would change",
-		Long: `check reads a configuration as goapi run --config does, and says every mistake
-with its line. It starts nothing, and opens neither ports nor registries.
+		Long: `check reads a configuration as goapi run --config does, the environment included,
+and says every mistake with its line. It starts nothing, and opens neither ports
+nor registries: what only shows then, such as a parameter that a registry does
+not know, it cannot say.
 
 With --live it lays the policies and routes of the file on the services that a
 running gateway sees, and lists what would change there.`,
@@ -86,6 +88,9 @@ func checked(name string, env func(string) (string, bool)) (*checkedFile, error)
 	flags := pflag.NewFlagSet("check", pflag.ContinueOnError)
 	c.addListeners(flags, defaultAddress)
 	c.addServer(flags, env)
+	if err := setFromEnv(flags, env, func(flag string) bool { return flag != "config" }); err != nil {
+		return nil, err
+	}
 	c.configFile = name
 	if err := c.configure(flags, env); err != nil {
 		return nil, err
@@ -113,8 +118,16 @@ func checked(name string, env func(string) (string, bool)) (*checkedFile, error)
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	plugins := g.plugins(authenticators, nil)
-	plugins.Limiter = func(_ string, rate ratelimit.Rate, _ bool) (config.Limiter, error) {
+	plugins.Limiter = func(_ string, rate ratelimit.Rate, shared bool) (config.Limiter, error) {
+		if _, ok := c.busURL(); shared && !ok {
+			return nil, errNoBus()
+		}
 		return ratelimit.NewMemory(rate, nil), nil
+	}
+	if t := c.file.TLS; t != nil && t.ACME != nil && t.ACME.Storage == "nats" {
+		if _, ok := c.busURL(); !ok {
+			return nil, fmt.Errorf("%s: tls.acme.storage: %w", c.file.Position("tls.acme.storage"), errNoBus())
+		}
 	}
 	policies, err := config.New(c.file, plugins)
 	if err != nil {
@@ -167,6 +180,15 @@ func checkLive(ctx context.Context, out io.Writer, c *checkedFile, client *admin
 
 // table returns what would be laid on the routes of services.
 func (c *checkedFile) table(services []*registry.Service) ([]admin.RoutePolicies, []router.Report) {
+	var list []admin.RoutePolicies
+	for _, p := range c.policies.Patterns() {
+		list = append(list, admin.RoutePolicies{Listing: router.Listing{Path: p.Match}, Policies: appliedOf(p.Applied)})
+	}
+	for _, m := range listMounts(c.settings.mounts) {
+		list = append(list, admin.RoutePolicies{
+			Listing: router.Listing{Handler: m.Handler, Path: m.Path + "/**"}, Policies: appliedOf(c.policies.Explain(m.Route(), nil)),
+		})
+	}
 	own := make(map[string]bool)
 	for _, s := range c.settings.file.Services() {
 		own[s.Name] = true
@@ -175,13 +197,8 @@ func (c *checkedFile) table(services []*registry.Service) ([]admin.RoutePolicies
 	table, reports := router.NewTable(upstream.NewPools(nil), &router.Options{
 		Handlers: routeHandlers(), Operator: func(service string) bool { return own[service] },
 	}).Next(services)
-	var list []admin.RoutePolicies
 	for l, rt := range table.Served() {
-		rp := admin.RoutePolicies{Listing: l}
-		for _, a := range c.policies.Explain(rt, nil) {
-			rp.Policies = append(rp.Policies, admin.Applied{Policy: a.Policy, Value: a.Value, From: a.From})
-		}
-		list = append(list, rp)
+		list = append(list, admin.RoutePolicies{Listing: l, Policies: appliedOf(c.policies.Explain(rt, nil))})
 	}
 	return list, reports
 }
@@ -190,7 +207,17 @@ func (c *checkedFile) table(services []*registry.Service) ([]admin.RoutePolicies
 func laidBy(list []admin.RoutePolicies) map[string]map[string]string {
 	routes := make(map[string]map[string]string, len(list))
 	for _, rt := range list {
-		name := fmt.Sprintf("%s %s%s of %s", orAny(strings.Join(rt.Methods, ",")), rt.Host, rt.Path, rt.Service)
+		name := fmt.Sprintf("%s %s%s of %s", orAny(strings.Join(rt.Methods, ",")), rt.Host, rt.Path, config.Renamed(rt.Service, 0))
+		switch {
+		case rt.Service == "" && rt.Handler == "":
+			name = "pattern " + rt.Path
+		case rt.Service == "":
+			name = fmt.Sprintf("mount %s of %s", rt.Path, rt.Handler)
+		}
+		if config.Static(rt.Service) {
+			slices.Sort(rt.Nodes)
+			name += " at " + strings.Join(rt.Nodes, ", ")
+		}
 		policies := make(map[string]string, len(rt.Policies))
 		for _, a := range rt.Policies {
 			policies[a.Policy] = a.Value

@@ -53,5 +53,6 @@ func (c *settings) blame(err error) error {
 	if !ok || end < 0 || !slices.Contains(c.fromFile, rest[:end]) {
 		return err
 	}
-	return fmt.Errorf("%s: %s%s", c.configFile, fileKey(rest[:end]), rest[end:])
+	key := fileKey(rest[:end])
+	return fmt.Errorf("%s: %s%s", c.file.Position(key), key, rest[end:])
 }

@@ -126,7 +126,7 @@ func (g *gateway) mounts(b broker.Broker) ([]mounted, error) {
 	}
 	var handlers []mounted
 	for _, m := range mounts {
-		handlers = append(handlers, mounted{m.path, m.handler, g.mountHandler(m, b)})
+		handlers = append(handlers, mounted{admin.Mount{Path: m.path, Handler: m.handler}, g.mountHandler(m, b)})
 		if len(g.cfg.publish) == 0 && (m.handler != "broker" || len(g.cfg.subscribe) == 0) {
 			g.log.Warn("a mount refuses everything until topics are listed", slog.String("mount", m.path), slog.String("see", "--publish, --subscribe"))
 		}

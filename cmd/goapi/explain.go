@@ -58,7 +58,7 @@ func printExplanation(out io.Writer, e *admin.Explanation) error {
 	switch {
 	case e.Mount != nil:
 		fmt.Fprintf(out, "The mount %s serves it, with the handler %s.\n", printable(e.Mount.Path), e.Mount.Handler)
-		return nil
+		return printPolicies(out, e.Policies)
 	case e.Error != "":
 		fmt.Fprintf(out, "It is answered with %d: %s.\n", e.Status, printable(e.Error))
 	default:
@@ -67,15 +67,8 @@ func printExplanation(out io.Writer, e *admin.Explanation) error {
 	for _, name := range slices.Sorted(maps.Keys(e.Variables)) {
 		fmt.Fprintf(out, "Variable: %s = %q\n", printable(name), e.Variables[name])
 	}
-	if len(e.Policies) > 0 {
-		fmt.Fprintln(out, "\nLaid on it:")
-		t := newTable(out, "POLICY", "VALUE", "FROM")
-		for _, a := range e.Policies {
-			t.row(a.Policy, a.Value, a.From)
-		}
-		if err := t.flush(); err != nil {
-			return err
-		}
+	if err := printPolicies(out, e.Policies); err != nil {
+		return err
 	}
 	if e.Service != "" {
 		if err := printExplainedNodes(out, e.Nodes); err != nil {
@@ -83,6 +76,19 @@ func printExplanation(out io.Writer, e *admin.Explanation) error {
 		}
 	}
 	return printCandidates(out, e)
+}
+
+// printPolicies prints what is laid on a request.
+func printPolicies(out io.Writer, policies []admin.Applied) error {
+	if len(policies) == 0 {
+		return nil
+	}
+	fmt.Fprintln(out, "\nLaid on it:")
+	t := newTable(out, "POLICY", "VALUE", "FROM")
+	for _, a := range policies {
+		t.row(a.Policy, a.Value, a.From)
+	}
+	return t.flush()
 }
 
 // served says what serves a request.

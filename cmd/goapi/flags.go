@@ -17,11 +17,15 @@ import (
 // Commands that talk to a gateway take only where it is: their other flags may
 // have the names of the gateway's.
 func flagsFromEnv(cmd *cobra.Command, env func(string) (string, bool)) error {
-	flags := cmd.Flags()
 	server := cmd.Name() == "run" || cmd.Name() == "demo"
+	return setFromEnv(cmd.Flags(), env, func(flag string) bool { return server || strings.HasPrefix(flag, "admin") })
+}
+
+// setFromEnv sets those of the flags that were not given and may be.
+func setFromEnv(flags *pflag.FlagSet, env func(string) (string, bool), may func(flag string) bool) error {
 	var errs []error
 	flags.VisitAll(func(f *pflag.Flag) {
-		if f.Changed || f.Name == "help" || !server && !strings.HasPrefix(f.Name, "admin") {
+		if f.Changed || f.Name == "help" || !may(f.Name) {
 			return
 		}
 		name := "GOAPI_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))

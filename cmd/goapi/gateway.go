@@ -59,6 +59,7 @@ type gateway struct {
 	handlers        map[string]http.Handler
 	mounted         []mounted
 	group           *sharedlimits.Group // of gateways that share limits; nil until one is
+	sharing         bool                // the group runs
 	metrics         *metrics.Metrics    // nil without
 	reopen          func() error        // opens the access log again; nil if that is no file
 	steadies        []*registry.Steady
@@ -170,7 +171,7 @@ func (g *gateway) serve(ctx context.Context, resolve resolver.Resolver, source r
 		return err
 	}
 	g.current.Store(first)
-	if err := g.openStatic(ctx); err != nil {
+	if err := g.announceRoutes(ctx, nil, first); err != nil {
 		return err
 	}
 	if g.routed, err = g.outerRing(observed, http.HandlerFunc(g.serveCurrent)); err != nil {
@@ -185,13 +186,9 @@ func (g *gateway) serve(ctx context.Context, resolve resolver.Resolver, source r
 
 // serveAdmin makes what the admin listener serves.
 func (g *gateway) serveAdmin(reg registry.Registry, source registry.Reader, nodes *nodes, bus broker.Broker) error {
-	token, err := readSecret("admin-token-file", g.cfg.adminTokenFile)
-	if err != nil {
-		return err
-	}
 	opts := &admin.Options{
 		Hosts:    g.cfg.adminHosts,
-		Token:    token,
+		Tokens:   func() string { return g.current.Load().adminToken },
 		Ready:    g.ready,
 		Source:   source,
 		Steadies: g.steadies,
@@ -201,6 +198,7 @@ func (g *gateway) serveAdmin(reg registry.Registry, source registry.Reader, node
 		Resolver: g.cfg.resolver,
 		Broker:   g.adminBroker(bus),
 		Policies: g.applied,
+		Laid:     g.laid,
 		Logger:   g.log,
 
 		DeadLetters: g.deadLetters(),
@@ -214,9 +212,23 @@ func (g *gateway) serveAdmin(reg registry.Registry, source registry.Reader, node
 
 // applied says what is laid on a route, for operators.
 func (g *gateway) applied(rt *goapi.Route, r *http.Request) []admin.Applied {
-	var list []admin.Applied
-	for _, a := range g.current.Load().policies.Explain(rt, r) {
-		list = append(list, admin.Applied{Policy: a.Policy, Value: a.Value, From: a.From})
+	return appliedOf(g.current.Load().policies.Explain(rt, r))
+}
+
+// appliedOf returns what is laid on something as the admin API has it.
+func appliedOf(applied []config.Applied) []admin.Applied {
+	list := make([]admin.Applied, len(applied))
+	for i, a := range applied {
+		list[i] = admin.Applied{Policy: a.Policy, Value: a.Value, From: a.From}
+	}
+	return list
+}
+
+// laid says what patterns lay on requests, for operators.
+func (g *gateway) laid() []admin.RoutePolicies {
+	var list []admin.RoutePolicies
+	for _, p := range g.current.Load().policies.Patterns() {
+		list = append(list, admin.RoutePolicies{Listing: router.Listing{Path: p.Match, Nodes: []string{}}, Policies: appliedOf(p.Applied)})
 	}
 	return list
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/admin"
 	"github.com/goapi-dev/goapi/broker"
 	"github.com/goapi-dev/goapi/handler"
 )
@@ -153,16 +154,11 @@ func parseMounts(list []string) ([]mount, error) {
 	return mounts, nil
 }
 
-// A mounted is a handler below a path.
+// A mounted is a mount and what serves it.
 type mounted struct {
-	path    string
-	name    string // of the handler
-	handler http.Handler
-}
+	admin.Mount
 
-// route returns what policies, logs and metrics know a mount as.
-func (m *mounted) route() *goapi.Route {
-	return &goapi.Route{Pattern: m.path + "/**", Endpoint: &goapi.Endpoint{Name: m.path, Handler: m.name, Path: []string{m.path + "/**"}}}
+	handler http.Handler
 }
 
 // withMounts gives requests below a path to its handler within its policies,
@@ -173,15 +169,15 @@ func withMounts(mounts []mounted, wrap func(*goapi.Route, http.Handler) http.Han
 		return next
 	}
 	mounts = slices.Clone(mounts)
-	slices.SortFunc(mounts, func(a, b mounted) int { return len(b.path) - len(a.path) })
+	slices.SortFunc(mounts, func(a, b mounted) int { return len(b.Path) - len(a.Path) })
 	for i, m := range mounts {
-		rt := m.route()
-		mounts[i].handler = goapi.With(rt, wrap(rt, http.StripPrefix(m.path, m.handler)))
+		rt := m.Route()
+		mounts[i].handler = goapi.With(rt, wrap(rt, http.StripPrefix(m.Path, m.handler)))
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.EscapedPath()
 		for _, m := range mounts {
-			if below, ok := strings.CutPrefix(path, m.path); ok && (below == "" || below[0] == '/') {
+			if below, ok := strings.CutPrefix(path, m.Path); ok && (below == "" || below[0] == '/') {
 				m.handler.ServeHTTP(w, r)
 				return
 			}

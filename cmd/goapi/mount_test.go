@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/goapi-dev/goapi"
+	"github.com/goapi-dev/goapi/admin"
 	"github.com/goapi-dev/goapi/broker"
 	"github.com/goapi-dev/goapi/config"
 	"github.com/goapi-dev/goapi/middleware"
@@ -51,7 +52,7 @@ func TestWithMounts(t *testing.T) {
 	says := func(name string) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, name, " ", r.URL.EscapedPath()) })
 	}
-	h := withMounts([]mounted{{"/a", "event", says("short")}, {"/a/b", "broker", says("long")}}, bare, says("routes"))
+	h := withMounts([]mounted{{admin.Mount{Path: "/a"}, says("short")}, {admin.Mount{Path: "/a/b"}, says("long")}}, bare, says("routes"))
 	for path, want := range map[string]string{
 		"/a":        "short ",
 		"/a/":       "short /",
@@ -159,7 +160,7 @@ func TestPoliciesOfMounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	ok := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write([]byte(r.URL.Path)) })
-	h := middleware.Client(nil)(withMounts([]mounted{{"/events", "event", ok}}, policies.Wrap, ok))
+	h := middleware.Client(nil)(withMounts([]mounted{{admin.Mount{Path: "/events", Handler: "event"}, ok}}, policies.Wrap, ok))
 	for path, want := range map[string]int{"/events/orders": http.StatusForbidden, "/events": http.StatusForbidden, "/other": http.StatusOK} {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, nil)) // from 192.0.2.1

@@ -19,6 +19,7 @@ import (
 	"github.com/goapi-dev/goapi/middleware"
 	"github.com/goapi-dev/goapi/middleware/compress"
 	"github.com/goapi-dev/goapi/middleware/jwt"
+	"github.com/goapi-dev/goapi/standard"
 )
 
 // A setup is what a configuration makes of requests. A reload puts another in its
@@ -27,7 +28,8 @@ type setup struct {
 	file           *config.File
 	policies       *config.Policies
 	authenticators map[string]*authenticator // by KIND/NAME
-	static         map[string]bool           // the services that stand for the file's own routes
+	routes         *routeSet
+	adminToken     string
 	handler        http.Handler
 }
 
@@ -43,7 +45,7 @@ type authenticator struct {
 // newSetup makes what a file says. What it says as the old one did is kept, with
 // what is known of callers.
 func (g *gateway) newSetup(file *config.File, old *setup) (*setup, error) {
-	s := &setup{file: file, static: make(map[string]bool)}
+	s := &setup{file: file, routes: newRouteSet(file, old)}
 	var known map[string]*authenticator
 	var before *config.Policies
 	if old != nil {
@@ -56,10 +58,10 @@ func (g *gateway) newSetup(file *config.File, old *setup) (*setup, error) {
 	if s.policies, err = config.New(file, g.plugins(s.authenticators, before)); err != nil {
 		return nil, err
 	}
-	for _, service := range file.Services() {
-		s.static[service.Name] = true
+	if s.adminToken, err = readSecret("admin-token-file", g.cfg.adminTokenFile); err != nil {
+		return nil, err
 	}
-	gw := &goapi.Gateway{Router: g.live, Handlers: g.handlers, Wrap: s.policies.Wrap, Logger: g.log}
+	gw := &goapi.Gateway{Router: g.live, Handlers: g.handlers, Wrap: s.wrap, Logger: g.log}
 	s.handler = withMounts(g.mounted, s.policies.Wrap, gw)
 	return s, nil
 }
@@ -183,14 +185,23 @@ func (g *gateway) enter(t *tasks, s *setup) {
 		}
 		a.stop = t.start(runner.Run)
 	}
+	if g.group != nil && !g.sharing {
+		g.sharing = true
+		t.start(g.group.Run)
+	}
 	old := g.current.Swap(s)
 	if old == nil || old == s {
 		return
 	}
+	g.pools.Refresh()
 	for name, a := range old.authenticators {
-		if a.stop != nil && s.authenticators[name] != a {
+		if s.authenticators[name] == a {
+			continue
+		}
+		if a.stop != nil {
 			a.stop()
 		}
+		_ = standard.Close(a.Authenticator) // those that hold something close what is idle
 	}
 }
 
@@ -202,7 +213,11 @@ func (g *gateway) serveCurrent(w http.ResponseWriter, r *http.Request) {
 // isStatic says whether a service stands for a route of the configuration.
 func (g *gateway) isStatic(service string) bool {
 	s := g.current.Load()
-	return s != nil && s.static[service]
+	if s == nil {
+		return false
+	}
+	before := s.routes.before.Load()
+	return s.routes.names[service] || before != nil && before.routes.names[service]
 }
 
 // reload reads the configuration again. Nothing changes unless all of it can.
@@ -219,5 +234,6 @@ func (g *gateway) reload(ctx context.Context, t *tasks, files *config.Watcher) e
 	if err != nil {
 		return err
 	}
-	return g.moveRoutes(ctx, old.file, file, func() { g.enter(t, s) })
+	g.enter(t, s)
+	return g.announceRoutes(ctx, old, s)
 }

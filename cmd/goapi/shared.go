@@ -31,10 +31,28 @@ func (g *gateway) limiter(name string, rate ratelimit.Rate, shared bool) (config
 	return g.group.Limiter(name, rate), nil
 }
 
-// bus returns a connection to the NATS that the broker or a registry is on, for
-// what gateways share.
+// bus returns a connection to the NATS that gateways share things on.
 func (g *gateway) bus(ctx context.Context) (*natsgo.Conn, error) {
-	for _, raw := range append([]string{g.cfg.brokerURL()}, g.cfg.registries...) {
+	u, ok := g.cfg.busURL()
+	if !ok {
+		return nil, errNoBus()
+	}
+	conn, err := g.conns.Open(ctx, u)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", standard.Redact(u.String()), err)
+	}
+	g.onClose(func() error { conn.Close(); return nil })
+	return conn.Conn, nil
+}
+
+// errNoBus is the error where gateways cannot share anything.
+func errNoBus() error {
+	return errors.New("gateways share it over NATS, and neither the broker nor a registry is there: name one with broker or registry")
+}
+
+// busURL returns the NATS that the broker, or else a registry, is on.
+func (c *settings) busURL() (*url.URL, bool) {
+	for _, raw := range append([]string{c.brokerURL()}, c.registries...) {
 		u, err := url.Parse(raw)
 		if err != nil || !slices.Contains([]string{"embedded", "nats", "tls"}, u.Scheme) {
 			continue
@@ -46,12 +64,7 @@ func (g *gateway) bus(ctx context.Context) (*natsgo.Conn, error) {
 			}
 		}
 		u.RawQuery, u.Path = known.Encode(), strings.TrimSuffix(u.Path, "/")
-		conn, err := g.conns.Open(ctx, u)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", standard.Redact(raw), err)
-		}
-		g.onClose(func() error { conn.Close(); return nil })
-		return conn.Conn, nil
+		return u, true
 	}
-	return nil, errors.New("gateways share it over NATS, and neither the broker nor a registry is there: name one with broker or registry")
+	return nil, false
 }

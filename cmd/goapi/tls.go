@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/config"
@@ -142,12 +143,17 @@ func (g *gateway) toTLS(w http.ResponseWriter, r *http.Request) {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
-	_, port, _ := net.SplitHostPort(g.public.Addr().String())
-	if port != "443" {
-		host = net.JoinHostPort(host, port)
+	host = strings.Trim(host, "[]")
+	if host == "" || r.URL.Host != "" {
+		goapi.WriteError(w, r, goapi.NewError(http.StatusBadRequest, "the request does not say, as requests to a server do, which host it is for", nil))
+		return
 	}
+	_, port, _ := net.SplitHostPort(g.public.Addr().String())
 	u := *r.URL
-	u.Scheme, u.Host = "https", host
+	u.Scheme, u.Host = "https", net.JoinHostPort(host, port)
+	if port == "443" {
+		u.Host = strings.TrimSuffix(u.Host, ":443")
+	}
 	w.Header().Set("Connection", "close")
 	http.Redirect(w, r, u.String(), http.StatusPermanentRedirect)
 }
