@@ -87,6 +87,7 @@ type Policies struct {
 	all      *layer
 	matcher  *matcher
 	patterns []*layer // in the order of the matcher
+	matches  []string // what they are for, in the same order
 	services map[string]*serviceLayers
 	over     overLayers
 	metadata []string // keys that services may set
@@ -161,7 +162,7 @@ func (p *Policies) addPatterns(f *File, build build) error {
 		if err != nil {
 			return err
 		}
-		p.patterns = append(p.patterns, l)
+		p.patterns, p.matches = append(p.patterns, l), append(p.matches, f.Patterns[at].Match)
 	}
 	return nil
 }
@@ -299,7 +300,7 @@ type PatternPolicies struct {
 func (p *Policies) Patterns() []PatternPolicies {
 	list := make([]PatternPolicies, len(p.patterns))
 	for i, l := range p.patterns {
-		list[i] = PatternPolicies{Match: p.matcher.patterns[i].shape(), Applied: merge(l).applied()}
+		list[i] = PatternPolicies{Match: p.matches[i], Applied: merge(l).applied()}
 	}
 	return list
 }

@@ -203,7 +203,7 @@ func TestCheckLive(t *testing.T) {
 	write(t, next, operated(s, "policy: {timeout: 6s, hash_by: \"header:X-User\"}\npatterns: [{match: /web/a/**, deny: [10.0.0.0/8]}]"))
 	out, errs, status := c.command("check", "--live", next)
 	route := "any /web/** of static/web/** at " + s.Listener.Addr().String()
-	for _, want := range []string{"~ " + route + ": timeout 6s, was 5s", "- " + route + ": max_body 1KiB", "+ " + route + ": hash_by header:X-User", "+ pattern /web/a/**: deny [10.0.0.0/8]"} {
+	for _, want := range []string{"~ " + route + ": timeout 6s, was 5s", "- " + route + ": max_body 1KiB", "+ " + route + ": hash_by header:X-User", "+ pattern /web/a/**: deny [\"10.0.0.0/8\"]"} {
 		if status != 0 || !strings.Contains(out, want) {
 			t.Errorf("goapi check --live = %d %s%s, want %q", status, out, errs, want)
 		}
