@@ -108,7 +108,7 @@ func modules() map[string][]string {
 		"metrics":               {"github.com/prometheus/client_golang"},
 		"middleware":            {"golang.org/x/crypto/bcrypt", "golang.org/x/net/http/httpguts"},
 		"middleware/compress":   {"github.com/klauspost/compress"},
-		"middleware/jwt":        {"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/keyfunc/v3", "github.com/MicahParks/jwkset", "golang.org/x/time/rate"},
+		"middleware/jwt":        {"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset", "golang.org/x/time/rate"},
 		"ratelimit/nats":        {"github.com/nats-io/nats.go"},
 		"tracing":               {"go.opentelemetry.io/otel"},
 		"server":                {"github.com/fsnotify/fsnotify", "github.com/pires/go-proxyproto"},
