@@ -156,12 +156,12 @@ func share(sample *float64) float64 {
 // unless its default says otherwise.
 type Limits struct {
 	InFlight             int      `yaml:"in_flight" min:"1" doc:"Requests that are served at a time; more are answered with 503." default:"none" example:"10000"`
-	Streams              int      `yaml:"streams" min:"1" doc:"WebSockets and event streams that are open at a time." default:"as in_flight" example:"5000"`
+	Streams              int      `yaml:"streams" min:"1" doc:"WebSockets, and requests for event streams, that are served at a time; they do not count as in_flight." default:"as in_flight" example:"5000"`
 	PerClient            int      `yaml:"per_client" min:"1" doc:"Requests and streams of one client that are served at a time; more are answered with 429." default:"none" example:"100"`
 	Memory               Size     `yaml:"memory" min:"16MiB" doc:"Heap in use beyond which new requests are answered with 503." default:"none" example:"1GiB"`
 	Connections          int      `yaml:"connections" min:"1" doc:"Connections that are open at a time." default:"none" example:"20000"`
 	ConnectionsPerClient int      `yaml:"connections_per_client" min:"1" doc:"Connections of one client that are open at a time." default:"none" example:"200"`
-	HeaderBytes          Size     `yaml:"header_bytes" min:"1KiB" max:"16MiB" doc:"Header block of a request." default:"64KiB" example:"32KiB"`
+	HeaderBytes          Size     `yaml:"header_bytes" min:"1KiB" max:"16MiB" doc:"Header block of a request; up to 4 KiB more are read." default:"64KiB" example:"32KiB"`
 	HeaderFields         int      `yaml:"header_fields" min:"1" max:"10000" doc:"Header lines of a request." default:"200" example:"100"`
 	URLBytes             Size     `yaml:"url_bytes" min:"64B" max:"1MiB" doc:"Target of a request." default:"16KiB" example:"8KiB"`
 	HeaderTimeout        Duration `yaml:"header_timeout" min:"1ms" max:"1h" doc:"Time a client takes to send the header of a request." default:"10s" example:"5s"`

@@ -48,7 +48,7 @@ type AccessLogOptions struct {
 //   - time, when the request ended, and msg, which is "request";
 //   - method, host, path, which is escaped as it came; and query, if asked for;
 //   - status, 0 if the connection was cut before there was one; bytes_in and
-//     bytes_out, of the bodies; duration_ms;
+//     bytes_out, of the bodies, which a WebSocket does not have; duration_ms;
 //   - route, the path as announced; service, endpoint, handler; node, the id of
 //     the last one that was tried; attempts, and upstream_ms, the time to the
 //     head of its answer;
