@@ -36,11 +36,20 @@ type Reporter interface {
 // slice is returned when nothing changed.
 func (r *Records) LeftOut() []Omission {
 	r.Services() // finds the nodes that share an id
+	if r.crowded && r.size <= r.limit()*9/10 {
+		r.crowded, r.omitted = false, true
+	}
 	if !r.omitted {
 		return r.leftOut
 	}
 	r.omitted = false
 	list := make([]Omission, 0, len(r.bad))
+	if r.crowded {
+		list = append(list, Omission{Reason: "some records are left out: " + r.noRoom()})
+	}
+	if r.uncited {
+		list = append(list, Omission{Reason: fmt.Sprintf("more than %d records are left out", maxBad)})
+	}
 	for _, o := range r.bad {
 		list = append(list, o)
 	}
@@ -60,8 +69,13 @@ func (r *Records) LeftOut() []Omission {
 func (r *Records) Omit(o Omission) {
 	r.init()
 	r.replace(o.Key, nil)
-	if old, ok := r.bad[o.Key]; !ok || old != o {
+	old, known := r.bad[o.Key]
+	switch {
+	case known && old == o:
+	case known || len(r.bad) < maxBad:
 		r.bad[o.Key], r.omitted = o, true
+	case !r.uncited:
+		r.uncited, r.omitted = true, true
 	}
 }
 
@@ -69,6 +83,7 @@ func (r *Records) Omit(o Omission) {
 func (r *Records) admit(key string) {
 	if _, ok := r.bad[key]; ok {
 		delete(r.bad, key)
+		r.uncited = r.uncited && len(r.bad) > maxBad*9/10
 		r.omitted = true
 	}
 }

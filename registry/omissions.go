@@ -3,14 +3,21 @@ package registry
 import (
 	"log/slog"
 	"sync"
+	"time"
 )
 
 // Omissions are what the state lacks that was read last, for registries that are
 // a [Reporter]. The zero value is none. They may be used concurrently.
 type Omissions struct {
-	mu   sync.Mutex
-	list []Omission
+	mu     sync.Mutex
+	list   []Omission
+	minute time.Time // when the first was logged of those that count
+	logged int       // since then
 }
+
+// maxOmissionsLogged bounds how many are logged in a minute: whoever writes bad
+// records writes no logs.
+const maxOmissionsLogged = 60
 
 // List returns what was told last. It is shared: read-only.
 func (o *Omissions) List() []Omission {
@@ -31,7 +38,7 @@ func (o *Omissions) Tell(log *slog.Logger, list []Omission) {
 	}
 	o.list = list
 	for _, now := range list {
-		if known[place{now.Key, now.Service, now.Node}] {
+		if known[place{now.Key, now.Service, now.Node}] || !o.mayLog(log) {
 			continue
 		}
 		attrs := []any{slog.String("record", now.Key)}
@@ -40,4 +47,16 @@ func (o *Omissions) Tell(log *slog.Logger, list []Omission) {
 		}
 		log.Warn("registry record left out", append(attrs, slog.String("reason", now.Reason))...)
 	}
+}
+
+// mayLog counts what is logged, and says once a minute that more is not.
+func (o *Omissions) mayLog(log *slog.Logger) bool {
+	if now := time.Now(); now.Sub(o.minute) > time.Minute {
+		o.minute, o.logged = now, 0
+	}
+	o.logged++
+	if o.logged == maxOmissionsLogged+1 {
+		log.Warn("more registry records are left out than are logged; see the list of routes")
+	}
+	return o.logged <= maxOmissionsLogged
 }

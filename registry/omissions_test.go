@@ -2,10 +2,13 @@ package registry_test
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/goapi-dev/goapi/registry"
 )
@@ -37,4 +40,25 @@ func TestOmissionsAreLoggedOnce(t *testing.T) {
 			t.Errorf("List after Tell %d = %v, want %v", i, got, tt.list)
 		}
 	}
+}
+
+// TestOmissionsFillNoLog: however many come, what is logged in a minute is
+// bounded, and that there are more is said.
+func TestOmissionsFillNoLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		log := slog.New(slog.NewTextHandler(&out, nil))
+		var o registry.Omissions
+		for minute := range 2 {
+			out.Reset()
+			for i := range 1000 {
+				o.Tell(log, []registry.Omission{{Key: fmt.Sprint(minute, i), Reason: "no JSON"}})
+			}
+			lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+			if last := lines[len(lines)-1]; len(lines) != 61 || !strings.Contains(last, "more registry records are left out") {
+				t.Errorf("%d lines are logged in minute %d, the last of them %q; want 61, and that there are more", len(lines), minute, last)
+			}
+			time.Sleep(time.Minute + time.Second)
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -28,17 +29,34 @@ type Records struct {
 	changed   map[string]struct{} // names whose services are to be built again
 	services  []*Service          // the complete state, less what changed since
 
+	size int // of all records
+	room int // for them; 0 is maxRecords
+
 	bad      map[string]Omission   // the records that are left out, by key
 	shadowed map[string][]Omission // by name: nodes whose id another one has
-	leftOut  []Omission            // both of these, unless omitted
+	crowded  bool                  // there was no room for some
+	uncited  bool                  // more are left out than bad holds
+	leftOut  []Omission            // all of these, unless omitted
 	omitted  bool                  // one of them changed since
 }
+
+const (
+	// maxRecords bounds what all records take together, in bytes: their JSON,
+	// their keys and overhead for each, which is about what it takes besides, here
+	// and in the routing table.
+	maxRecords = 1 << 30
+	overhead   = 4 << 10
+	// maxBad bounds the records that are left out of which LeftOut tells one by
+	// one.
+	maxBad = 10_000
+)
 
 // A record is what one key announces.
 type record struct {
 	announcement
 
 	sum   uint64 // of what it was made from: tells what is new from what is renewed
+	size  int
 	name  string
 	nodes []*Node
 }
@@ -73,6 +91,10 @@ func (r *Records) PutOf(key string, value []byte, ofKey func(service string) boo
 	if old := r.byKey[key]; old != nil && old.sum == sum {
 		return nil
 	}
+	size := overhead + len(key) + len(value)
+	if !r.fits(key, size) {
+		return fmt.Errorf("registry: record %q: %s", key, r.noRoom())
+	}
 	rec, err := r.decode(value)
 	if err != nil {
 		r.Omit(Omission{Key: key, Reason: reason(err)})
@@ -84,7 +106,7 @@ func (r *Records) PutOf(key string, value []byte, ofKey func(service string) boo
 		r.Omit(o)
 		return fmt.Errorf("registry: record %q: %s", key, o.Reason)
 	}
-	rec.sum = sum
+	rec.sum, rec.size = sum, size
 	r.replace(key, rec)
 	return nil
 }
@@ -93,15 +115,16 @@ func (r *Records) PutOf(key string, value []byte, ofKey func(service string) boo
 // lists hold no nil.
 func (r *Records) Set(key string, s *Service) {
 	r.init()
-	sum := maphash.Bytes(r.seed, appendService(nil, s))
-	if old := r.byKey[key]; old != nil && old.sum == sum {
+	content := appendService(nil, s)
+	sum, size := maphash.Bytes(r.seed, content), overhead+len(key)+len(content)
+	if old := r.byKey[key]; old != nil && old.sum == sum || !r.fits(key, size) {
 		return
 	}
 	l := new(list)
 	for _, e := range s.Endpoints {
 		l.endpoints = append(l.endpoints, r.hold(endpointDigest(e), e))
 	}
-	r.replace(key, &record{announcement{s.Version, s.Metadata, r.keep(l)}, sum, s.Name, s.Nodes})
+	r.replace(key, &record{announcement{s.Version, s.Metadata, r.keep(l)}, sum, size, s.Name, s.Nodes})
 }
 
 // Delete removes the record of a key, if there is one.
@@ -264,6 +287,7 @@ func (r *Records) drop(l *list) {
 func (r *Records) replace(key string, rec *record) {
 	if old := r.byKey[key]; old != nil {
 		r.release(old.endpoints)
+		r.size -= old.size
 		delete(r.byKey, key)
 		delete(r.byName[old.name].records, key)
 		r.changed[old.name] = struct{}{}
@@ -273,11 +297,34 @@ func (r *Records) replace(key string, rec *record) {
 	}
 	r.admit(key)
 	r.byKey[key] = rec
+	r.size += rec.size
 	if r.byName[rec.name] == nil {
 		r.byName[rec.name] = &announced{records: make(map[string]*record)}
 	}
 	r.byName[rec.name].records[key] = rec
 	r.changed[rec.name] = struct{}{}
+}
+
+// fits says whether there is room for a record of so many bytes. Else there is
+// none of its key, and LeftOut tells so until there is a tenth of the room again.
+func (r *Records) fits(key string, size int) bool {
+	if old := r.byKey[key]; old != nil {
+		size -= old.size
+	}
+	if r.size+size <= r.limit() {
+		return true
+	}
+	r.Delete(key)
+	if !r.crowded {
+		r.crowded, r.omitted = true, true
+	}
+	return false
+}
+
+func (r *Records) limit() int { return cmp.Or(r.room, maxRecords) }
+
+func (r *Records) noRoom() string {
+	return fmt.Sprintf("there is no room: all records are more than %d bytes together", r.limit())
 }
 
 // init makes the maps of a zero value.

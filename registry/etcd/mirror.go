@@ -20,8 +20,9 @@ const (
 	// maxKey bounds keys, and maxPrefix what they have in common.
 	maxKey    = 1024
 	maxPrefix = 255
-	// overhead is what a record takes besides its key and its value.
-	overhead = 256
+	// overhead is about what a record takes besides its key and its value, in the
+	// routing table too.
+	overhead = 4 << 10
 )
 
 // A mirror is what etcd holds below a prefix, as of a revision. Without more it
