@@ -64,6 +64,7 @@ func (t *Table) Explain(r *http.Request) *Explanation {
 	}
 	x := &explainer{table: t, request: r, host: h, path: path}
 	x.sift()
+	x.siftHidden()
 	e.Candidates, e.More = x.candidates(e.Route)
 	if e.Route != nil {
 		e.Variables = x.variables(e.Route)
@@ -120,6 +121,37 @@ func (x *explainer) sift() {
 			}
 			if found, missed := x.among(true, c); found != nil || missed {
 				x.others = append(x.others, Candidate{Listing: c.listing(), Reason: "it is for the host " + c.listing().Host + " only"})
+			}
+		}
+	}
+}
+
+// siftHidden finds the claims for the path that would be there without
+// expose=false.
+func (x *explainer) siftHidden() {
+	for _, s := range *x.table.latest.Load() {
+		if len(x.others) > maxCandidates { // the rest is not shown
+			return
+		}
+		whole, r := isHidden(s), x.table.reader(nil)
+		for _, e := range s.Endpoints {
+			if e == nil || !whole && !unexposed(e.Metadata) || metadataSize(e.Metadata) > maxMetadata {
+				continue
+			}
+			claims, err := r.claims(goapi.DecodeEndpoint(e), maxEndpoints)
+			if err != nil {
+				continue // it would not be there either
+			}
+			for _, c := range claims {
+				if found, missed := x.among(false, c); found == nil && !missed {
+					continue
+				}
+				c.route.Service = s.Name
+				reason := "the endpoint is hidden: expose=false"
+				if whole {
+					reason = "the service is hidden: expose=false"
+				}
+				x.others = append(x.others, Candidate{Listing: c.listing(), Reason: reason})
 			}
 		}
 	}
@@ -249,8 +281,12 @@ func (x *explainer) outcome(target resolver.Target) (o TargetOutcome, ends bool)
 	t := x.table
 	o = TargetOutcome{Service: target.Service, Method: target.Method, Kind: target.Kind.String()}
 	svc := t.services.get(t.hasher, target.Service)
-	if svc == nil || svc.absent {
+	switch {
+	case svc == nil:
 		o.Reason = "there is no such service"
+		return o, false
+	case svc.absent:
+		o.Reason = "the service is hidden (expose=false), or has no node that can be used"
 		return o, false
 	}
 	rt, err := svc.resolve(target, t.opts.Handler)

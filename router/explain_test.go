@@ -72,6 +72,23 @@ func TestExplain(t *testing.T) {
 			[]string{"b A.B: there is no such service", "b GET: there is no such service"},
 		},
 		{
+			"hidden",
+			[]*registry.Service{hidden(service("a", "path=/a", "path=/b")), service("b", "path=/a;expose=false", "path=/a;method=POST"), service("c", "path=/a/x;expose=false")},
+			get("/a"),
+			[]string{
+				"a /a: the service is hidden: expose=false",
+				"b /a: it is for POST only",
+				"b /a: the endpoint is hidden: expose=false",
+			},
+		},
+		{
+			"a service that is hidden", []*registry.Service{hidden(protocol("mucp", service("a", "name=A.B")))}, get("/a/A.B"),
+			[]string{
+				"a A.B: the service is hidden (expose=false), or has no node that can be used",
+				"a GET: the service is hidden (expose=false), or has no node that can be used",
+			},
+		},
+		{
 			"no such method", []*registry.Service{protocol("mucp", service("a", "name=A.B"))}, get("/a/A.C"),
 			[]string{"a A.C: service a has no method A.C"},
 		},
@@ -127,4 +144,10 @@ func TestExplainRefused(t *testing.T) {
 			t.Errorf("Explain(%s %s) = %v, %v, want why it is refused", r.Method, r.URL.Path, e.Route, e.Err)
 		}
 	}
+}
+
+// hidden returns s, which is not to be exposed.
+func hidden(s *registry.Service) *registry.Service {
+	s.Metadata = map[string]string{"expose": "false"}
+	return s
 }
