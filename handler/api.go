@@ -33,7 +33,7 @@ type APIOptions struct {
 	// believed. Default: none.
 	TrustedProxies []netip.Prefix
 	// Bodies is as in [RPCOptions]. Default: as there.
-	Bodies *Budget
+	Bodies *Bodies
 }
 
 // API returns a handler that serves a request by a unary call of the route's
@@ -83,7 +83,7 @@ type api struct {
 	caller      client.Caller
 	contentType string // of the messages
 	trusted     []netip.Prefix
-	bodies      *Budget
+	bodies      *Bodies
 }
 
 func (h *api) serve(w http.ResponseWriter, r *http.Request) error {
@@ -105,7 +105,7 @@ func (h *api) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	pol := rt.Policy.OrDefault()
 	md := callMetadata(header)
-	body := wholeBody{budget: h.bodies}
+	body := wholeBody{room: h.bodies}
 	defer body.release()
 	msg, err := h.message(w, r, header, &body, pol.MaxBody)
 	if err != nil {

@@ -47,7 +47,7 @@ type BrokerOptions struct {
 	// takes, at most 4 MiB.
 	MaxBody int64
 	// Bodies is as in [RPCOptions]. Default: as there.
-	Bodies *Budget
+	Bodies *Bodies
 	// Timeout bounds publishing a message, and subscribing. Default: 30 s.
 	Timeout time.Duration
 	// MaxClients bounds the clients that are subscribed: further ones are
@@ -143,7 +143,7 @@ func Broker(b broker.Broker, opts *BrokerOptions) http.Handler {
 		opts:       o,
 		pages:      (&StreamOptions{Origins: o.Origins}).pages(),
 		publishing: newPublishing(b, PublishOptions{Header: o.Header, TrustedProxies: o.TrustedProxies, Caller: o.Caller}),
-		held:       NewBudget(defaultMaxHeld),
+		held:       newBudget(defaultMaxHeld),
 		publishes:  broker.NewPatterns(o.Publish...),
 		receives:   broker.NewPatterns(o.Subscribe...),
 		groups:     broker.NewPatterns(o.Groups...),
@@ -160,7 +160,7 @@ type brokerHandler struct {
 	publishes, receives, groups broker.Patterns
 	hub                         *hub
 	clients                     atomic.Int64 // that are subscribed
-	held                        *Budget      // for what they publish
+	held                        *budget      // for what they publish
 }
 
 func (h *brokerHandler) serve(w http.ResponseWriter, r *http.Request) error {
@@ -196,7 +196,7 @@ func (h *brokerHandler) publish(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	whole := wholeBody{budget: h.opts.Bodies}
+	whole := wholeBody{room: h.opts.Bodies}
 	defer whole.release()
 	body, err := whole.read(w, r, h.opts.MaxBody)
 	if err != nil {

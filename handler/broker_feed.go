@@ -29,7 +29,7 @@ type hub struct {
 	broker  broker.Broker
 	queue   int             // items that a feed holds
 	timeout time.Duration   // of subscribing
-	held    *Budget         // for all items
+	held    *budget         // for all items
 	turns   chan struct{}   // holds a value for each client that catches up
 	done    <-chan struct{} // closed when nobody waits for a turn any more; may be nil
 
@@ -40,7 +40,7 @@ type hub struct {
 func newHub(b broker.Broker, o BrokerOptions) *hub {
 	return &hub{
 		broker: b, queue: o.Queue, timeout: o.Timeout, done: o.Done,
-		held: NewBudget(o.MaxHeld), turns: make(chan struct{}, maxCatchUp),
+		held: newBudget(o.MaxHeld), turns: make(chan struct{}, maxCatchUp),
 	}
 }
 

@@ -30,7 +30,7 @@ type item struct {
 	delivery *broker.Delivery // to be settled once it is written; nil if it is
 
 	users  atomic.Int32
-	budget *Budget
+	budget *budget
 }
 
 // newItem returns the item of a delivery, which has no users yet; settle says

@@ -127,7 +127,7 @@ func (h *cloudEvents) serve(w http.ResponseWriter, r *http.Request) error {
 	if err := h.checkWebhook(r); err != nil {
 		return err
 	}
-	body := wholeBody{budget: h.opts.Bodies}
+	body := wholeBody{room: h.opts.Bodies}
 	defer body.release()
 	events, batch, err := h.read(w, r, &body, topic)
 	if err != nil {

@@ -96,7 +96,7 @@ func (h *event) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	whole := wholeBody{budget: h.opts.Bodies}
+	whole := wholeBody{room: h.opts.Bodies}
 	defer whole.release()
 	data, err := h.data(w, r, &whole)
 	if err != nil {

@@ -61,7 +61,7 @@ type PublishOptions struct {
 	// 30 s.
 	Timeout time.Duration
 	// Bodies is as in [RPCOptions]. Default: as there.
-	Bodies *Budget
+	Bodies *Bodies
 }
 
 // A publishing is what handlers that publish requests share.

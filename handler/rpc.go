@@ -26,9 +26,9 @@ type RPCOptions struct {
 	GRPC http.Handler
 	// Streams bounds and guards streams. Default: its zero value.
 	Streams StreamOptions
-	// Bodies is what the bodies of calls may hold together that are larger than
-	// 64 KiB. Default: a budget of its own, of 32 MiB.
-	Bodies *Budget
+	// Bodies is room for the bodies of calls that are larger than 64 KiB.
+	// Default: 24 MiB of its own.
+	Bodies *Bodies
 }
 
 // ownID is the id of errors that no service made, but the gateway.
@@ -116,7 +116,7 @@ func RPC(c client.Caller, opts *RPCOptions) http.Handler {
 	}
 	h.opts.Streams = h.opts.Streams.orDefault()
 	h.pages = h.opts.Streams.pages()
-	h.held = NewBudget(h.opts.Streams.MaxHeld)
+	h.held = newBudget(h.opts.Streams.MaxHeld)
 	h.opts.Bodies = h.opts.Bodies.orDefault()
 	return goapi.HandlerFunc(h.serve)
 }
@@ -126,7 +126,7 @@ type rpc struct {
 	opts    RPCOptions
 	pages   origins      // that may open a WebSocket
 	streams atomic.Int64 // that are open
-	held    *Budget      // for their messages
+	held    *budget      // for their messages
 }
 
 func (h *rpc) serve(w http.ResponseWriter, r *http.Request) error {
@@ -149,7 +149,7 @@ func (h *rpc) serve(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	pol := rt.Policy.OrDefault()
-	body := wholeBody{budget: h.opts.Bodies}
+	body := wholeBody{room: h.opts.Bodies}
 	defer body.release()
 	enc, msg, err := readMessage(w, r, rt, &body, pol.MaxBody)
 	if err != nil {

@@ -92,7 +92,7 @@ func (h *rpc) stream(w http.ResponseWriter, r *http.Request, rt *goapi.Route) er
 		return goapi.NewError(http.StatusNotImplemented,
 			fmt.Sprintf("%s of service %s is a stream, which this gateway does not serve", rt.Endpoint.Name, rt.Service), nil)
 	}
-	s := &session{held: h.held, body: wholeBody{budget: h.opts.Bodies}, opts: &h.opts.Streams, streamer: streamer, policy: rt.Policy.OrDefault(), w: w, r: r, ex: exchangeOf(r.Context())}
+	s := &session{held: h.held, body: wholeBody{room: h.opts.Bodies}, opts: &h.opts.Streams, streamer: streamer, policy: rt.Policy.OrDefault(), w: w, r: r, ex: exchangeOf(r.Context())}
 	defer s.body.release()
 	var err error
 	if asksWebSocket(r) {
@@ -127,7 +127,7 @@ type session struct {
 	ex       *goapi.Exchange
 	request  client.Request // but for its body
 	total    time.Duration  // 0 for none
-	held     *Budget        // for what messages of clients over WebSocket hold
+	held     *budget        // for what messages of clients over WebSocket hold
 
 	carrier    carrier
 	body       wholeBody     // of the request

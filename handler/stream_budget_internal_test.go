@@ -16,7 +16,7 @@ import (
 // TestSocketBudget reads messages of several clients that share a budget: what
 // a client holds beyond what each may is taken from it, and comes back.
 func TestSocketBudget(t *testing.T) {
-	shared := NewBudget(16 << 10)
+	shared := newBudget(16 << 10)
 	var a, b socket
 	for _, c := range []*socket{&a, &b} {
 		c.budget, c.limit = shared, 1<<20

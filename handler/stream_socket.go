@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -50,7 +51,34 @@ type socket struct {
 	conn   *websocket.Conn
 	in     []byte  // the message of the client that was read last
 	held   int64   // bytes of it that were taken from budget
-	budget *Budget // for what messages hold; nil for no bound
+	budget *budget // for what messages hold; nil for no bound
+}
+
+// A budget is bytes that messages which are larger than most may hold together.
+// A nil budget has no end.
+type budget struct{ free atomic.Int64 }
+
+// newBudget returns a budget of so many bytes.
+func newBudget(n int64) *budget {
+	b := new(budget)
+	b.free.Store(n)
+	return b
+}
+
+// take takes n bytes, if there are as many.
+func (b *budget) take(n int64) bool {
+	if b == nil || b.free.Add(-n) >= 0 {
+		return true
+	}
+	b.free.Add(n)
+	return false
+}
+
+// give gives n bytes back.
+func (b *budget) give(n int64) {
+	if b != nil {
+		b.free.Add(n)
+	}
 }
 
 // asksWebSocket says that a request is meant to open a WebSocket.

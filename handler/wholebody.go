@@ -2,6 +2,7 @@ package handler
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -11,24 +12,21 @@ import (
 	"github.com/goapi-dev/goapi"
 )
 
-const (
-	// bodyTime bounds the time that a body takes which is read whole.
-	bodyTime = 30 * time.Second
-	// smallBody is allocated for a body on the word of its length, and taken from
-	// no budget.
-	smallBody = 64 << 10
-)
+// bodyTime bounds the time that a body takes which is read whole.
+const bodyTime = 30 * time.Second
 
 // A wholeBody is the body of a request that is held whole, until it is released.
 type wholeBody struct {
-	budget *Budget // nil for no bound
-	held   int64   // bytes that were taken from it
-	data   []byte
+	room *Bodies // nil for no bound
+	held int64   // of it
+	data []byte
 }
 
 // release gives back what the body holds: nobody needs it any more.
 func (b *wholeBody) release() {
-	b.budget.give(b.held)
+	if b.room != nil {
+		b.room.give(b.held)
+	}
 	b.held, b.data = 0, nil
 }
 
@@ -45,19 +43,19 @@ func (b *wholeBody) read(w http.ResponseWriter, r *http.Request, limit int64) ([
 	// The server takes the deadline back at the end of the body. A writer that
 	// has none bounds its client itself.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
-	most := limit
-	if r.ContentLength > 0 {
+	most, known := limit, r.ContentLength > 0
+	if known {
 		most = r.ContentLength
 	}
-	err := b.fill(http.MaxBytesReader(w, r.Body, limit), most)
+	err := b.fill(r.Context(), http.MaxBytesReader(w, r.Body, limit), most, known)
 	var (
 		tooLong *http.MaxBytesError
-		known   *goapi.Error
+		refused *goapi.Error
 	)
 	switch {
 	case err == nil:
 		return b.data, nil
-	case errors.As(err, &tooLong), errors.As(err, &known):
+	case errors.As(err, &tooLong), errors.As(err, &refused):
 		return nil, err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, goapi.NewError(http.StatusRequestTimeout, "the body did not come in time", err)
@@ -67,11 +65,12 @@ func (b *wholeBody) read(w http.ResponseWriter, r *http.Request, limit int64) ([
 	return nil, goapi.NewError(http.StatusBadRequest, "the body broke off or is malformed", err)
 }
 
-// fill reads to the end of src, which comes after most bytes.
-func (b *wholeBody) fill(src io.Reader, most int64) error {
+// fill reads to the end of src, which comes after most bytes, or if they are not
+// known, not later.
+func (b *wholeBody) fill(ctx context.Context, src io.Reader, most int64, known bool) error {
 	for {
 		if len(b.data) == cap(b.data) {
-			if err := b.grow(most); err != nil {
+			if err := b.grow(ctx, most, known); err != nil {
 				return err
 			}
 		}
@@ -86,18 +85,26 @@ func (b *wholeBody) fill(src io.Reader, most int64) error {
 	}
 }
 
-// grow makes room for more. Beyond a little it goes by what came, and not by what
-// was announced, which costs a client nothing.
-func (b *wholeBody) grow(most int64) error {
-	size := max(2*int64(cap(b.data)), min(most, smallBody), bytes.MinRead)
-	size = min(size, most) + bytes.MinRead // in which the end is found
-	if size > smallBody+bytes.MinRead {
-		if !b.budget.take(size - b.held) {
-			return unavailable("the gateway holds as many large bodies as it takes", nil)
-		}
-		b.held = size
+// grow makes room for more: first for a little, and when that has come for all
+// that was announced, or else for twice as much.
+func (b *wholeBody) grow(ctx context.Context, most int64, known bool) error {
+	size, has := most, int64(cap(b.data))
+	switch {
+	case has == 0:
+		size = min(most, smallBody)
+	case has >= most:
+		size = 2 * has
+	case !known:
+		size = min(most, 2*has)
 	}
-	b.data = append(make([]byte, 0, size), b.data...)
+	if b.room != nil && size > smallBody && b.room.share(size) > b.held {
+		more := b.room.share(size) - b.held
+		if err := b.room.take(ctx, more); err != nil {
+			return err
+		}
+		b.held += more
+	}
+	b.data = append(make([]byte, 0, size+bytes.MinRead), b.data...) // the end is found in what is beyond
 	return nil
 }
 
