@@ -9,6 +9,9 @@
 //	go run ./bench sse        from a service's write of an event to the client's read
 //	go run ./bench publish    messages a second over HTTP, beside a Go program at the same server
 //	go run ./bench fanout     from a publisher's write to 2,000 clients' read
+//	go run ./bench edge       CPU per request of log, metrics, traces, JWT and rate limit
+//	go run ./bench overload   three times the requests that a service can do
+//	go run ./bench memory     idle connections, and uploads that stall
 //	go run ./bench all        one after the other
 //
 // It speaks to loopback only, and takes with it what it started, also when it
@@ -36,7 +39,7 @@ func main() {
 	}
 }
 
-const usage = `usage: bench proxy|discovery|register|scale|websockets|sse|publish|fanout|all [flags]; bench all -h lists the flags`
+const usage = `usage: bench proxy|discovery|register|scale|websockets|sse|publish|fanout|edge|overload|memory|all [flags]; bench all -h lists the flags`
 
 // A measurement is a subcommand.
 type measurement interface {
@@ -69,6 +72,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		{new(sseBench), "sse"},
 		{new(publishBench), "publish"},
 		{new(fanoutBench), "fanout"},
+		{new(edgeBench), "edge"},
+		{new(overloadBench), "overload"},
+		{new(memoryBench), "memory"},
 	} {
 		if args[0] == m.name || args[0] == "all" && m.name != "register" { // which is a part of discovery
 			m.flags(flags)
