@@ -123,7 +123,7 @@ func TestWhatIsRefusedWithoutNeed(t *testing.T) {
 	answered, refused := 0, 0
 	for seed := range uint64(40) {
 		synctest.Test(t, func(t *testing.T) {
-			random := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // the same each time
+			random := rand.New(rand.NewPCG(seed, 7))
 			w := newWorkshop(1, 0, nil)
 			for range 4 {
 				usual := time.Duration(float64(ms) * math.Pow(2000, random.Float64()))

@@ -84,7 +84,7 @@ func (w *workshop) request(ctx context.Context, work time.Duration) error {
 func (w *workshop) open(t *testing.T, rate float64, d time.Duration) {
 	t.Helper()
 	var wg sync.WaitGroup
-	random := rand.New(rand.NewPCG(1, uint64(rate))) //nolint:gosec // the same each time
+	random := rand.New(rand.NewPCG(1, uint64(rate)))
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		work := w.work()
 		wg.Go(func() { _ = w.request(t.Context(), work) })
@@ -99,7 +99,7 @@ func always(d time.Duration) func() time.Duration { return func() time.Duration 
 // either returns work that takes a in a share of all cases, else b.
 func either(share float64, a, b time.Duration) func() time.Duration {
 	return func() time.Duration {
-		if rand.Float64() < share { //nolint:gosec // a model
+		if rand.Float64() < share {
 			return a
 		}
 		return b
@@ -108,12 +108,12 @@ func either(share float64, a, b time.Duration) func() time.Duration {
 
 // exponential returns work that takes mean on average, and often more.
 func exponential(mean time.Duration) func() time.Duration {
-	return func() time.Duration { return time.Duration(rand.ExpFloat64() * float64(mean)) } //nolint:gosec // a model
+	return func() time.Duration { return time.Duration(rand.ExpFloat64() * float64(mean)) }
 }
 
 // logNormal returns work that mostly takes about median.
 func logNormal(median time.Duration, sigma float64) func() time.Duration {
-	return func() time.Duration { return time.Duration(float64(median) * math.Exp(sigma*rand.NormFloat64())) } //nolint:gosec // a model
+	return func() time.Duration { return time.Duration(float64(median) * math.Exp(sigma*rand.NormFloat64())) }
 }
 
 // forget begins the count anew.
