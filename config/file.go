@@ -60,6 +60,7 @@ type Server struct {
 	UpstreamCert   Path     `yaml:"upstream_cert" format:"file" doc:"PEM file of the certificate that nodes get to see of the gateway." default:"none" example:"cert.pem"`
 	UpstreamKey    Path     `yaml:"upstream_key" format:"file" doc:"PEM file of its private key." default:"none" example:"key.pem"`
 	Origin         []string `yaml:"origin" format:"origin" doc:"Web pages that may open WebSockets and, of mounts, publish, besides the gateway's own." default:"none" example:"[\"https://app.example.com\"]"`
+	DrainDelay     Duration `yaml:"drain_delay" min:"1ms" max:"1h" doc:"Time between the moment when /readyz fails and the end of accepting connections." default:"none" example:"5s"`
 	Drain          Duration `yaml:"drain" min:"1ms" max:"24h" doc:"Time that requests in flight get when the gateway stops." default:"30s" example:"1m"`
 }
 
@@ -71,6 +72,7 @@ type TLS struct {
 	MinVersion   string        `yaml:"min_version" enum:"1.2|1.3" doc:"The oldest version of TLS that is spoken." default:"1.2" example:"\"1.3\""`
 	Tickets      bool          `yaml:"tickets" doc:"Clients may resume sessions by tickets, which spares them and the gateway most of a handshake." default:"false" example:"true"`
 	HTTP         string        `yaml:"http" format:"hostport" doc:"Where clients of plain HTTP connect, who are sent on to TLS. ACME is answered there, too: port 80 of the names must lead to it." default:"none: ACME is answered over TLS alone" example:"\":80\""`
+	Port         int           `yaml:"port" min:"1" max:"65535" doc:"Port at which clients find TLS, where it is not that of address: they are sent on to it." default:"that of address" example:"443"`
 	ACME         *ACME         `yaml:"acme" doc:"Certificates that an authority issues by ACME."`
 }
 

@@ -25,6 +25,9 @@ const (
 	maxKeptLine = 16 << 10
 )
 
+// lastWrite bounds the wait for the last lines to be written.
+const lastWrite = 2 * time.Second
+
 // AccessLogOptions adjust an AccessLog. A nil *AccessLogOptions means all
 // defaults.
 type AccessLogOptions struct {
@@ -153,8 +156,25 @@ func (l *AccessLog) add(line []byte) {
 }
 
 // Run writes lines until ctx is done, then those that wait, and returns
-// ctx.Err(). It is called once, and to end after the last request.
+// ctx.Err(). A writer that takes none of them has two seconds more. Run is called
+// once, and to end after the last request.
 func (l *AccessLog) Run(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() { // ends with ctx, or with the program if the writer never returns
+		defer close(done)
+		l.run(ctx)
+	}()
+	<-ctx.Done()
+	select {
+	case <-done:
+	case <-time.After(lastWrite):
+		l.opts.Logger.Error("the access log takes no lines: the last are lost")
+	}
+	return ctx.Err()
+}
+
+// run writes lines until ctx is done, then those that wait.
+func (l *AccessLog) run(ctx context.Context) {
 	tick := time.NewTicker(flushEvery)
 	defer tick.Stop()
 	failing := false
@@ -162,7 +182,7 @@ func (l *AccessLog) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			_, _ = l.flush() // there is nobody left to tell
-			return ctx.Err()
+			return
 		case <-tick.C:
 		case <-l.full:
 		}

@@ -284,11 +284,26 @@ func (s *Server) Run(ctx context.Context, h http.Handler) error {
 		}
 		s.hijacked.close()
 		cut()
+		s.awaitHandlers()
 	}
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("server: %s: %w", s.Addr(), err)
 	}
 	return nil
+}
+
+// awaitHandlers gives handlers whose connection was cut the time to say so, to logs
+// for example.
+func (s *Server) awaitHandlers() {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(time.Second); s.requests.Load() > 0; {
+		select {
+		case <-tick.C:
+		case <-end:
+			return
+		}
+	}
 }
 
 // drain stops accepting, waits for what is in flight, and reports whether all of

@@ -301,3 +301,45 @@ func TestAdminTokenIsReadAgain(t *testing.T) {
 		t.Errorf("GET /services with the old token = %d, want 401", got)
 	}
 }
+
+// TestSharedLimits: what passes at one gateway counts at the other.
+func TestSharedLimits(t *testing.T) {
+	s := startEcho(t)
+	const limited = "policy: {rate_limit: [{key: client, requests: 10, per: 1h, shared: true}]}"
+	config := func() string {
+		file := filepath.Join(t.TempDir(), "goapi.yaml")
+		write(t, file, operated(s, limited))
+		return file
+	}
+	one := startGateway(t, "--config", config(), "--nats", "127.0.0.1:0")
+	two := startGateway(t, "--config", config(), "--registry", "nats://"+one.nats, "--broker", "off")
+	for _, p := range []*process{one, two} {
+		p.await(func() bool { return p.status(p.address, "/web/x") != http.StatusNotFound }, "route")
+	}
+	two.await(func() bool { return one.status(one.address, "/web/x") == http.StatusTooManyRequests }, "end of the limit")
+	two.await(func() bool { return two.status(two.address, "/web/x") == http.StatusTooManyRequests }, "end of the limit at the other gateway")
+	passed := 0
+	for range 20 {
+		if two.status(two.address, "/web/x") == http.StatusOK {
+			passed++
+		}
+	}
+	if passed > 0 {
+		t.Errorf("%d of 20 passed at the other gateway after the limit", passed)
+	}
+}
+
+// TestDrainDelay: who follows /readyz has the time to go elsewhere.
+func TestDrainDelay(t *testing.T) {
+	s := startEcho(t)
+	c := startConfigured(t, operated(s, "drain_delay: 1s"))
+	c.await(func() bool { return c.status(c.address, "/web/x") == http.StatusOK }, "route")
+	c.terminate()
+	c.await(func() bool { return c.status(c.admin, "/readyz") == http.StatusServiceUnavailable }, "end of readiness")
+	if got := c.status(c.address, "/web/x"); got != http.StatusOK {
+		t.Errorf("GET after readiness ended = %d, want 200", got)
+	}
+	if got := c.wait(); got != 0 {
+		t.Errorf("exit status = %d, want 0", got)
+	}
+}

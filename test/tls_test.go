@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -127,6 +126,7 @@ tls:
   client_ca: %q
   client_auth: request
   http: %q
+  port: 8443
 identity: {mtls: {machines: {subject: [cn]}}}
 patterns: [{match: /web/machines/**, auth: {any: [mtls/machines], headers: {X-User: subject}}}]
 `, apiCert, apiKey, webCert, webKey, a.file("ca.pem"), plain)))
@@ -156,9 +156,8 @@ patterns: [{match: /web/machines/**, auth: {any: [mtls/machines], headers: {X-Us
 		t.Errorf("GET without a certificate = %s %s, want 403", rsp.Status, body)
 	}
 
-	_, port, _ := net.SplitHostPort(c.address)
 	rsp, _ := get(a.client(""), "http://"+plain+"/web/x?a=b")
-	if want := "https://127.0.0.1:" + port + "/web/x?a=b"; rsp.StatusCode != http.StatusPermanentRedirect || rsp.Header.Get("Location") != want {
+	if want := "https://127.0.0.1:8443/web/x?a=b"; rsp.StatusCode != http.StatusPermanentRedirect || rsp.Header.Get("Location") != want {
 		t.Errorf("GET over plain HTTP = %s to %q, want a redirect to %s", rsp.Status, rsp.Header.Get("Location"), want)
 	}
 	post, err := http.Post("http://"+plain+"/web/x", "text/plain", strings.NewReader("secret"))

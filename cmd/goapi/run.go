@@ -32,6 +32,9 @@ Repeated values are split at white space.`,
 			}
 			captureLog(log)
 			limitMemory(w.env)
+			reloads := make(chan os.Signal, 1)
+			signal.Notify(reloads, syscall.SIGHUP) // from the start: it must not end the program
+			defer signal.Stop(reloads)
 			g, err := newGateway(cmd.Context(), c, w.env, log)
 			if interrupted(cmd.Context(), err) {
 				return nil
@@ -39,9 +42,6 @@ Repeated values are split at white space.`,
 			if err != nil {
 				return err
 			}
-			reloads := make(chan os.Signal, 1)
-			signal.Notify(reloads, syscall.SIGHUP)
-			defer signal.Stop(reloads)
 			return errors.Join(g.Run(cmd.Context(), reloads), g.Close())
 		},
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -46,25 +47,45 @@ func (g *gateway) Run(ctx context.Context, reloads <-chan os.Signal) error {
 		group.Go(func() error { return ignoreCancel(run(failed)) })
 	}
 	group.Go(func() error { return g.admin.Run(failed, g.operate) })
-	if g.plain != nil {
-		group.Go(func() error { return g.plain.Run(failed, g.plainHandler()) })
-	}
 	group.Go(func() error { g.configured(failed, reloads); return nil })
+	accepting, refuse := context.WithCancel(context.WithoutCancel(ctx))
+	defer refuse()
+	group.Go(func() error {
+		g.awaitEnd(ctx, failed)
+		refuse()
+		return nil
+	})
+	if g.plain != nil {
+		group.Go(func() error { return g.plain.Run(accepting, g.plainHandler()) })
+	}
 	group.Go(func() error {
 		defer stop()
 		defer close(g.drained)
-		public, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(failed, cancel)()
-		context.AfterFunc(public, func() {
-			close(g.stopping)
-			g.tell(manager.stopping)
-		})
-		return g.public.Run(public, g.routed)
+		return g.public.Run(accepting, g.routed)
 	})
 	g.log.Info("serving", slog.String("address", g.public.Addr().String()), slog.String("admin", g.admin.Addr().String()), slog.String("nats", g.natsAddr()))
 	g.tell(manager.ready)
 	return group.Wait()
+}
+
+// awaitEnd waits until the gateway is to end, and fails readiness then: for
+// --drain-delay before it returns, so that whoever sends requests here learns of it
+// while they are still served.
+func (g *gateway) awaitEnd(ctx, failed context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-failed.Done():
+	}
+	close(g.stopping)
+	g.tell(manager.stopping)
+	if g.cfg.drainDelay <= 0 || failed.Err() != nil {
+		return
+	}
+	g.log.Info("not ready any more; requests are still taken", slog.Duration("drain_delay", g.cfg.drainDelay))
+	select {
+	case <-time.After(g.cfg.drainDelay):
+	case <-failed.Done():
+	}
 }
 
 // tell tells the service manager how it goes.

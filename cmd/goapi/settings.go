@@ -52,7 +52,7 @@ type settings struct {
 	upstreamCA                   string
 	upstreamCert, upstreamKey    string
 	tlsCert, tlsKey              string
-	drain                        time.Duration
+	drain, drainDelay            time.Duration
 	policies                     policies
 	origins                      []string
 }
@@ -90,6 +90,7 @@ func (c *settings) addServer(flags *pflag.FlagSet, env func(string) (string, boo
 	flags.StringVar(&c.upstreamKey, "upstream-key", "", "PEM file of its private key")
 	c.policies.add(flags)
 	flags.StringArrayVar(&c.origins, "origin", nil, "web page that may open WebSockets and, of mounts, publish, besides the gateway's own: https://app.example.com or https://*.example.com (repeatable)")
+	flags.DurationVar(&c.drainDelay, "drain-delay", 0, "time between the moment when /readyz fails and the end of accepting connections, for load balancers to learn of it")
 	flags.DurationVar(&c.drain, "drain", 30*time.Second, "time that requests in flight get when the gateway stops")
 }
 
@@ -108,6 +109,9 @@ func (c *settings) check() error {
 	}
 	if c.drain <= 0 {
 		return fmt.Errorf("--drain %s: want a time above 0, such as 30s", c.drain)
+	}
+	if c.drainDelay < 0 {
+		return fmt.Errorf("--drain-delay %s: want a time such as 5s, or 0 for none", c.drainDelay)
 	}
 	listeners := []struct{ flag, address, token string }{
 		{"address", c.address, "none"},

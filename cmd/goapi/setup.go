@@ -19,6 +19,7 @@ import (
 	"github.com/goapi-dev/goapi/middleware"
 	"github.com/goapi-dev/goapi/middleware/compress"
 	"github.com/goapi-dev/goapi/middleware/jwt"
+	"github.com/goapi-dev/goapi/ratelimit/nats"
 	"github.com/goapi-dev/goapi/standard"
 )
 
@@ -188,6 +189,15 @@ func (g *gateway) enter(t *tasks, s *setup) {
 	if g.group != nil && !g.sharing {
 		g.sharing = true
 		t.start(g.group.Run)
+	}
+	if g.group != nil {
+		var shared []*nats.Shared
+		for _, l := range s.policies.Limiters() {
+			if l, ok := l.(*nats.Shared); ok {
+				shared = append(shared, l)
+			}
+		}
+		g.group.Use(shared...)
 	}
 	old := g.current.Swap(s)
 	if old == nil || old == s {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/goapi-dev/goapi"
@@ -115,7 +116,9 @@ func (g *gateway) listenPlain(ctx context.Context) error {
 		return nil
 	}
 	var err error
-	g.plain, err = server.Listen(ctx, t.HTTP, &server.Options{Drain: adminDrain, Logger: g.log})
+	opts := g.publicOptions()
+	opts.Drain = adminDrain
+	g.plain, err = server.Listen(ctx, t.HTTP, opts)
 	if err != nil {
 		return fmt.Errorf("%s: tls.http %s: %w", g.cfg.configFile, t.HTTP, err)
 	}
@@ -149,8 +152,11 @@ func (g *gateway) toTLS(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, port, _ := net.SplitHostPort(g.public.Addr().String())
+	if public := g.cfg.file.TLS.Port; public > 0 {
+		port = strconv.Itoa(public)
+	}
 	u := *r.URL
-	u.Scheme, u.Host = "https", net.JoinHostPort(host, port)
+	u.Scheme, u.Host, u.User = "https", net.JoinHostPort(host, port), nil
 	if port == "443" {
 		u.Host = strings.TrimSuffix(u.Host, ":443")
 	}

@@ -106,22 +106,38 @@ func New(conn *natsgo.Conn, opts *Options) *Group {
 
 // Limiter returns the limiter of a name, which is shared with the limiters of
 // that name on other gateways. As long as the rate is the same it is the same
-// limiter, which knows what has passed; with another rate it begins anew.
+// limiter, which knows what has passed; with another rate it begins anew, and is
+// shared once Use has it.
 func (g *Group) Limiter(name string, rate ratelimit.Rate) *Shared {
 	sum := sha256.Sum256([]byte(name))
 	id := limiterID(sum[:8])
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if s := g.limiters[id]; s != nil && s.Rate() == rate.OrDefault() {
-		return s
+	was := g.limiters[id]
+	if was != nil && was.Rate() == rate.OrDefault() {
+		return was
 	}
-	s := &Shared{memory: ratelimit.NewMemory(rate, &ratelimit.Options{Keys: g.opts.Keys})}
-	g.limiters[id] = s
+	s := &Shared{id: id, memory: ratelimit.NewMemory(rate, &ratelimit.Options{Keys: g.opts.Keys})}
+	if was == nil {
+		g.limiters[id] = s
+	}
 	return s
+}
+
+// Use shares these limiters, and those alone.
+func (g *Group) Use(limiters ...*Shared) {
+	inUse := make(map[limiterID]*Shared, len(limiters))
+	for _, s := range limiters {
+		inUse[s.id] = s
+	}
+	g.mu.Lock()
+	g.limiters = inUse
+	g.mu.Unlock()
 }
 
 // A Shared is a Limiter whose buckets others draw from, too.
 type Shared struct {
+	id     limiterID
 	memory *ratelimit.Memory
 	passed [tallies]tally
 }

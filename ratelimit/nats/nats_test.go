@@ -126,6 +126,14 @@ func TestSameLimiter(t *testing.T) {
 	if got, want := g.Limiter("l", hourly(6)).Rate(), (ratelimit.Rate{Requests: 6, Per: time.Hour, Burst: 6}); got != want {
 		t.Errorf("Rate() = %+v, want %+v", got, want)
 	}
+	other := g.Limiter("l", hourly(6))
+	g.Use(other)
+	if g.Limiter("l", hourly(6)) != other {
+		t.Error("Limiter() of the one in use is another")
+	}
+	if g.Limiter("l", hourly(5)) == l {
+		t.Error("Limiter() of one that is not used any more is the same")
+	}
 }
 
 // TestManyKeys: what does not fit one message is told in several.
