@@ -11,6 +11,9 @@ import (
 // new one, which shares with the old one all but the way to the key. It is a
 // hash trie: each branch looks at the next 5 bits of a key's hash. The zero
 // value is empty.
+//
+// What was made in the same era may be changed in place, for nobody else has it
+// yet: then the old dict must not be used any more.
 type dict[V any] struct {
 	root branch[V] // in place: a look-up waits for memory most of its time
 }
@@ -20,6 +23,7 @@ type dict[V any] struct {
 type hasher struct {
 	seed maphash.Seed
 	mask uint64 // of the bits that count: all, but in tests
+	era  uint32 // that new branches are of; 0 is none
 }
 
 const (
@@ -30,6 +34,7 @@ const (
 // branch has an entry for each bit of the map that is set.
 type branch[V any] struct {
 	bitmap  uint32
+	era     uint32 // in which entries was made
 	entries []entry[V]
 }
 
@@ -92,7 +97,7 @@ func (d *dict[V]) set(h hasher, key string, value V) dict[V] {
 
 // remove returns d without a key.
 func (d *dict[V]) remove(h hasher, key string) dict[V] {
-	return dict[V]{d.root.remove(h.hash(key), 0, key)}
+	return dict[V]{d.root.remove(h, h.hash(key), 0, key)}
 }
 
 // all returns keys and values in no order.
@@ -115,15 +120,13 @@ func (b *branch[V]) index(key string) int {
 func (b *branch[V]) set(h hasher, hash uint64, depth int, e entry[V]) branch[V] {
 	if depth == maxDepth {
 		if i := b.index(e.key); i >= 0 {
-			return b.with(i, e)
+			return b.with(h, i, e)
 		}
-		return branch[V]{entries: append(slices.Clip(b.entries), e)}
+		return b.insert(h, 0, len(b.entries), e)
 	}
 	bit, i := b.at(hash)
 	if b.bitmap&bit == 0 {
-		entries := make([]entry[V], 0, len(b.entries)+1)
-		entries = append(append(append(entries, b.entries[:i]...), e), b.entries[i:]...)
-		return branch[V]{bitmap: b.bitmap | bit, entries: entries}
+		return b.insert(h, bit, i, e)
 	}
 	switch old := b.entries[i]; {
 	case !old.isKey():
@@ -134,14 +137,14 @@ func (b *branch[V]) set(h hasher, hash uint64, depth int, e entry[V]) branch[V] 
 		sub = sub.set(h, hash>>fanBits, depth+1, e)
 		e = entry[V]{sub: sub}
 	}
-	return b.with(i, e)
+	return b.with(h, i, e)
 }
 
 // remove returns b without a key.
-func (b *branch[V]) remove(hash uint64, depth int, key string) branch[V] {
+func (b *branch[V]) remove(h hasher, hash uint64, depth int, key string) branch[V] {
 	if depth == maxDepth {
 		if i := b.index(key); i >= 0 {
-			return b.without(0, i)
+			return b.without(h, 0, i)
 		}
 		return *b
 	}
@@ -152,28 +155,47 @@ func (b *branch[V]) remove(hash uint64, depth int, key string) branch[V] {
 	e := b.entries[i]
 	if e.isKey() {
 		if e.key == key {
-			return b.without(bit, i)
+			return b.without(h, bit, i)
 		}
 		return *b
 	}
-	sub := e.sub.remove(hash>>fanBits, depth+1, key)
+	sub := e.sub.remove(h, hash>>fanBits, depth+1, key)
 	if len(sub.entries) == 1 && sub.entries[0].isKey() {
-		return b.with(i, sub.entries[0]) // a single key needs no branch
+		return b.with(h, i, sub.entries[0]) // a single key needs no branch
 	}
-	return b.with(i, entry[V]{sub: sub})
+	return b.with(h, i, entry[V]{sub: sub})
+}
+
+// isOwn says whether the entries may be changed in place.
+func (b *branch[V]) isOwn(h hasher) bool { return h.era != 0 && b.era == h.era }
+
+// own returns the entries such that they may be changed.
+func (b *branch[V]) own(h hasher) []entry[V] {
+	if b.isOwn(h) {
+		return b.entries
+	}
+	return slices.Clone(b.entries)
 }
 
 // with returns b with another entry at i.
-func (b *branch[V]) with(i int, e entry[V]) branch[V] {
-	entries := slices.Clone(b.entries)
+func (b *branch[V]) with(h hasher, i int, e entry[V]) branch[V] {
+	entries := b.own(h)
 	entries[i] = e
-	return branch[V]{bitmap: b.bitmap, entries: entries}
+	return branch[V]{b.bitmap, h.era, entries}
+}
+
+// insert returns b with an entry more at i, which has the bit.
+func (b *branch[V]) insert(h hasher, bit uint32, i int, e entry[V]) branch[V] {
+	entries := b.entries
+	if n := len(entries); n == cap(entries) || !b.isOwn(h) {
+		entries = append(make([]entry[V], 0, n+1+n/4), entries...) // what is inserted comes in numbers, or alone
+	}
+	return branch[V]{b.bitmap | bit, h.era, slices.Insert(entries, i, e)}
 }
 
 // without returns b without the entry at i, which has the bit.
-func (b *branch[V]) without(bit uint32, i int) branch[V] {
-	entries := make([]entry[V], 0, len(b.entries)-1)
-	return branch[V]{bitmap: b.bitmap &^ bit, entries: append(append(entries, b.entries[:i]...), b.entries[i+1:]...)}
+func (b *branch[V]) without(h hasher, bit uint32, i int) branch[V] {
+	return branch[V]{b.bitmap &^ bit, h.era, slices.Delete(b.own(h), i, i+1)}
 }
 
 // each yields every key below b, and says whether to go on.

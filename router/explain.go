@@ -96,7 +96,7 @@ func (x *explainer) among(anyHost bool, claims ...*claim) (c *claim, missed bool
 		if anyHost {
 			host = ""
 		}
-		alone.setTrie(host, alone.trie(host).edit(alone.hasher, []edit{{c, c}}, 0))
+		alone.setTrie(alone.hasher, host, alone.trie(host).edit(alone.hasher, []edit{{c, c}}, 0))
 	}
 	s := search{table: alone, request: x.request, path: x.path, method: x.request.Method}
 	c = alone.find(&s, x.host, preflight(x.request))

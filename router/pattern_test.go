@@ -214,7 +214,7 @@ func checkTemplate(t *testing.T, p *pattern) {
 	}
 	table := NewTable(nil, nil)
 	c := &claim{pattern: *p}
-	table.edit([]edit{{c, c}})
+	table.edit(table.hasher, []edit{{c, c}})
 	s := search{table: table, path: path}
 	if got := s.claim(host{}); got != c {
 		t.Fatalf("template %q, as %q, does not match %q", p.text, p, path)
@@ -226,7 +226,7 @@ func checkTemplate(t *testing.T, p *pattern) {
 			t.Fatalf("template %q, path %q: variable %s = %q, want %q", p.text, path, v.name, got, want[j])
 		}
 	}
-	table.edit([]edit{{c, nil}})
+	table.edit(table.hasher, []edit{{c, nil}})
 	if table.anyHost != nil {
 		t.Fatalf("template %q is not all gone when it is taken away", p.text)
 	}

@@ -8,7 +8,8 @@ import (
 
 // A step is the way from one table to the next.
 type step struct {
-	table    Table // what it becomes
+	table    Table  // what it becomes
+	hasher   hasher // of its era
 	services []*registry.Service
 	changed  bool
 	slots    map[string]*claimed // that services want or give up in this step
@@ -41,9 +42,9 @@ func (s *step) change(name string, announced []*registry.Service) {
 	}
 	s.changed = true
 	if len(announced) > 0 {
-		t.services = t.services.set(t.hasher, name, now)
+		t.services = t.services.set(s.hasher, name, now)
 	} else {
-		t.services = t.services.remove(t.hasher, name)
+		t.services = t.services.remove(s.hasher, name)
 	}
 	s.now = append(s.now, now.reports...)
 	var had []*claim
@@ -102,14 +103,14 @@ func (s *step) settle() {
 			edits = append(edits, edit{c, now.holder})
 		}
 		if len(now.waiting) > 0 {
-			t.contests = t.contests.set(t.hasher, slot.key, &now)
+			t.contests = t.contests.set(s.hasher, slot.key, &now)
 		} else if len(slot.was.waiting) > 0 {
-			t.contests = t.contests.remove(t.hasher, slot.key)
+			t.contests = t.contests.remove(s.hasher, slot.key)
 		}
 		s.before = append(s.before, slot.was.reports()...)
 		s.now = append(s.now, now.reports()...)
 	}
-	t.edit(edits)
+	t.edit(s.hasher, edits)
 	for _, c := range holders {
 		if t.waits(c) {
 			s.now = append(s.now, c.crowdedOut())
@@ -226,25 +227,25 @@ func (t *Table) trie(host string) *node {
 
 // edit makes edits in the tries of their hosts. It is called on a table that
 // nobody has yet.
-func (t *Table) edit(edits []edit) {
+func (t *Table) edit(h hasher, edits []edit) {
 	for len(edits) > 0 {
 		host, run := edits[0].at.host, 1
 		for run < len(edits) && edits[run].at.host == host {
 			run++
 		}
-		t.setTrie(host, t.trie(host).edit(t.hasher, edits[:run], 0))
+		t.setTrie(h, host, t.trie(host).edit(h, edits[:run], 0))
 		edits = edits[run:]
 	}
 }
 
 // setTrie sets the trie of a host. It is called on a table that nobody has yet.
-func (t *Table) setTrie(host string, n *node) {
+func (t *Table) setTrie(h hasher, host string, n *node) {
 	switch {
 	case host == "":
 		t.anyHost = n
 	case n == nil:
-		t.hosts = t.hosts.remove(t.hasher, host)
+		t.hosts = t.hosts.remove(h, host)
 	default:
-		t.hosts = t.hosts.set(t.hasher, host, n)
+		t.hosts = t.hosts.set(h, host, n)
 	}
 }

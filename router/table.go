@@ -2,6 +2,7 @@ package router
 
 import (
 	"log/slog"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -105,7 +106,8 @@ var _ goapi.Router = (*Table)(nil)
 // read-only belongs to the goroutine that calls Next, unless it is atomic.
 type lineage struct {
 	opts   Options
-	hasher hasher
+	hasher hasher // of no era
+	era    uint32 // of the latest step; the last one stays
 	pools  *upstream.Pools
 	latest atomic.Pointer[[]*registry.Service] // what the latest table is of
 	// announcements are those of the service that is being built.
@@ -129,7 +131,7 @@ func NewTable(pools *upstream.Pools, opts *Options) *Table {
 func (t *Table) Next(services []*registry.Service) (*Table, []Report) {
 	changes := t.changes(services)
 	t.latest.Store(&services)
-	s := &step{table: *t, services: services, slots: make(map[string]*claimed)}
+	s := &step{table: *t, hasher: t.newEra(), services: services, slots: make(map[string]*claimed)}
 	for _, c := range changes {
 		s.change(c.Name, c.New)
 	}
@@ -140,6 +142,17 @@ func (t *Table) Next(services []*registry.Service) (*Table, []Report) {
 	}
 	next := s.table // alone: the step is not to be kept alive
 	return &next, reports
+}
+
+// newEra returns the hasher of a step. When all eras are used up, after years,
+// it is one of none: steps then cost somewhat more.
+func (l *lineage) newEra() hasher {
+	h := l.hasher
+	if l.era < math.MaxUint32 {
+		l.era++
+		h.era = l.era
+	}
+	return h
 }
 
 // changes returns what changed since the last call of Next.

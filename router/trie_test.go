@@ -27,6 +27,7 @@ func TestTrie(t *testing.T) {
 		}
 		var versions []version
 		var edits []edit
+		var era uint32
 		for range rapid.IntRange(0, 40).Draw(t, "edits") {
 			text := rapid.SampledFrom(texts).Draw(t, "text")
 			method := rapid.SampledFrom([]string{"", "GET", "POST"}).Draw(t, "method")
@@ -42,6 +43,8 @@ func TestTrie(t *testing.T) {
 			if rapid.IntRange(0, 2).Draw(t, "more") > 0 {
 				continue
 			}
+			era++
+			h.era = rapid.SampledFrom([]uint32{0, era}).Draw(t, "era")
 			root = root.edit(h, edits, 0)
 			edits = nil
 			versions = append(versions, version{root, maps.Clone(want)})
