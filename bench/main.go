@@ -12,6 +12,7 @@
 //	go run ./bench edge       CPU per request of log, metrics, traces, JWT and rate limit
 //	go run ./bench overload   three times the requests that a service can do
 //	go run ./bench memory     idle connections, and uploads that stall
+//	go run ./bench floods     what one client that floods does to the others
 //	go run ./bench all        one after the other
 //
 // It speaks to loopback only, and takes with it what it started, also when it
@@ -39,7 +40,7 @@ func main() {
 	}
 }
 
-const usage = `usage: bench proxy|discovery|register|scale|websockets|sse|publish|fanout|edge|overload|memory|all [flags]; bench all -h lists the flags`
+const usage = `usage: bench proxy|discovery|register|scale|websockets|sse|publish|fanout|edge|overload|memory|floods|all [flags]; bench all -h lists the flags`
 
 // A measurement is a subcommand.
 type measurement interface {
@@ -75,6 +76,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		{new(edgeBench), "edge"},
 		{new(overloadBench), "overload"},
 		{new(memoryBench), "memory"},
+		{new(floodBench), "floods"},
 	} {
 		if args[0] == m.name || args[0] == "all" && m.name != "register" { // which is a part of discovery
 			m.flags(flags)
@@ -109,6 +111,8 @@ func runHidden(ctx context.Context, name string, args []string, out io.Writer) (
 		return true, serveBare(ctx, args)
 	case etcdCommand:
 		return true, serveEtcd(ctx, args)
+	case floodCommand:
+		return true, serveFlood(ctx, args, out)
 	case natsCommand:
 		return true, serveNATS(ctx, args)
 	}

@@ -143,7 +143,7 @@ func (b *memoryBench) upload(ctx context.Context, row uploadRow, url string, m *
 			}
 			switch {
 			case ctx.Err() != nil:
-				return nil //nolint:nilerr // it stalled until the end, which is what broke it off
+				return nil // it stalled until the end, which is what broke it off
 			case err == nil && rsp.StatusCode != http.StatusServiceUnavailable && rsp.StatusCode != http.StatusRequestEntityTooLarge:
 				return fmt.Errorf("%s %s: status %d", row.method, url, rsp.StatusCode)
 			}
