@@ -13,6 +13,7 @@
 //	go run ./bench overload   three times the requests that a service can do
 //	go run ./bench memory     idle connections, and uploads that stall
 //	go run ./bench floods     what one client that floods does to the others
+//	go run ./bench reload     requests, connections and streams while the configuration changes
 //	go run ./bench all        one after the other
 //
 // It speaks to loopback only, and takes with it what it started, also when it
@@ -40,7 +41,7 @@ func main() {
 	}
 }
 
-const usage = `usage: bench proxy|discovery|register|scale|websockets|sse|publish|fanout|edge|overload|memory|floods|all [flags]; bench all -h lists the flags`
+const usage = `usage: bench proxy|discovery|register|scale|websockets|sse|publish|fanout|edge|overload|memory|floods|reload|all [flags]; bench all -h lists the flags`
 
 // A measurement is a subcommand.
 type measurement interface {
@@ -77,6 +78,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		{new(overloadBench), "overload"},
 		{new(memoryBench), "memory"},
 		{new(floodBench), "floods"},
+		{new(reloadBench), "reload"},
 	} {
 		if args[0] == m.name || args[0] == "all" && m.name != "register" { // which is a part of discovery
 			m.flags(flags)
