@@ -107,7 +107,7 @@ func checked(name string, env func(string) (string, bool)) (*checkedFile, error)
 		func() error { _, err := c.resolve(); return err },
 		func() error { _, err := c.upstreamTLS(); return err },
 		func() error { _, err := g.publicTLS(); return err },
-		func() error { return c.checkPlugins() },
+		c.checkPlugins,
 	} {
 		if err := look(); err != nil {
 			return nil, c.blame(err)

@@ -25,7 +25,7 @@ func TestKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
-	r.Header.Set("X-API-Key", key)
+	r.Header.Set("X-Api-Key", key)
 	id, err := keys.Authenticate(r)
 	if err != nil || id.Subject != "partner" || len(id.Scopes) != 1 || id.Scopes[0] != "orders:read" {
 		t.Errorf("Authenticate = %+v, %v, want the partner with a scope", id, err)

@@ -161,5 +161,5 @@ func (g *gateway) toTLS(w http.ResponseWriter, r *http.Request) {
 		u.Host = strings.TrimSuffix(u.Host, ":443")
 	}
 	w.Header().Set("Connection", "close")
-	http.Redirect(w, r, u.String(), http.StatusPermanentRedirect)
+	http.Redirect(w, r, u.String(), http.StatusPermanentRedirect) //nolint:gosec // to the host that the client has asked
 }
