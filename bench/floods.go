@@ -298,15 +298,15 @@ func (k *floodKind) flood(ctx context.Context, address string) error {
 	}
 	w := bufio.NewWriterSize(c, 16<<10)
 	framer := http2.NewFramer(w, nil)
-	if _, err := io.WriteString(w, http2.ClientPreface); err != nil {
+	if _, err := w.WriteString(http2.ClientPreface); err != nil {
 		return err
 	}
 	if err := framer.WriteSettings(); err != nil {
 		return err
 	}
-	for n := uint32(0); n < 1<<30-1; n++ {
+	for n := range uint32(1<<30 - 1) {
 		if k.next(framer, block.Bytes(), n) != nil {
-			return nil //nolint:nilerr // the connection was closed, which is what it takes
+			return nil // the connection was closed, which is what it takes
 		}
 	}
 	return w.Flush()

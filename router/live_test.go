@@ -95,8 +95,7 @@ func TestLiveTakesChangesTogether(t *testing.T) {
 				for i := range many {
 					many[i] = service(fmt.Sprintf("crowd-%05d", i))
 				}
-				many = slices.Clip(many)
-				reg.say(append(many, service("s0", "path=/0")))
+				reg.say(slices.Concat(many, []*registry.Service{service("s0", "path=/0")}))
 				live := run(t, reg, nil)
 				<-live.Ready()
 				w, err := live.Watch(t.Context())
@@ -117,7 +116,7 @@ func TestLiveTakesChangesTogether(t *testing.T) {
 					}
 				}()
 				for i := range 100 {
-					reg.say(append(many, service(fmt.Sprint("s", i+1), fmt.Sprintf("path=/%d", i+1))))
+					reg.say(slices.Concat(many, []*registry.Service{service(fmt.Sprint("s", i+1), fmt.Sprintf("path=/%d", i+1))}))
 					synctest.Wait()
 					if _, err := live.Route(get("/1")); i == 0 && err != nil {
 						t.Errorf("Route of a change alone error = %v, want it at once", err)
