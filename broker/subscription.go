@@ -35,7 +35,8 @@ type SubscribeOptions struct {
 	// subscription's own, also in a group. Default: DefaultInFlight; at most MaxInFlight.
 	InFlight int
 	// AckWait is how long a delivery may take to be settled. Then it is
-	// overdue: it is in flight no more, and the message is delivered again. A
+	// overdue: it is in flight no more, and the message is delivered again. What
+	// is set aside is neither, as long as Next is called again within AckWait. A
 	// group that the broker knows may keep the AckWait that it has. Default:
 	// DefaultAckWait; at least a second on most systems.
 	AckWait time.Duration

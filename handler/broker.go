@@ -46,8 +46,6 @@ type BrokerOptions struct {
 	// MaxBody bounds the body of a message, in bytes. Default: what the broker
 	// takes, at most 4 MiB.
 	MaxBody int64
-	// Bodies is as in [RPCOptions]. Default: as there.
-	Bodies *Bodies
 	// Timeout bounds publishing a message, and subscribing. Default: 30 s.
 	Timeout time.Duration
 	// MaxClients bounds the clients that are subscribed: further ones are
@@ -87,7 +85,6 @@ func (o *BrokerOptions) orDefault(c broker.Capabilities) BrokerOptions {
 	if d.MaxHeld <= 0 {
 		d.MaxHeld = defaultHeldMessages
 	}
-	d.Bodies = d.Bodies.orDefault()
 	d.Timeout = orElse(d.Timeout, defaultEventTimeout)
 	d.Ping = orElse(d.Ping, defaultPing)
 	d.Take = orElse(d.Take, defaultTake)
@@ -188,50 +185,43 @@ func (h *brokerHandler) publish(w http.ResponseWriter, r *http.Request) error {
 	if !h.publishes.Match(topic) {
 		return notAllowed("publishing on", topic)
 	}
-	header, err := h.messageHeader(r)
-	if err != nil {
+	d := h.publishing.desk()
+	defer h.publishing.leave(d)
+	if err := h.publishing.headers(d, r); err != nil {
 		return err
+	}
+	for name, values := range d.header {
+		if name != "Accept" {
+			d.message[name] = strings.Join(values, ", ")
+		}
 	}
 	id, err := h.publishing.keyedID(r, topic)
 	if err != nil {
 		return err
 	}
-	whole := wholeBody{room: h.opts.Bodies}
-	defer whole.release()
-	body, err := whole.read(w, r, h.opts.MaxBody)
+	body, err := readBodyInto(&d.in, w, r, h.opts.MaxBody)
 	if err != nil {
 		return err
 	}
-	if err := h.hand(r.Context(), topic, &broker.Message{ID: id, Header: header, Body: body}); err != nil {
+	if err := h.hand(r.Context(), topic, &broker.Message{ID: id, Header: d.message, Body: body}); err != nil {
 		return err
 	}
-	return writeAccepted(w, r, map[string]string{"id": id})
-}
-
-// messageHeader returns the headers of a request that are published.
-func (h *brokerHandler) messageHeader(r *http.Request) (map[string]string, error) {
-	header, err := h.publishing.headers(r)
-	if err != nil {
-		return nil, err
-	}
-	md := make(map[string]string, len(header))
-	for name, values := range header {
-		if name != "Accept" {
-			md[name] = strings.Join(values, ", ")
-		}
-	}
-	return md, nil
+	writeAcceptedID(w, r, id)
+	return nil
 }
 
 // hand hands a message to the broker.
 func (h *brokerHandler) hand(ctx context.Context, topic string, m *broker.Message) error {
-	ctx, cancel := context.WithTimeout(ctx, h.opts.Timeout)
-	defer cancel()
-	return h.publishing.publish(ctx, topic, m)
+	bounded := within(ctx, h.opts.Timeout)
+	defer bounded.cancel()
+	return h.publishing.publish(bounded, topic, m)
 }
 
 // readTopic returns the query, and the topic in it.
 func readTopic(r *http.Request, known ...string) (url.Values, string, error) {
+	if topic, ok := plainTopic(r.URL.RawQuery); ok {
+		return nil, topic, nil
+	}
 	query, err := readQuery(r, append([]string{"topic"}, known...))
 	if err != nil {
 		return nil, "", err
@@ -247,6 +237,16 @@ func readTopic(r *http.Request, known ...string) (url.Values, string, error) {
 		return nil, "", refused(err)
 	}
 	return query, topic, nil
+}
+
+// plainTopic returns the topic of a query that has nothing else, and no escape:
+// nearly all who publish have such a one.
+func plainTopic(query string) (topic string, ok bool) {
+	topic, ok = strings.CutPrefix(query, "topic=")
+	if !ok || strings.ContainsAny(topic, "%+&;=") {
+		return "", false
+	}
+	return topic, topic != "" && broker.CheckTopic(topic) == nil
 }
 
 // brokerError returns an error of a broker as clients may see it.

@@ -77,7 +77,11 @@ func ofRequest(name string) bool {
 
 // credential says that a header lets whoever reads it act as the client.
 func credential(name string) bool {
-	if name == "Idempotency-Key" {
+	switch name {
+	case "Idempotency-Key":
+		return false
+	case "Accept", "Accept-Language", "Cache-Control", "Content-Encoding", "Content-Type", "Date", "Pragma", "Priority", "Referer",
+		"Traceparent", "Tracestate", "User-Agent", "X-Request-Id": // nearly all have no other
 		return false
 	}
 	name = strings.ToLower(name)

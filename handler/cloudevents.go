@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -127,18 +126,18 @@ func (h *cloudEvents) serve(w http.ResponseWriter, r *http.Request) error {
 	if err := h.checkWebhook(r); err != nil {
 		return err
 	}
-	body := wholeBody{room: h.opts.Bodies}
-	defer body.release()
-	events, batch, err := h.read(w, r, &body, topic)
+	d := h.desk()
+	defer h.leave(d)
+	events, batch, err := h.read(d, w, r, topic)
 	if err != nil {
 		return err
 	}
-	messages, err := h.messages(r, events)
+	messages, err := h.messages(d, r, events)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := h.deadline(r)
-	defer cancel()
+	ctx := h.deadline(r)
+	defer ctx.cancel()
 	ids := make([]string, 0, len(events))
 	for i, m := range messages {
 		if err := h.publish(ctx, topic, m); err != nil {
@@ -149,12 +148,13 @@ func (h *cloudEvents) serve(w http.ResponseWriter, r *http.Request) error {
 	if batch {
 		return writeAccepted(w, r, map[string][]string{"ids": ids})
 	}
-	return writeAcceptedID(w, r, ids[0])
+	writeAcceptedID(w, r, ids[0])
+	return nil
 }
 
 // read returns the events that a request is, all of them valid.
-func (h *cloudEvents) read(w http.ResponseWriter, r *http.Request, whole *wholeBody, topic string) (events []*ce.Event, batch bool, err error) {
-	body, err := whole.read(w, r, h.maxBody(r))
+func (h *cloudEvents) read(d *desk, w http.ResponseWriter, r *http.Request, topic string) (events []*cloudEvent, batch bool, err error) {
+	body, err := readBodyInto(&d.in, w, r, h.maxBody(r))
 	if err != nil {
 		return nil, false, err
 	}
@@ -164,7 +164,7 @@ func (h *cloudEvents) read(w http.ResponseWriter, r *http.Request, whole *wholeB
 			return nil, false, err
 		}
 	}
-	var e *ce.Event
+	e := new(cloudEvent)
 	switch mode {
 	case modeBatch:
 		events, err = eventsOfBatch(body, h.maxBatch)
@@ -172,11 +172,11 @@ func (h *cloudEvents) read(w http.ResponseWriter, r *http.Request, whole *wholeB
 	case modeStructured:
 		e, err = eventOfJSON(body)
 	case modeBinary:
-		e, err = eventOfHeader(r.Header, body)
+		e.Event, err = eventOfHeader(r.Header, body)
 	default:
-		e, err = h.wrap(r, topic, body)
+		e.Event, err = h.wrap(d, r, topic, body)
 	}
-	return []*ce.Event{e}, false, err
+	return []*cloudEvent{e}, false, err
 }
 
 // A contentMode is one of those in which HTTP carries events.
@@ -217,6 +217,9 @@ func checkCoding(h http.Header, mode contentMode) error {
 	if mode == modeBinary {
 		return nil
 	}
+	if h.Get("Content-Type") == ce.ApplicationCloudEventsJSON { // as nearly all are
+		return nil
+	}
 	kind, params, err := mime.ParseMediaType(h.Get("Content-Type"))
 	charset := params["charset"]
 	if err != nil || kind != cloudType+"+json" && kind != cloudBatch+"+json" ||
@@ -229,18 +232,23 @@ func checkCoding(h http.Header, mode contentMode) error {
 
 // messages returns events as they are published. None is one that is bound to be
 // refused.
-func (h *cloudEvents) messages(r *http.Request, events []*ce.Event) ([]*broker.Message, error) {
-	header, err := h.headers(r)
-	if err != nil {
+func (h *cloudEvents) messages(d *desk, r *http.Request, events []*cloudEvent) ([]*broker.Message, error) {
+	if err := h.headers(d, r); err != nil {
 		return nil, err
 	}
+	messageHeader(d.message, d.header)
 	inJSON := contentModeOf(r.Header) > modeBinary
 	list := make([]*broker.Message, len(events))
 	for i, e := range events {
 		if inJSON && h.mode == CloudEventsBinary && e.DataContentType() == "" && isJSON(e.Data()) {
 			e.SetDataContentType(ce.ApplicationJSON) // which goes without saying in JSON only
 		}
-		m, err := h.message(e, header)
+		header := d.message
+		if i > 0 {
+			header = make(map[string]string, len(d.header)+1)
+			messageHeader(header, d.header)
+		}
+		m, err := h.message(d, e, header)
 		if err == nil {
 			err = h.check(m)
 		}
@@ -253,21 +261,25 @@ func (h *cloudEvents) messages(r *http.Request, events []*ce.Event) ([]*broker.M
 }
 
 // message returns an event as it is published.
-func (h *cloudEvents) message(e *ce.Event, header http.Header) (*broker.Message, error) {
-	m := &broker.Message{ID: hashID("cloudevent", e.Source(), e.ID()), Header: messageHeader(header), Time: time.Now()}
+func (h *cloudEvents) message(d *desk, e *cloudEvent, header map[string]string) (*broker.Message, error) {
+	m := &broker.Message{ID: hashID("cloudevent", e.Source(), e.ID()), Header: header, Time: time.Now()}
 	// The data of a binary event cannot be an event: it would be taken for that.
 	if h.mode == CloudEventsBinary && !strings.HasPrefix(strings.ToLower(e.DataContentType()), cloudType) {
-		return m, addToHeader(m, e)
+		return m, addToHeader(m, e.Event)
 	}
 	m.Header["Content-Type"] = ce.ApplicationJSON
 	if h.mode != CloudEventsMicro {
 		m.Header["Content-Type"] = ce.ApplicationCloudEventsJSON
 	}
-	var buf bytes.Buffer
-	if err := ce.WriteJson(e, &buf); err != nil {
+	if e.came != nil {
+		m.Body = e.came
+		return m, nil
+	}
+	start := d.out.Len() // behind those of the same batch
+	if err := ce.WriteJson(e.Event, &d.out); err != nil {
 		return nil, fmt.Errorf("handler: encode CloudEvent: %w", err)
 	}
-	m.Body = buf.Bytes()
+	m.Body = d.out.Bytes()[start:]
 	return m, nil
 }
 
@@ -306,16 +318,15 @@ func partly(w http.ResponseWriter, r *http.Request, ids []string, all int, err e
 }
 
 // wrap returns the event that a request is which carries none.
-func (h *cloudEvents) wrap(r *http.Request, topic string, body []byte) (*ce.Event, error) {
-	header, err := h.headers(r)
-	if err != nil {
+func (h *cloudEvents) wrap(d *desk, r *http.Request, topic string, body []byte) (*ce.Event, error) {
+	if err := h.headers(d, r); err != nil {
 		return nil, err
 	}
 	id, err := h.keyedID(r, topic)
 	if err != nil {
 		return nil, err
 	}
-	data, err := requestData(r, header, body)
+	data, err := requestData(r, d.header, body)
 	if err != nil {
 		return nil, err
 	}

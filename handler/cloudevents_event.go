@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,13 @@ import (
 
 // maxAttributes bounds the attributes of an event.
 const maxAttributes = 100
+
+// A cloudEvent is a valid event.
+type cloudEvent struct {
+	*ce.Event
+
+	came []byte // in JSON that can be passed on as it came; nil if it cannot
+}
 
 // attributes are those of an event as they came: each a string, bool or int32.
 type attributes map[string]any
@@ -52,7 +60,10 @@ func newEvent(a attributes, data *eventData) (*ce.Event, error) {
 		}
 	}
 	c := &ce.EventContextV1{}
-	for _, name := range slices.Sorted(maps.Keys(a)) {
+	var room [16]string
+	names := slices.AppendSeq(room[:0], maps.Keys(a))
+	slices.Sort(names)
+	for _, name := range names {
 		if err := setAttribute(c, name, a[name]); err != nil {
 			return nil, err
 		}
@@ -190,7 +201,12 @@ func checkName(name string) error {
 }
 
 func isName(name string) bool {
-	return name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789") == ""
+	for i := range len(name) {
+		if c := name[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return name != ""
 }
 
 // quoteName returns a name as it may stand in an error.
@@ -204,6 +220,8 @@ func quoteName(name string) string {
 // textFault returns what is wrong with the text of an attribute, or "".
 func textFault(text string) string {
 	switch {
+	case isPrintableASCII(text): // as nearly all are
+		return ""
 	case !utf8.ValidString(text):
 		return "it is not UTF-8"
 	case strings.IndexFunc(text, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Noncharacter_Code_Point, r) }) >= 0:
@@ -226,6 +244,10 @@ func parseURI(text string) *url.URL {
 
 // mediaType returns a content type without its parameters, or "".
 func mediaType(contentType string) string {
+	switch contentType {
+	case "", ce.ApplicationJSON: // as nearly all are
+		return contentType
+	}
 	kind, _, err := mime.ParseMediaType(contentType)
 	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
 		return ""
@@ -275,8 +297,11 @@ func requestSource(r *http.Request) string {
 	return (&url.URL{Host: r.Host, Path: path}).String()
 }
 
-// asString returns a JSON string's text.
+// asString returns the text of a string, in JSON that is valid and UTF-8.
 func asString(raw json.RawMessage) (string, bool) {
+	if raw[0] == '"' && bytes.IndexByte(raw, '\\') < 0 {
+		return string(raw[1 : len(raw)-1]), true
+	}
 	var s *string
 	err := json.Unmarshal(raw, &s)
 	if err != nil || s == nil {

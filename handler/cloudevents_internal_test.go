@@ -39,7 +39,7 @@ func FuzzReadMembers(f *testing.F) {
 		if !isJSON(raw) {
 			return
 		}
-		got, err := readMembers(raw)
+		got, plain, err := readMembers(raw)
 		var want map[string]json.RawMessage
 		if json.Unmarshal(raw, &want) != nil || want == nil {
 			if err == nil {
@@ -49,6 +49,9 @@ func FuzzReadMembers(f *testing.F) {
 		}
 		if err != nil { // one is there twice, or its name is no text
 			return
+		}
+		if escaped := bytes.IndexByte(raw, '\\') >= 0; !plain && !escaped {
+			t.Fatalf("readMembers(%q) has names that are not plain", raw)
 		}
 		if len(got) != len(want) {
 			t.Fatalf("readMembers(%q) = %q, want %q", raw, got, want)

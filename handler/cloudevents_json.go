@@ -16,7 +16,7 @@ import (
 )
 
 // eventOfJSON returns the event of a structured body.
-func eventOfJSON(body []byte) (*ce.Event, error) {
+func eventOfJSON(body []byte) (*cloudEvent, error) {
 	if !isJSON(body) {
 		return nil, badRequest("invalid CloudEvent: the body is not JSON in UTF-8")
 	}
@@ -26,7 +26,7 @@ func eventOfJSON(body []byte) (*ce.Event, error) {
 
 // eventsOfBatch returns the events of a batched body, of which there may be max.
 // They are of one version.
-func eventsOfBatch(body []byte, limit int) ([]*ce.Event, error) {
+func eventsOfBatch(body []byte, limit int) ([]*cloudEvent, error) {
 	if !isJSON(body) {
 		return nil, badRequest("invalid batch of CloudEvents: the body is not JSON in UTF-8")
 	}
@@ -35,7 +35,7 @@ func eventsOfBatch(body []byte, limit int) ([]*ce.Event, error) {
 		return nil, badRequest("invalid batch of CloudEvents: the body is no array")
 	}
 	var (
-		events []*ce.Event
+		events []*cloudEvent
 		first  string // version
 	)
 	for rest = skipSpace(rest[1:]); rest[0] != ']'; rest = skipSpace(bytes.TrimPrefix(rest, []byte(","))) {
@@ -71,14 +71,22 @@ func atIndex(i int, err error) error {
 }
 
 // readEvent reads an event from valid JSON, and says which version it is of.
-func readEvent(raw json.RawMessage) (e *ce.Event, version string, err error) {
-	members, err := readMembers(raw)
+func readEvent(raw json.RawMessage) (e *cloudEvent, version string, err error) {
+	members, plain, err := readMembers(raw)
 	if err != nil {
 		return nil, "", err
 	}
 	a := make(attributes, len(members))
 	for name, value := range members {
-		if name == "data" || name == "data_base64" || string(value) == "null" { // which is as good as absent
+		if string(value) == "null" { // which is as good as absent
+			plain = false
+			continue
+		}
+		if name == "data" { // which is the sender's
+			continue
+		}
+		plain = plain && bytes.IndexByte(value, '\\') < 0
+		if name == "data_base64" {
 			continue
 		}
 		if a[name], err = readAttribute(name, value); err != nil {
@@ -92,33 +100,42 @@ func readEvent(raw json.RawMessage) (e *ce.Event, version string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	e, err = newEvent(a, data)
-	return e, version, err
+	read, err := newEvent(a, data)
+	if err != nil {
+		return nil, "", err
+	}
+	e = &cloudEvent{Event: read}
+	if _, there := members["data"]; plain && version == ce.CloudEventsVersionV1 && (!there || !data.base64) {
+		e.came = raw
+	}
+	return e, version, nil
 }
 
-// readMembers returns the members of an object in valid JSON. One that is there
-// twice is an error: readers do not agree on which counts.
-func readMembers(raw json.RawMessage) (map[string]json.RawMessage, error) {
+// readMembers returns the members of an object in valid JSON, and whether their
+// names are plain: without escapes. One that is there twice is an error: readers
+// do not agree on which counts.
+func readMembers(raw json.RawMessage) (members map[string]json.RawMessage, plain bool, err error) {
 	rest := skipSpace(raw)
 	if rest[0] != '{' {
-		return nil, badRequest("invalid CloudEvent: it is no JSON object")
+		return nil, false, badRequest("invalid CloudEvent: it is no JSON object")
 	}
-	members := make(map[string]json.RawMessage, 8)
+	members, plain = make(map[string]json.RawMessage, 8), true
 	for rest = skipSpace(rest[1:]); rest[0] != '}'; rest = skipSpace(bytes.TrimPrefix(rest, []byte(","))) {
 		var key, value json.RawMessage
 		key, rest = cutValue(rest)
 		name, ok := asString(key)
 		if !ok {
-			return nil, badRequest("invalid CloudEvent: it is not JSON")
+			return nil, false, badRequest("invalid CloudEvent: it is not JSON")
 		}
 		if _, ok := members[name]; ok {
-			return nil, badAttribute(quoteName(name), "it is there more than once")
+			return nil, false, badAttribute(quoteName(name), "it is there more than once")
 		}
+		plain = plain && len(name)+len(`""`) == len(key)
 		value, rest = cutValue(skipSpace(skipSpace(rest)[1:])) // after the colon
 		members[name] = value
 		rest = skipSpace(rest)
 	}
-	return members, nil
+	return members, plain, nil
 }
 
 // cutValue returns the value that valid JSON begins with, and what is behind it.

@@ -16,6 +16,9 @@ import (
 	"github.com/goapi-dev/goapi/proto"
 )
 
+// eventRoom is what an event holds beside its data, about.
+const eventRoom = 512
+
 // EventOptions adjust an Event handler. A nil *EventOptions means all defaults.
 type EventOptions struct {
 	// Publish says how requests are published. Default: its zero value.
@@ -88,66 +91,61 @@ func (h *event) serve(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodOptions && r.Header["Access-Control-Request-Method"] != nil {
 		return goapi.NewError(http.StatusMethodNotAllowed, "this is no request, but a browser's question (CORS), and there is no answer here", nil)
 	}
-	header, err := h.headers(r)
-	if err != nil {
+	d := h.desk()
+	defer h.leave(d)
+	if err := h.headers(d, r); err != nil {
 		return err
 	}
 	id, err := h.keyedID(r, topic)
 	if err != nil {
 		return err
 	}
-	whole := wholeBody{room: h.opts.Bodies}
-	defer whole.release()
-	data, err := h.data(w, r, &whole)
+	data, err := h.data(d, w, r)
 	if err != nil {
 		return err
 	}
 	now := time.Now()
-	body, err := h.encode(&proto.Event{
-		Name: name, Id: id, Timestamp: now.Unix(), Header: headerPairs(header), Data: data,
-	})
+	body, err := h.encode(d, name, id, now, data)
 	if err != nil {
 		return err
 	}
-	m := &broker.Message{ID: id, Header: messageHeader(header), Body: body, Time: now}
-	m.Header["Content-Type"] = h.contentType
+	messageHeader(d.message, d.header)
+	d.message["Content-Type"] = h.contentType
+	m := &broker.Message{ID: id, Header: d.message, Body: body, Time: now}
 	if err := h.check(m); err != nil {
 		return err
 	}
-	ctx, cancel := h.deadline(r)
-	defer cancel()
+	ctx := h.deadline(r)
+	defer ctx.cancel()
 	if err := h.publish(ctx, topic, m); err != nil {
 		return err
 	}
-	return writeAcceptedID(w, r, id)
+	writeAcceptedID(w, r, id)
+	return nil
 }
 
 // data returns what a request says beside its header.
-func (h *event) data(w http.ResponseWriter, r *http.Request, whole *wholeBody) (string, error) {
+func (h *event) data(d *desk, w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if !hasBody(r.Method) {
 		if r.ContentLength != 0 {
 			forgetBody(w)
 		}
 		return queryData(r.URL.RawQuery)
 	}
-	body, err := whole.read(w, r, h.maxBody(r))
-	if err != nil {
-		return "", err
+	body, err := readBodyInto(&d.in, w, r, h.maxBody(r))
+	if err == nil && !utf8.Valid(body) {
+		err = notText("body")
 	}
-	if !utf8.Valid(body) {
-		return "", notText("body")
-	}
-	return string(body), nil
+	return body, err
 }
 
 // queryData returns a query as JSON: lists of values by name.
-func queryData(query string) (string, error) {
+func queryData(query string) ([]byte, error) {
 	values, err := queryValues(query)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	data, err := marshalJSON(values)
-	return string(data), err
+	return marshalJSON(values)
 }
 
 // queryValues returns the values of a query by their names.
@@ -167,14 +165,16 @@ func queryValues(query string) (map[string][]string, error) {
 }
 
 // encode returns an event as it is published.
-func (h *event) encode(e *proto.Event) ([]byte, error) {
-	if notUTF8(e.GetName()) {
+func (h *event) encode(d *desk, name, id string, at time.Time, data []byte) ([]byte, error) {
+	if notUTF8(name) {
 		return nil, badRequest("the name of the event is not UTF-8")
 	}
-	if h.contentType == mucp.Protobuf {
-		return protobuf.Marshal(e)
+	if h.contentType == mucp.JSON {
+		d.out.Grow(len(data) + len(data)/8 + eventRoom)
+		_, _ = d.out.Write(appendEvent(d.out.AvailableBuffer(), name, id, at.Unix(), d.header, data)) // never fails
+		return d.out.Bytes(), nil
 	}
-	return marshalJSON(e)
+	return protobuf.Marshal(&proto.Event{Name: name, Id: id, Timestamp: at.Unix(), Header: headerPairs(d.header), Data: string(data)})
 }
 
 // headerPairs returns headers as a message of go.api has them.
@@ -186,9 +186,7 @@ func headerPairs(header http.Header) map[string]*proto.Pair {
 	return pairs
 }
 
-// marshalJSON returns v as JSON, with the characters of HTML as they are. It is
-// not protojson, whose spaces are random: the messages of go.api are the same
-// in both.
+// marshalJSON returns v as JSON, with the characters of HTML as they are.
 func marshalJSON(v any) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)

@@ -1,8 +1,10 @@
 package handler_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -35,8 +37,8 @@ func (b *tap) Publish(ctx context.Context, topic string, m *broker.Message) erro
 	if err := b.Memory.Publish(ctx, topic, m); err != nil {
 		return err
 	}
-	seen := *m
-	seen.Topic = topic
+	seen := *m // which is the publisher's: it may change afterwards
+	seen.Topic, seen.Header, seen.Body = topic, maps.Clone(m.Header), bytes.Clone(m.Body)
 	b.came = append(b.came, seen)
 	return nil
 }

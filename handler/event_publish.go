@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -9,15 +10,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/broker"
+	"github.com/goapi-dev/goapi/internal/mucp"
 )
 
 const (
@@ -60,8 +64,6 @@ type PublishOptions struct {
 	// Timeout bounds publishing; the route's policy goes before it. Default:
 	// 30 s.
 	Timeout time.Duration
-	// Bodies is as in [RPCOptions]. Default: as there.
-	Bodies *Bodies
 }
 
 // A publishing is what handlers that publish requests share.
@@ -71,6 +73,40 @@ type publishing struct {
 	pages  origins // none is any
 	topics broker.Patterns
 	header headerFilter
+	origin bool      // where requests came from may be published
+	desks  sync.Pool // of *desk
+}
+
+// A desk is where a request is read, and its message written. No broker keeps
+// what it was given.
+type desk struct {
+	in, out bytes.Buffer
+	header  http.Header       // that is published
+	message map[string]string // the same, as a message has it
+}
+
+// maxDesk bounds what is kept of a desk for the next request, in bytes.
+const maxDesk = 64 << 10
+
+// desk returns an empty desk.
+func (p *publishing) desk() *desk {
+	d, ok := p.desks.Get().(*desk)
+	if !ok {
+		return &desk{header: make(http.Header), message: make(map[string]string)}
+	}
+	return d
+}
+
+// leave has another use a desk.
+func (p *publishing) leave(d *desk) {
+	if d.in.Cap() > maxDesk || d.out.Cap() > maxDesk {
+		return // one large message is not a reason to hold on to as much
+	}
+	d.in.Reset()
+	d.out.Reset()
+	clear(d.header)
+	clear(d.message)
+	p.desks.Put(d)
 }
 
 func newPublishing(p broker.Publisher, opts PublishOptions) *publishing {
@@ -91,13 +127,14 @@ func newPublishing(p broker.Publisher, opts PublishOptions) *publishing {
 	if opts.Timeout == 0 {
 		opts.Timeout = defaultEventTimeout
 	}
-	opts.Bodies = opts.Bodies.orDefault()
+	filter := opts.Header.filter()
 	return &publishing{
 		broker: p,
 		opts:   opts,
 		pages:  parseOrigins(opts.Origins),
 		topics: broker.NewPatterns(opts.Topics...),
-		header: opts.Header.filter(),
+		header: filter,
+		origin: slices.ContainsFunc(slices.Collect(maps.Keys(filter.allow)), reserved),
 	}
 }
 
@@ -125,23 +162,26 @@ func (p *publishing) topic(r *http.Request) (topic, name string, err error) {
 	return topic, name, nil
 }
 
-// headers returns the headers of a request that are published, all of them
-// UTF-8.
-func (p *publishing) headers(r *http.Request) (http.Header, error) {
-	header, err := requestHeader(r, p.opts.TrustedProxies)
-	if err != nil {
-		return nil, err
+// headers puts the headers of a request that are published on the desk, all of
+// them UTF-8.
+func (p *publishing) headers(d *desk, r *http.Request) error {
+	clear(d.header)
+	if err := sentHeader(d.header, r); err != nil {
+		return err
 	}
-	for name, values := range header {
+	if p.origin {
+		setOrigin(d.header, r, p.opts.TrustedProxies)
+	}
+	for name, values := range d.header {
 		if !p.publishes(name) {
-			delete(header, name)
+			delete(d.header, name)
 			continue
 		}
 		if slices.ContainsFunc(values, notUTF8) {
-			return nil, notText("header " + name)
+			return notText("header " + name)
 		}
 	}
-	return header, nil
+	return nil
 }
 
 // publishes says whether one of the headers that a service may see is published.
@@ -160,17 +200,20 @@ func notText(what string) error {
 		"the "+what+" is not UTF-8, which an event cannot hold; the handlers cloudevents, in binary mode, and broker take any body", nil)
 }
 
-// messageHeader returns the headers of a request as those of a message. What
+// messageHeader puts the headers of a request into those of a message. What
 // would make an event of CloudEvents of it stays behind, and so do names that not
 // every protocol has: a subscriber may pass them on to it.
-func messageHeader(header http.Header) map[string]string {
-	md := callMetadata(header)
-	for name := range md {
-		if strings.IndexFunc(name, exotic) >= 0 || strings.HasPrefix(name, "Ce-") {
-			delete(md, name)
+func messageHeader(md map[string]string, header http.Header) {
+	for name, values := range header {
+		if len(values) == 0 || mucp.Reserved(name) || strings.IndexFunc(name, exotic) >= 0 || strings.HasPrefix(name, "Ce-") {
+			continue
 		}
+		separator := ", "
+		if name == "Cookie" {
+			separator = "; "
+		}
+		md[name] = strings.Join(values, separator)
 	}
-	return md
 }
 
 // exotic says that a character in a header's name is not one that every protocol
@@ -188,12 +231,12 @@ func (p *publishing) maxBody(r *http.Request) int64 {
 }
 
 // deadline returns the context of publishing what a request is.
-func (p *publishing) deadline(r *http.Request) (context.Context, context.CancelFunc) {
+func (p *publishing) deadline(r *http.Request) *lateContext {
 	timeout := p.opts.Timeout
 	if rt := goapi.RouteFrom(r.Context()); rt != nil && rt.Policy != nil && rt.Policy.Timeout != 0 {
 		timeout = rt.Policy.Timeout
 	}
-	return context.WithTimeout(r.Context(), timeout)
+	return within(r.Context(), timeout)
 }
 
 // check returns an error for a message that the broker is bound to refuse.
@@ -236,19 +279,23 @@ func (p *publishing) keyedID(r *http.Request, topic string) (string, error) {
 }
 
 func isPrintableASCII(s string) bool {
-	return strings.IndexFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) < 0
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // hashID returns a message ID for a list of texts that no other list has.
 func hashID(texts ...string) string {
-	h := sha256.New()
+	var room [256]byte
+	all := room[:0]
 	for _, text := range texts {
-		var length [8]byte
-		binary.BigEndian.PutUint64(length[:], uint64(len(text)))
-		h.Write(length[:])
-		h.Write([]byte(text))
+		all = append(binary.BigEndian.AppendUint64(all, uint64(len(text))), text...)
 	}
-	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+	sum := sha256.Sum256(all)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // defaultCaller returns what tells the sender of a request from others before
@@ -287,23 +334,18 @@ func writeAccepted(w http.ResponseWriter, r *http.Request, v any) error {
 }
 
 // writeAcceptedID answers that a message has been published under an ID.
-func writeAcceptedID(w http.ResponseWriter, r *http.Request, id string) error {
-	text, err := json.Marshal(id)
-	if err != nil {
-		return fmt.Errorf("handler: encode an ID: %w", err)
-	}
-	writeBody(w, r, http.StatusAccepted, append(append([]byte(`{"id":`), text...), '}'))
-	return nil
+func writeAcceptedID(w http.ResponseWriter, r *http.Request, id string) {
+	body := append(make([]byte, 0, len(`{"id":""}`)+len(id)+1), `{"id":`...)
+	writeBody(w, r, http.StatusAccepted, append(appendText(body, id), '}'))
 }
 
 // writeBody answers with a line of JSON.
 func writeBody(w http.ResponseWriter, r *http.Request, status int, body []byte) {
 	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(body)+1))
-	h.Set("Cache-Control", "no-store")
+	values := [...]string{"application/json", strconv.Itoa(len(body) + 1), "no-store"}
+	h["Content-Type"], h["Content-Length"], h["Cache-Control"] = values[:1:1], values[1:2:2], values[2:]
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(append(body, '\n')) // the client is gone; nobody to tell
+		_, _ = w.Write(append(body, '\n')) //nolint:gosec // JSON is no page; a client that is gone is nobody to tell
 	}
 }

@@ -30,13 +30,23 @@ const (
 // framing out of a request. Where the request came from is the gateway's own
 // account, to which a peer in trusted may have contributed.
 func requestHeader(r *http.Request, trusted []netip.Prefix) (http.Header, error) {
+	out := make(http.Header, len(r.Header)+originFields)
+	if err := sentHeader(out, r); err != nil {
+		return nil, err
+	}
+	setOrigin(out, r, trusted)
+	return out, nil
+}
+
+// sentHeader puts the headers of requestHeader into out, but for where the
+// request came from.
+func sentHeader(out http.Header, r *http.Request) error {
 	if len(r.Header["Authorization"]) > 1 {
-		return nil, goapi.NewError(http.StatusBadRequest, "the request has more than one Authorization header", nil)
+		return goapi.NewError(http.StatusBadRequest, "the request has more than one Authorization header", nil)
 	}
 	if !validHost(r.Host) {
-		return nil, goapi.NewError(http.StatusBadRequest, "the Host header is malformed", nil)
+		return goapi.NewError(http.StatusBadRequest, "the Host header is malformed", nil)
 	}
-	out := make(http.Header, len(r.Header)+originFields)
 	for name, values := range r.Header {
 		if !reserved(name) {
 			out[name] = values
@@ -44,17 +54,16 @@ func requestHeader(r *http.Request, trusted []netip.Prefix) (http.Header, error)
 	}
 	if named := r.Header["Connection"]; named != nil {
 		if err := dropNamed(out, named); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if te := r.Header["Te"]; te != nil && acceptsTrailers(te) {
 		out["Te"] = []string{"trailers"}
 	}
 	if via := r.Header["Via"]; via != nil && strings.Count(strings.Join(via, ","), " "+pseudonym) >= maxHops {
-		return nil, goapi.NewError(http.StatusLoopDetected, "the request runs in a circle", nil)
+		return goapi.NewError(http.StatusLoopDetected, "the request runs in a circle", nil)
 	}
-	setOrigin(out, r, trusted)
-	return out, nil
+	return nil
 }
 
 // validHost says that a Host header is host or host:port. The bytes that it may

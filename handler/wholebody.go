@@ -2,7 +2,6 @@ package handler
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -12,28 +11,21 @@ import (
 	"github.com/goapi-dev/goapi"
 )
 
-// bodyTime bounds the time that a body takes which is read whole.
-const bodyTime = 30 * time.Second
+const (
+	// bodyTime bounds the time that a body takes which is read whole.
+	bodyTime = 30 * time.Second
+	// maxPrealloc is allocated for a body on the word of its length.
+	maxPrealloc = 64 << 10
+)
 
-// A wholeBody is the body of a request that is held whole, until it is released.
-type wholeBody struct {
-	room *Bodies // nil for no bound
-	held int64   // of it
-	data []byte
+// readBody returns the whole body, of at most limit bytes: 413 for more, 408
+// for a client that is too slow, 400 for a body that breaks off.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	return readBodyInto(new(bytes.Buffer), w, r, limit)
 }
 
-// release gives back what the body holds: nobody needs it any more.
-func (b *wholeBody) release() {
-	if b.room != nil {
-		b.room.give(b.held)
-	}
-	b.held, b.data = 0, nil
-}
-
-// read returns the whole body, of at most limit bytes: 413 for more, 408 for a
-// client that is too slow, 400 for a body that breaks off, 503 where bodies hold
-// as much as they may.
-func (b *wholeBody) read(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+// readBodyInto is readBody into an empty buffer, whose body it returns.
+func readBodyInto(buf *bytes.Buffer, w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
 		return nil, &http.MaxBytesError{Limit: limit}
 	}
@@ -43,19 +35,13 @@ func (b *wholeBody) read(w http.ResponseWriter, r *http.Request, limit int64) ([
 	// The server takes the deadline back at the end of the body. A writer that
 	// has none bounds its client itself.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
-	most, known := limit, r.ContentLength > 0
-	if known {
-		most = r.ContentLength
-	}
-	err := b.fill(r.Context(), http.MaxBytesReader(w, r.Body, limit), most, known)
-	var (
-		tooLong *http.MaxBytesError
-		refused *goapi.Error
-	)
+	buf.Grow(int(min(max(r.ContentLength, 0), maxPrealloc)) + bytes.MinRead)
+	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
+	var tooLong *http.MaxBytesError
 	switch {
 	case err == nil:
-		return b.data, nil
-	case errors.As(err, &tooLong), errors.As(err, &refused):
+		return buf.Bytes(), nil
+	case errors.As(err, &tooLong):
 		return nil, err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, goapi.NewError(http.StatusRequestTimeout, "the body did not come in time", err)
@@ -63,49 +49,6 @@ func (b *wholeBody) read(w http.ResponseWriter, r *http.Request, limit int64) ([
 		return nil, clientGone(err)
 	}
 	return nil, goapi.NewError(http.StatusBadRequest, "the body broke off or is malformed", err)
-}
-
-// fill reads to the end of src, which comes after most bytes, or if they are not
-// known, not later.
-func (b *wholeBody) fill(ctx context.Context, src io.Reader, most int64, known bool) error {
-	for {
-		if len(b.data) == cap(b.data) {
-			if err := b.grow(ctx, most, known); err != nil {
-				return err
-			}
-		}
-		n, err := src.Read(b.data[len(b.data):cap(b.data)])
-		b.data = b.data[:len(b.data)+n]
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		}
-	}
-}
-
-// grow makes room for more: first for a little, and when that has come for all
-// that was announced, or else for twice as much.
-func (b *wholeBody) grow(ctx context.Context, most int64, known bool) error {
-	size, has := most, int64(cap(b.data))
-	switch {
-	case has == 0:
-		size = min(most, smallBody)
-	case has >= most:
-		size = 2 * has
-	case !known:
-		size = min(most, 2*has)
-	}
-	if b.room != nil && size > smallBody && b.room.share(size) > b.held {
-		more := b.room.share(size) - b.held
-		if err := b.room.take(ctx, more); err != nil {
-			return err
-		}
-		b.held += more
-	}
-	b.data = append(make([]byte, 0, size+bytes.MinRead), b.data...) // the end is found in what is beyond
-	return nil
 }
 
 // forgetBody ends the connection with the answer: the server would wait for a

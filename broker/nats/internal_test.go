@@ -65,8 +65,9 @@ func FuzzMessage(f *testing.F) {
 			return
 		}
 		c := config{prefix: "events."}
-		msg, err := c.encode(topic, m)
-		if err != nil {
+		msg := &wire{Msg: natsgo.Msg{Header: natsgo.Header{"Old": {"1"}}, Data: []byte("old")}, values: []string{"1"}}
+		msg.clear()
+		if err := c.encode(msg, topic, m); err != nil {
 			t.Fatalf("encode(%+v) error = %v", m, err)
 		}
 		for name := range msg.Header {

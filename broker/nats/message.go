@@ -35,10 +35,30 @@ func reserved(name string) bool {
 	return strings.EqualFold(name, headerStatus) || strings.EqualFold(name, headerDescription)
 }
 
-// encode returns a message as NATS carries it, or broker.ErrMessage.
-func (c *config) encode(topic string, m *broker.Message) (*natsgo.Msg, error) {
+// A wire is a message on its way to NATS, which keeps nothing of it.
+type wire struct {
+	natsgo.Msg
+
+	values []string // of the header
+}
+
+// set sets a header.
+func (w *wire) set(name, value string) {
+	w.values = append(w.values, value)
+	w.Header[name] = w.values[len(w.values)-1 : len(w.values) : len(w.values)]
+}
+
+// clear empties it for the next message.
+func (w *wire) clear() {
+	clear(w.Header)
+	clear(w.values)
+	w.values, w.Data, w.Reply = w.values[:0], nil, ""
+}
+
+// encode makes w a message as NATS carries it, or returns broker.ErrMessage.
+func (c *config) encode(w *wire, topic string, m *broker.Message) error {
 	if err := m.Check(); err != nil {
-		return nil, err
+		return err
 	}
 	whole := *m
 	if whole.ID == "" {
@@ -47,14 +67,14 @@ func (c *config) encode(topic string, m *broker.Message) (*natsgo.Msg, error) {
 	if whole.Time.IsZero() {
 		whole.Time = time.Now()
 	}
+	w.Subject = c.subject(topic)
 	if !c.micro {
-		return encode(c.subject(topic), topic, &whole), nil
+		w.encode(topic, &whole)
+		return nil
 	}
-	data, err := micro.Marshal(topic, &whole)
-	if err != nil {
-		return nil, err
-	}
-	return &natsgo.Msg{Subject: c.subject(topic), Data: data}, nil
+	var err error
+	w.Data, err = micro.Marshal(topic, &whole)
+	return err
 }
 
 // decode returns what NATS carried, or broker.ErrMessage for what is not as
@@ -66,18 +86,17 @@ func (c *config) decode(topic string, m *natsgo.Msg, taken time.Time) (broker.Me
 	return decode(topic, m, taken), nil
 }
 
-// encode returns a message with native headers and its own body.
-func encode(subject, topic string, m *broker.Message) *natsgo.Msg {
-	header := make(natsgo.Header, len(m.Header)+3)
+// encode makes it a message with native headers and its own body.
+func (w *wire) encode(topic string, m *broker.Message) {
 	for name, value := range m.Header {
 		if reserved(name) || strings.HasPrefix(name, escape) {
 			name = escape + name
 		}
-		header[name] = []string{value}
+		w.set(name, value)
 	}
-	header[headerID] = []string{topic + " " + m.ID} // a topic has no space
-	header[headerTime] = []string{m.Time.UTC().Format(time.RFC3339Nano)}
-	return &natsgo.Msg{Subject: subject, Header: header, Data: m.Body}
+	w.set(headerID, topic+" "+m.ID) // a topic has no space
+	w.set(headerTime, m.Time.UTC().Format(time.RFC3339Nano))
+	w.Data = m.Body
 }
 
 // decode returns what NATS carried. Of messages that others have published,

@@ -77,8 +77,11 @@ type Broker struct {
 	js     jetstream.JetStream // nil without JetStream
 	config config
 	caps   broker.Capabilities
-	stored []byte // begins the answer of a stream that has a message
 	log    *slog.Logger
+
+	stored  []byte    // begins the answer of a stream that has a message
+	answers answers   // of the stream
+	wires   sync.Pool // of *wire
 
 	life context.Context // until Close
 	end  context.CancelFunc
@@ -145,6 +148,9 @@ func (b *Broker) prepare(ctx context.Context) error {
 		return err
 	}
 	b.js, b.stored = js, []byte(`{"stream":"`+b.config.stream+`",`)
+	if err := b.answers.open(b.conn.Conn); err != nil {
+		return err
+	}
 	return b.call(ctx, func(ctx context.Context) error {
 		s, err := b.stream(ctx)
 		if err != nil {
@@ -163,25 +169,31 @@ func (b *Broker) Publish(ctx context.Context, topic string, m *broker.Message) e
 	if err := b.checkTopic(topic); err != nil {
 		return err
 	}
-	msg, err := b.config.encode(topic, m)
+	w, ok := b.wires.Get().(*wire)
+	if !ok {
+		w = &wire{Msg: natsgo.Msg{Header: make(natsgo.Header)}}
+	}
+	defer func() {
+		w.clear()
+		b.wires.Put(w)
+	}()
+	err := b.config.encode(w, topic, m)
 	if err != nil {
 		return err
 	}
 	if size := m.Size(); size > b.caps.MaxMessage {
 		return fmt.Errorf("%w: %d bytes on topic %q; the NATS server takes %d", broker.ErrTooLarge, size, topic, b.caps.MaxMessage)
 	}
-	return b.call(ctx, func(ctx context.Context) error {
-		var err error
-		if b.js == nil {
-			err = b.send(ctx, msg)
-		} else {
-			err = b.store(ctx, msg)
-		}
-		if isTooLarge(err) { // names in the header may take more than they count, and a header less than a body
-			return fmt.Errorf("%w: %d bytes on topic %q: %w", broker.ErrTooLarge, m.Size(), topic, err)
-		}
-		return err
-	})
+	if b.js == nil {
+		err = b.call(ctx, func(ctx context.Context) error { return b.send(ctx, &w.Msg) })
+	} else if err = b.reachable(ctx); err == nil {
+		contact := b.getContact()
+		err = b.meaning(ctx, contact, b.store(ctx, w))
+	}
+	if isTooLarge(err) { // names in the header may take more than they count, and a header less than a body
+		return fmt.Errorf("%w: %d bytes on topic %q: %w", broker.ErrTooLarge, m.Size(), topic, err)
+	}
+	return err
 }
 
 // Subscribe implements [broker.Subscriber].
@@ -222,6 +234,7 @@ func (b *Broker) Close() error {
 	for s := range subs {
 		_ = s.Close() // never fails
 	}
+	b.answers.close()
 	b.end()
 	<-b.done
 	return b.conn.Close()
@@ -304,30 +317,42 @@ func (b *Broker) usable(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// call makes a call of the server, for as long as there is a connection and
-// callTimeout at most, and says what its error means.
-func (b *Broker) call(ctx context.Context, f func(context.Context) error) error {
+// reachable returns why no call can be made, or nil.
+func (b *Broker) reachable(ctx context.Context) error {
 	if err := b.usable(ctx); err != nil {
 		return err
 	}
 	if !b.conn.IsConnected() {
 		return fmt.Errorf("%w: there is no connection to NATS", broker.ErrUnavailable)
 	}
+	return nil
+}
+
+// call makes a call of the server, for as long as there is a connection and
+// callTimeout at most, and says what its error means.
+func (b *Broker) call(ctx context.Context, f func(context.Context) error) error {
+	if err := b.reachable(ctx); err != nil {
+		return err
+	}
 	bounded, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	contact := b.getContact()
 	defer context.AfterFunc(contact, cancel)()
-	err := f(bounded)
+	return b.meaning(ctx, contact, f(bounded))
+}
+
+// meaning returns what the error of a call means, which began with this contact.
+func (b *Broker) meaning(ctx, contact context.Context, err error) error {
 	var wrong *settingsError
 	switch {
-	case err == nil, errors.As(err, &wrong), errors.Is(err, broker.ErrTooLarge), errors.Is(err, broker.ErrPosition), errors.Is(err, broker.ErrUnavailable):
+	case err == nil, errors.As(err, &wrong), isTooLarge(err), errors.Is(err, broker.ErrPosition), errors.Is(err, broker.ErrUnavailable):
 		return err
 	case b.life.Err() != nil:
 		return broker.ErrClosed
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case contact.Err() != nil:
-		return fmt.Errorf("%w: the connection to NATS was lost", broker.ErrUnavailable)
+		return errLost
 	}
 	return fmt.Errorf("%w: NATS: %w", broker.ErrUnavailable, err)
 }

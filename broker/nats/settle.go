@@ -59,17 +59,21 @@ func (t *settler) settle(ctx context.Context, body string, done bool) error {
 	if s.life.Err() != nil {
 		return broker.ErrClosed
 	}
-	err := s.broker.call(ctx, func(ctx context.Context) error {
-		if !s.consumer.group {
-			return s.broker.conn.Publish(t.seat.Value, []byte(body))
-		}
-		_, err := s.broker.conn.RequestWithContext(ctx, t.seat.Value, []byte(body))
-		if errors.Is(err, natsgo.ErrNoResponders) {
-			return errors.New("the consumer is gone")
-		}
-		return err
-	})
+	err := s.broker.reachable(ctx)
 	if err != nil {
+		return err
+	}
+	contact := s.broker.getContact()
+	m := &natsgo.Msg{Subject: t.seat.Value, Data: []byte(body)}
+	if s.consumer.group {
+		_, err = s.broker.request(ctx, m)
+	} else {
+		err = s.broker.conn.PublishMsg(m)
+	}
+	if errors.Is(err, natsgo.ErrNoResponders) {
+		err = errors.New("the consumer is gone")
+	}
+	if err := s.broker.meaning(ctx, contact, err); err != nil {
 		return err
 	}
 	if done {

@@ -158,22 +158,26 @@ func (c *config) explain(err error) error {
 
 // store has the stream take a message. A server that lost the stream gets it
 // again.
-func (b *Broker) store(ctx context.Context, m *natsgo.Msg) error {
-	m.Header[jetstream.ExpectedStreamHeader] = []string{b.config.stream}
-	err := b.submit(ctx, m)
+func (b *Broker) store(ctx context.Context, w *wire) error {
+	w.set(jetstream.ExpectedStreamHeader, b.config.stream)
+	err := b.submit(ctx, &w.Msg)
 	if !errors.Is(err, natsgo.ErrNoResponders) {
 		return err
 	}
-	if _, err := b.stream(ctx); err != nil {
+	err = b.call(ctx, func(ctx context.Context) error {
+		_, err := b.stream(ctx)
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	return b.submit(ctx, m)
+	return b.submit(ctx, &w.Msg)
 }
 
 // submit sends a message, and reads the stream's answer. It is the library's
 // PublishMsg, without the allocations of reading what is nearly always the same.
 func (b *Broker) submit(ctx context.Context, m *natsgo.Msg) error {
-	answer, err := b.conn.RequestMsgWithContext(ctx, m)
+	answer, err := b.request(ctx, m)
 	if err != nil || bytes.HasPrefix(answer.Data, b.stored) {
 		return err
 	}
