@@ -46,6 +46,8 @@ type BrokerOptions struct {
 	// MaxBody bounds the body of a message, in bytes. Default: what the broker
 	// takes, at most 4 MiB.
 	MaxBody int64
+	// Bodies is as in [RPCOptions]. Default: as there.
+	Bodies *Bodies
 	// Timeout bounds publishing a message, and subscribing. Default: 30 s.
 	Timeout time.Duration
 	// MaxClients bounds the clients that are subscribed: further ones are
@@ -139,7 +141,7 @@ func Broker(b broker.Broker, opts *BrokerOptions) http.Handler {
 		broker:     b,
 		opts:       o,
 		pages:      (&StreamOptions{Origins: o.Origins}).pages(),
-		publishing: newPublishing(b, PublishOptions{Header: o.Header, TrustedProxies: o.TrustedProxies, Caller: o.Caller}),
+		publishing: newPublishing(b, PublishOptions{Header: o.Header, Bodies: o.Bodies, TrustedProxies: o.TrustedProxies, Caller: o.Caller}),
 		held:       newBudget(defaultMaxHeld),
 		publishes:  broker.NewPatterns(o.Publish...),
 		receives:   broker.NewPatterns(o.Subscribe...),
@@ -199,7 +201,7 @@ func (h *brokerHandler) publish(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := readBodyInto(&d.in, w, r, h.opts.MaxBody)
+	body, err := d.in.read(w, r, h.opts.MaxBody)
 	if err != nil {
 		return err
 	}

@@ -154,7 +154,7 @@ func (h *cloudEvents) serve(w http.ResponseWriter, r *http.Request) error {
 
 // read returns the events that a request is, all of them valid.
 func (h *cloudEvents) read(d *desk, w http.ResponseWriter, r *http.Request, topic string) (events []*cloudEvent, batch bool, err error) {
-	body, err := readBodyInto(&d.in, w, r, h.maxBody(r))
+	body, err := d.in.read(w, r, h.maxBody(r))
 	if err != nil {
 		return nil, false, err
 	}

@@ -132,7 +132,7 @@ func (h *event) data(d *desk, w http.ResponseWriter, r *http.Request) ([]byte, e
 		}
 		return queryData(r.URL.RawQuery)
 	}
-	body, err := readBodyInto(&d.in, w, r, h.maxBody(r))
+	body, err := d.in.read(w, r, h.maxBody(r))
 	if err == nil && !utf8.Valid(body) {
 		err = notText("body")
 	}

@@ -64,6 +64,8 @@ type PublishOptions struct {
 	// Timeout bounds publishing; the route's policy goes before it. Default:
 	// 30 s.
 	Timeout time.Duration
+	// Bodies is as in [RPCOptions]. Default: as there.
+	Bodies *Bodies
 }
 
 // A publishing is what handlers that publish requests share.
@@ -80,7 +82,8 @@ type publishing struct {
 // A desk is where a request is read, and its message written. No broker keeps
 // what it was given.
 type desk struct {
-	in, out bytes.Buffer
+	in      wholeBody
+	out     bytes.Buffer
 	header  http.Header       // that is published
 	message map[string]string // the same, as a message has it
 }
@@ -92,17 +95,17 @@ const maxDesk = 64 << 10
 func (p *publishing) desk() *desk {
 	d, ok := p.desks.Get().(*desk)
 	if !ok {
-		return &desk{header: make(http.Header), message: make(map[string]string)}
+		return &desk{in: wholeBody{room: p.opts.Bodies}, header: make(http.Header), message: make(map[string]string)}
 	}
 	return d
 }
 
 // leave has another use a desk.
 func (p *publishing) leave(d *desk) {
-	if d.in.Cap() > maxDesk || d.out.Cap() > maxDesk {
+	d.in.reuse()
+	if d.out.Cap() > maxDesk {
 		return // one large message is not a reason to hold on to as much
 	}
-	d.in.Reset()
 	d.out.Reset()
 	clear(d.header)
 	clear(d.message)
@@ -127,6 +130,7 @@ func newPublishing(p broker.Publisher, opts PublishOptions) *publishing {
 	if opts.Timeout == 0 {
 		opts.Timeout = defaultEventTimeout
 	}
+	opts.Bodies = opts.Bodies.orDefault()
 	filter := opts.Header.filter()
 	return &publishing{
 		broker: p,
