@@ -48,6 +48,12 @@ func TestRunRefuses(t *testing.T) {
 		{"no clients", []string{"fanout", "-subscribers", "0"}, "-subscribers"},
 		{"no time", []string{"fanout", "-for", "1ms"}, "-for"},
 		{"more clients than files", []string{"fanout", "-subscribers", "1000000000"}, "open files"},
+		{"no rounds of the edge", []string{"edge", "-edge-rounds", "0"}, "-edge-rounds"},
+		{"no workers", []string{"overload", "-workers", "0"}, "-workers"},
+		{"no uploads", []string{"memory", "-uploads", "0"}, "-uploads"},
+		{"more idle connections than files", []string{"memory", "-idle-connections", "1000000000"}, "open files"},
+		{"no others", []string{"floods", "-honest", "0"}, "-honest"},
+		{"no reloads", []string{"reload", "-reloads", "0"}, "-reloads"},
 		{"no changes", []string{"register", "-changes", "0"}, "-changes"},
 		{"an unknown registry", []string{"discovery", "-only", "zookeeper"}, "zookeeper"},
 	}
@@ -66,7 +72,7 @@ func TestRunHelps(t *testing.T) {
 	if err := run(t.Context(), []string{"all", "-h"}, &out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"-rounds", "-only", "-n int", "-every", "-publishers", "-subscribers"} {
+	for _, want := range []string{"-rounds", "-only", "-n int", "-every", "-publishers", "-subscribers", "-edge-rounds", "-workers", "-uploads", "-honest", "-reloads"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("bench all -h = %q, want %s in it", out.String(), want)
 		}

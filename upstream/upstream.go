@@ -54,6 +54,23 @@
 // When no node that a header asks for is available, any that is for every request
 // serves it.
 //
+// # Overload
+//
+// With [Policy.Adaptive] each node is given as many requests at a time as it can
+// answer in time, once it has shown that it cannot do more: when answers are late,
+// all of 16 in a row, to requests that met more others than any did in the last ten
+// seconds whose answer was in time. Late is half as long again as answers take when
+// there are few, and 10 ms. What else makes answers late makes no limit. The limit
+// is at least 4, follows what the node can do, and is lifted when for ten seconds
+// nothing came near to it. What is beyond goes to other nodes, and when all have as
+// many as they can do it is refused at once.
+//
+// Only what waits for the head of an answer counts, and so no stream, no long poll
+// that waits, and no body that is on its way.
+//
+// Clients that wait for their turn, each for one answer at a time, are refused by
+// that where they would have been served late. So it is no default.
+//
 // [Guard] keeps a dialler away from addresses that no node may have.
 package upstream
 
