@@ -20,9 +20,10 @@ const (
 
 	// A state is a list of all services, and so to hand one on costs in
 	// proportion to their number, however little changed. After one, the next is
-	// asked for when gather has passed for each thousand of them, or maxGather:
-	// changes that come close together are taken together, and one alone at once.
-	gather    = time.Millisecond
+	// asked for when gather has passed for each thousand of them beyond the first,
+	// or maxGather: changes that come close together are taken together, and one
+	// alone at once.
+	gather    = 2 * time.Millisecond
 	maxGather = 50 * time.Millisecond
 
 	maxLogged = 50 // reports of one change
@@ -129,7 +130,8 @@ func (l *Live) follow(ctx context.Context) error {
 		case err == nil:
 			l.update(services)
 			wait = minWait
-			if err := pause(ctx, min(time.Duration(len(services)/1000)*gather, maxGather)); err != nil {
+			thousands := time.Duration(max(1, len(services)/1000))
+			if err := pause(ctx, min((thousands-1)*gather, maxGather)); err != nil {
 				return err
 			}
 		case errors.Is(err, registry.ErrUnavailable):
