@@ -33,18 +33,51 @@ func params() []string {
 
 // config is what a URL says of a broker.
 type config struct {
-	prefix    string // ends in a dot; "" for none
-	micro     bool   // messages are as go-micro has them
+	shelf     // of all topics that are nobody's own
+	own       shelf
+	micro     bool // messages are as go-micro has them
 	jetstream bool
-	stream    string
 	replicas  int
 	maxAge    time.Duration // 0 for no bound
-	maxBytes  int64         // 0 for no bound
+}
+
+// A shelf is a stream, and the subjects that it holds: the topics, after a
+// prefix. Topics that are a gateway's own, whose first word begins with "_", have
+// a shelf of their own, so that however much others publish, it is not they that
+// have to go.
+type shelf struct {
+	prefix   string // ends in a dot; "" for none
+	stream   string
+	maxBytes int64  // 0 for no bound
+	stored   []byte // begins the answer of the stream when it has a message
+}
+
+// ownPart is the part of max_bytes that the own topics have beside the others,
+// and ownName what is behind the names of their shelf.
+const (
+	ownPart = 4
+	ownName = "-own"
+)
+
+// arrange sees to the shelves, which have the name of the first one.
+func (c *config) arrange() {
+	c.own = shelf{prefix: strings.TrimSuffix(c.prefix, ".") + ownName + ".", stream: c.stream + ownName, maxBytes: c.maxBytes / ownPart}
+	for _, s := range []*shelf{&c.shelf, &c.own} {
+		s.stored = []byte(`{"stream":"` + s.stream + `",`)
+	}
+}
+
+// shelfOf returns where a topic is.
+func (c *config) shelfOf(topic string) *shelf {
+	if c.jetstream && topic[0] == '_' {
+		return &c.own
+	}
+	return &c.shelf
 }
 
 // subject returns the subject of a topic. Since a topic has no wildcards and no
 // empty words, it is that topic's alone.
-func (c *config) subject(topic string) string { return c.prefix + topic }
+func (c *config) subject(topic string) string { return c.shelfOf(topic).prefix + topic }
 
 // open opens the connection of u.
 func (c *config) open(ctx context.Context, conns *nats.Conns, u *url.URL) (*nats.Conn, error) {
@@ -63,7 +96,7 @@ func parse(u *url.URL) (config, error) {
 		return config{micro: true}, nil
 	}
 	query := u.Query()
-	c := config{prefix: "events.", jetstream: true, stream: "EVENTS", replicas: 1, maxAge: 7 * 24 * time.Hour, maxBytes: 1 << 30}
+	c := config{shelf: shelf{prefix: "events.", stream: "EVENTS", maxBytes: 1 << 30}, jetstream: true, replicas: 1, maxAge: 7 * 24 * time.Hour}
 	for _, p := range []struct {
 		name string
 		read func(value string) error
@@ -86,6 +119,7 @@ func parse(u *url.URL) (config, error) {
 		if c.prefix == "" {
 			return config{}, fmt.Errorf("%s is empty; only %s=false allows that", paramPrefix, paramJetStream)
 		}
+		c.arrange()
 		return c, nil
 	}
 	for _, name := range []string{paramStream, paramReplicas, paramMaxAge, paramMaxBytes} {

@@ -33,6 +33,7 @@ const (
 // up, or made, at each contact.
 type consumer struct {
 	broker  *Broker
+	shelf   *shelf
 	topic   string
 	name    string
 	options broker.SubscribeOptions
@@ -48,7 +49,7 @@ type consumer struct {
 }
 
 func newConsumer(b *Broker, topic string, o broker.SubscribeOptions) *consumer {
-	c := &consumer{broker: b, topic: topic, options: o, group: o.Group != "", open: make(map[uint64]struct{})}
+	c := &consumer{broker: b, shelf: b.config.shelfOf(topic), topic: topic, options: o, group: o.Group != "", open: make(map[uint64]struct{})}
 	if c.group {
 		c.name = groupName(topic, o.Group)
 		return c
@@ -87,7 +88,7 @@ func groupName(topic, group string) string {
 // at first, later where it was. It says whether it was made, and how many
 // messages the server has for it.
 func (c *consumer) attach(ctx context.Context) (made bool, pending int, err error) {
-	stream, err := c.broker.stream(ctx)
+	stream, _, err := c.broker.stream(ctx, c.shelf)
 	if err != nil {
 		return false, 0, err
 	}
@@ -132,7 +133,7 @@ func (c *consumer) check(cfg jetstream.ConsumerConfig) error {
 	if cfg.FilterSubject == c.broker.config.subject(c.topic) && cfg.AckPolicy == jetstream.AckExplicitPolicy && cfg.DeliverSubject == "" {
 		return nil
 	}
-	return &settingsError{c.broker.config.stream, fmt.Sprintf("its consumer %q is not as goapi makes it", c.name)}
+	return &settingsError{c.shelf.stream, fmt.Sprintf("its consumer %q is not as goapi makes it", c.name)}
 }
 
 // config returns how the consumer is made.

@@ -64,7 +64,7 @@ func FuzzMessage(f *testing.F) {
 		if broker.CheckTopic(topic) != nil || m.Check() != nil {
 			return
 		}
-		c := config{prefix: "events."}
+		c := config{shelf: shelf{prefix: "events."}}
 		msg := &wire{Msg: natsgo.Msg{Header: natsgo.Header{"Old": {"1"}}, Data: []byte("old")}, values: []string{"1"}}
 		msg.clear()
 		if err := c.encode(msg, topic, m); err != nil {

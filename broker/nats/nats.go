@@ -2,7 +2,10 @@
 // or without.
 //
 // With JetStream, all topics are subjects of one stream, the prefix before the
-// topic, and Publish returns once the stream has stored the message. A group is
+// topic, and Publish returns once the stream has stored the message. Those that
+// are a gateway's own, such as _dead-letters, are in a stream beside it, with
+// "-own" behind the names of stream and prefix: what others publish cannot push
+// them out. A group is
 // a durable consumer; a subscription without one has a consumer for as long as
 // it is open. Positions are places in the stream. What is acknowledged outlives
 // the end of either side. The stream is made by whoever comes first; one that
@@ -79,8 +82,7 @@ type Broker struct {
 	caps   broker.Capabilities
 	log    *slog.Logger
 
-	stored  []byte    // begins the answer of a stream that has a message
-	answers answers   // of the stream
+	answers answers   // of the streams
 	wires   sync.Pool // of *wire
 
 	life context.Context // until Close
@@ -103,8 +105,9 @@ var _ broker.Broker = (*Broker)(nil)
 // subjects (default events); jetstream (default true); and, with JetStream,
 // stream (default EVENTS), replicas, the number of servers of a cluster that
 // hold a copy (default 1), max_age (default 168h) and max_bytes (default
-// 1073741824), of which either may be 0 for no bound. The latter three are for a
-// stream that is made; one that is there keeps what it has.
+// 1073741824), of which either may be 0 for no bound; topics of a gateway's own
+// have a quarter of it beside. The latter three are for streams that are made;
+// those that are there keep what they have.
 func Open(ctx context.Context, u *url.URL, opts *Options) (*Broker, error) {
 	o := opts.orDefault()
 	cfg, err := parse(u)
@@ -147,18 +150,38 @@ func (b *Broker) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.js, b.stored = js, []byte(`{"stream":"`+b.config.stream+`",`)
+	b.js = js
 	if err := b.answers.open(b.conn.Conn); err != nil {
 		return err
 	}
-	return b.call(ctx, func(ctx context.Context) error {
-		s, err := b.stream(ctx)
-		if err != nil {
+	return b.openShelves(ctx)
+}
+
+// openShelves sees to the streams.
+func (b *Broker) openShelves(ctx context.Context) error {
+	var all, own jetstream.Stream
+	var made bool
+	err := b.call(ctx, func(ctx context.Context) error {
+		var err error
+		if all, _, err = b.stream(ctx, &b.config.shelf); err != nil {
 			return err
 		}
-		b.caps = capabilities(s.CachedInfo().Config, b.caps)
-		return nil
+		b.caps = capabilities(all.CachedInfo().Config, b.caps)
+		if b.config.own.in(all.CachedInfo().Config) { // as its operator wants it
+			b.config.own.stream, b.config.own.stored = b.config.stream, b.config.stored
+			return nil
+		}
+		own, made, err = b.stream(ctx, &b.config.own)
+		return err
 	})
+	if err != nil || !made {
+		return err
+	}
+	if err := b.move(ctx, all, own); err != nil {
+		b.log.Warn("messages of an earlier version stay where they were", slog.String("stream", b.config.stream),
+			slog.String("topics", "_…"), slog.Any("error", err))
+	}
+	return nil
 }
 
 // Capabilities implements [broker.Broker].
@@ -188,7 +211,7 @@ func (b *Broker) Publish(ctx context.Context, topic string, m *broker.Message) e
 		err = b.call(ctx, func(ctx context.Context) error { return b.send(ctx, &w.Msg) })
 	} else if err = b.reachable(ctx); err == nil {
 		contact := b.getContact()
-		err = b.meaning(ctx, contact, b.store(ctx, w))
+		err = b.meaning(ctx, contact, b.store(ctx, b.config.shelfOf(topic), w))
 	}
 	if isTooLarge(err) { // names in the header may take more than they count, and a header less than a body
 		return fmt.Errorf("%w: %d bytes on topic %q: %w", broker.ErrTooLarge, m.Size(), topic, err)

@@ -31,18 +31,18 @@ const (
 // stream that is made.
 const maxConsumers = 100_000
 
-// streamConfig returns how the stream is made.
-func (c *config) streamConfig() jetstream.StreamConfig {
+// streamConfig returns how the stream of a shelf is made.
+func (c *config) streamConfig(of *shelf) jetstream.StreamConfig {
 	s := jetstream.StreamConfig{
-		Name:              c.stream,
+		Name:              of.stream,
 		Description:       "messages of goapi",
-		Subjects:          []string{c.prefix + ">"},
+		Subjects:          []string{of.prefix + ">"},
 		Storage:           jetstream.FileStorage,
 		Retention:         jetstream.LimitsPolicy,
 		Discard:           jetstream.DiscardOld,
 		Replicas:          c.replicas,
 		MaxAge:            c.maxAge,
-		MaxBytes:          c.maxBytes,
+		MaxBytes:          of.maxBytes,
 		MaxMsgs:           -1,
 		MaxMsgSize:        -1,
 		MaxMsgsPerSubject: -1,
@@ -50,7 +50,7 @@ func (c *config) streamConfig() jetstream.StreamConfig {
 		AllowDirect:       true,
 		Duplicates:        dedup,
 	}
-	if c.maxBytes == 0 {
+	if of.maxBytes == 0 {
 		s.MaxBytes = -1
 	}
 	if s.MaxAge > 0 {
@@ -60,16 +60,14 @@ func (c *config) streamConfig() jetstream.StreamConfig {
 }
 
 // check returns what keeps a stream that is there from being used.
-func (c *config) check(s jetstream.StreamConfig) error {
+func (of *shelf) check(s jetstream.StreamConfig) error {
 	var wrong []string
 	add := func(bad bool, format string, v ...any) {
 		if bad {
 			wrong = append(wrong, fmt.Sprintf(format, v...))
 		}
 	}
-	all := c.prefix + ">"
-	add(!slices.ContainsFunc(s.Subjects, func(subject string) bool { return covers(subject, all) }),
-		"its subjects are %q, which does not cover %q", s.Subjects, all)
+	add(!of.in(s), "its subjects are %q, which does not cover %q", s.Subjects, of.prefix+">")
 	add(s.Retention != jetstream.LimitsPolicy, "its retention is %v, want limits: a message is there for all who want it", s.Retention)
 	add(s.NoAck, "it does not acknowledge what it stores")
 	add(s.Mirror != nil, "it is a mirror")
@@ -78,7 +76,12 @@ func (c *config) check(s jetstream.StreamConfig) error {
 	if wrong == nil {
 		return nil
 	}
-	return &settingsError{stream: c.stream, wrong: strings.Join(wrong, ", ")}
+	return &settingsError{stream: of.stream, wrong: strings.Join(wrong, ", ")}
+}
+
+// in says whether a stream takes in all subjects of a shelf.
+func (of *shelf) in(s jetstream.StreamConfig) bool {
+	return slices.ContainsFunc(s.Subjects, func(subject string) bool { return covers(subject, of.prefix+">") })
 }
 
 // covers says whether a subject with wildcards takes in all that another does,
@@ -118,24 +121,25 @@ func (e *settingsError) Error() string {
 		e.stream, e.wrong, strings.Join(params(), ", "))
 }
 
-// stream returns the stream, and makes it if it is absent. Several may do so at
-// once.
-func (b *Broker) stream(ctx context.Context) (jetstream.Stream, error) {
-	s, err := b.js.Stream(ctx, b.config.stream)
+// stream returns the stream of a shelf, and makes it if it is absent. Several may
+// do so at once.
+func (b *Broker) stream(ctx context.Context, of *shelf) (s jetstream.Stream, made bool, err error) {
+	s, err = b.js.Stream(ctx, of.stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		s, err = b.js.CreateStream(ctx, b.config.streamConfig())
+		s, err = b.js.CreateStream(ctx, b.config.streamConfig(of))
+		made = err == nil
 	}
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // somebody was faster
-		s, err = b.js.Stream(ctx, b.config.stream)
+		s, err = b.js.Stream(ctx, of.stream)
 	}
 	if err != nil {
-		return nil, b.config.explain(err)
+		return nil, false, b.config.explain(of, err)
 	}
-	return s, b.config.check(s.CachedInfo().Config)
+	return s, made, of.check(s.CachedInfo().Config)
 }
 
 // explain says what the server's refusal of a stream means to an operator.
-func (c *config) explain(err error) error {
+func (c *config) explain(of *shelf, err error) error {
 	if errors.Is(err, natsgo.ErrNoResponders) {
 		return fmt.Errorf("JetStream does not answer; if the server has none, enable it there, or say %s=false: %w", paramJetStream, err)
 	}
@@ -145,40 +149,40 @@ func (c *config) explain(err error) error {
 	}
 	switch api.ErrorCode {
 	case codeNoCluster:
-		return &settingsError{c.stream, fmt.Sprintf("a server without a cluster cannot hold %d replicas", c.replicas)}
+		return &settingsError{of.stream, fmt.Sprintf("a server without a cluster cannot hold %d replicas", c.replicas)}
 	case codeNoStorage:
-		return &settingsError{c.stream, fmt.Sprintf("the server has no room for %s=%d", paramMaxBytes, c.maxBytes)}
+		return &settingsError{of.stream, fmt.Sprintf("the server has no room for %s=%d", paramMaxBytes, of.maxBytes)}
 	case codeOverlap:
-		return &settingsError{c.stream, fmt.Sprintf("another stream has subjects under %q", c.prefix)}
+		return &settingsError{of.stream, fmt.Sprintf("another stream has subjects under %q", of.prefix)}
 	case jetstream.JSErrCodeJetStreamNotEnabled, jetstream.JSErrCodeJetStreamNotEnabledForAccount:
-		return &settingsError{c.stream, fmt.Sprintf("the server has no JetStream; enable it there, or say %s=false", paramJetStream)}
+		return &settingsError{of.stream, fmt.Sprintf("the server has no JetStream; enable it there, or say %s=false", paramJetStream)}
 	}
 	return err
 }
 
 // store has the stream take a message. A server that lost the stream gets it
 // again.
-func (b *Broker) store(ctx context.Context, w *wire) error {
-	w.set(jetstream.ExpectedStreamHeader, b.config.stream)
-	err := b.submit(ctx, &w.Msg)
+func (b *Broker) store(ctx context.Context, of *shelf, w *wire) error {
+	w.set(jetstream.ExpectedStreamHeader, of.stream)
+	err := b.submit(ctx, of, &w.Msg)
 	if !errors.Is(err, natsgo.ErrNoResponders) {
 		return err
 	}
 	err = b.call(ctx, func(ctx context.Context) error {
-		_, err := b.stream(ctx)
+		_, _, err := b.stream(ctx, of)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return b.submit(ctx, &w.Msg)
+	return b.submit(ctx, of, &w.Msg)
 }
 
 // submit sends a message, and reads the stream's answer. It is the library's
 // PublishMsg, without the allocations of reading what is nearly always the same.
-func (b *Broker) submit(ctx context.Context, m *natsgo.Msg) error {
+func (b *Broker) submit(ctx context.Context, of *shelf, m *natsgo.Msg) error {
 	answer, err := b.request(ctx, m)
-	if err != nil || bytes.HasPrefix(answer.Data, b.stored) {
+	if err != nil || bytes.HasPrefix(answer.Data, of.stored) {
 		return err
 	}
 	var ack struct {

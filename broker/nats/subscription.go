@@ -244,7 +244,7 @@ func (s *subscription) detach() {
 
 // api returns the subject of a call about the consumer.
 func (s *subscription) api(call string) string {
-	return "$JS.API.CONSUMER." + call + "." + s.broker.config.stream + "." + s.consumer.name
+	return "$JS.API.CONSUMER." + call + "." + s.consumer.shelf.stream + "." + s.consumer.name
 }
 
 // reply returns where what the server says of the latest request comes in.

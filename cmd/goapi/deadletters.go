@@ -19,9 +19,10 @@ func dlqCommand(w world) *cobra.Command {
 		Use:   "dlq",
 		Short: "See and replay messages that could not be pushed to a service",
 		Long: `dlq is about dead letters: messages that were pushed to a service, and refused for
-good or too often. They are listed, with the reason, until they are replayed, and
-go with the broker's other messages when they are the oldest: the settings max_age and
-max_bytes of --broker, 168h and 1 GiB, bound them, too.`,
+good or too often. They are listed, with the reason, until they are replayed. With the
+embedded broker or JetStream they are kept for as long as other messages, the setting
+max_age of --broker, but in a stream of their own, of a quarter of max_bytes: when that
+is full, the oldest go.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return fmt.Errorf("unknown command %q for goapi dlq; want list, show or replay", args[0])
