@@ -180,7 +180,9 @@ func (t *tasks) start(f func(context.Context) error) (stop func()) {
 func (g *gateway) enter(t *tasks, s *setup) {
 	for _, name := range slices.Sorted(maps.Keys(s.authenticators)) {
 		a := s.authenticators[name]
-		runner, ok := a.Authenticator.(interface{ Run(ctx context.Context) error })
+		runner, ok := a.Authenticator.(interface {
+			Run(ctx context.Context) error
+		})
 		if !ok || a.stop != nil {
 			continue
 		}
