@@ -54,7 +54,6 @@ func (w *workshop) request(ctx context.Context, work time.Duration) error {
 	began, pol := time.Now(), w.policy
 	pol.Adaptive = true
 	err := w.set.Do(ctx, upstream.Call{Policy: &pol}, func(_ context.Context, t *upstream.Try) error {
-		t.Sent()
 		if bench := w.benches[t.Node.ID]; bench != nil {
 			bench <- struct{}{}
 			defer func() { <-bench }()
@@ -64,6 +63,7 @@ func (w *workshop) request(ctx context.Context, work time.Duration) error {
 		left := time.Until(w.paused)
 		w.mu.Unlock()
 		time.Sleep(left)
+		t.Sent() // a caller may say so only now
 		t.Answered()
 		return nil
 	})

@@ -51,7 +51,6 @@ type Try struct {
 	cancel  context.CancelCauseFunc
 	alarm   *alarm
 	waiting atomic.Int64 // since when an answer is waited for, after picked
-	sent    atomic.Int64 // when the request could leave; only if it is counted
 	state   atomic.Uint32
 	begun   begun
 }
@@ -90,11 +89,7 @@ func (t *Try) since() time.Duration { return t.picked + time.Duration(t.waiting.
 // Sent says that bytes of the request may have left: from here only idempotent
 // requests are tried again. It must be called before they can leave, and so
 // when a connection is there rather than when something was written to it.
-func (t *Try) Sent() {
-	if t.state.Or(wasSent)&(isCounted|wasSent) == isCounted {
-		t.sent.Store(int64(t.now()))
-	}
-}
+func (t *Try) Sent() { t.state.Or(wasSent) }
 
 // Progress says that the request is still on its way: the timeout and the
 // latency of the try are counted from here. It is for bodies that take as long
@@ -163,8 +158,7 @@ func (t *Try) Answered() {
 		return
 	}
 	if t.leave() {
-		since := max(t.since(), time.Duration(t.sent.Load()))
-		t.node.limiter.Load().answered(t.begun.entry, t.picked, now, now-since)
+		t.node.limiter.Load().answered(t.begun.entry, t.picked, now, now-t.since())
 	}
 	if !opened {
 		t.learn(now)
