@@ -104,6 +104,11 @@ type Subscriber interface {
 type Broker interface {
 	Publisher
 	Subscriber
+	// Last returns the position of the latest message of a topic, or "" if the
+	// broker has none. Who reads the topic from its beginning has all that was
+	// there when he comes to that. Errors are ErrTopic, ErrUnavailable, ErrClosed,
+	// and ErrOptions where [Capabilities.History] is false.
+	Last(ctx context.Context, topic string) (position string, err error)
 	// Capabilities returns what the broker promises. It does not change.
 	Capabilities() Capabilities
 }

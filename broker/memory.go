@@ -186,6 +186,23 @@ func (m *Memory) Subscribe(ctx context.Context, topic string, opts *SubscribeOpt
 	return c.join(o), nil
 }
 
+// Last implements [Broker].
+func (m *Memory) Last(ctx context.Context, topic string) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	if err := CheckTopic(topic); err != nil {
+		return "", err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := m.topics[topic]
+	if l == nil || len(l.entries) == 0 {
+		return "", nil
+	}
+	return m.position(l.entries[len(l.entries)-1]), nil
+}
+
 // start returns the sequence after which a subscription begins.
 func (m *Memory) start(topic string, s Start) (after uint64, err error) {
 	switch {

@@ -132,7 +132,8 @@ func (b *broken) Publish(context.Context, string, *broker.Message) error { retur
 func (b *broken) Subscribe(context.Context, string, *broker.SubscribeOptions) (broker.Subscription, error) {
 	return nil, b.err
 }
-func (b *broken) Capabilities() broker.Capabilities { return broker.Capabilities{} }
+func (b *broken) Last(context.Context, string) (string, error) { return "", b.err }
+func (b *broken) Capabilities() broker.Capabilities            { return broker.Capabilities{} }
 
 type closable struct {
 	broken

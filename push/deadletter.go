@@ -33,7 +33,6 @@ const (
 const (
 	letterGivenUp  = "given-up"
 	letterReplayed = "replayed"
-	letterMark     = "mark" // where somebody who read the topic began
 )
 
 // What is left out of a dead letter that the broker cannot hold whole.

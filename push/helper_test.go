@@ -159,6 +159,7 @@ type tap struct {
 	reads     []broker.SubscribeOptions // of the topic of dead letters
 	subscribe func() error
 	next      func() error
+	last      func() error
 }
 
 func newTap(b broker.Broker) *tap {
@@ -184,6 +185,13 @@ func (b *tap) failing(what *func() error) error {
 		return nil
 	}
 	return (*what)()
+}
+
+func (b *tap) Last(ctx context.Context, topic string) (string, error) {
+	if err := b.failing(&b.last); err != nil {
+		return "", err
+	}
+	return b.Broker.Last(ctx, topic)
 }
 
 func (b *tap) Publish(ctx context.Context, topic string, m *broker.Message) error {

@@ -37,7 +37,7 @@ type DeadLetterList struct {
 }
 
 // DeadLetters lists the dead letters, of all gateways. It reads their topic from
-// the beginning to a mark that it publishes, which needs a broker with
+// the beginning to where it ends, which needs a broker with
 // [broker.Capabilities.History] and Ordered. Errors, here and in the methods
 // below, are [*goapi.Error].
 func (p *Pusher) DeadLetters(ctx context.Context) (*DeadLetterList, error) {
@@ -242,19 +242,19 @@ func (p *Pusher) readLetters(ctx context.Context, visit func(*broker.Message)) e
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	if err := p.readTo(ctx, rand.Text(), visit); err != nil {
+	last, err := p.broker.Last(ctx, p.opts.DeadLetters)
+	if err == nil && last != "" {
+		err = p.readTo(ctx, last, visit)
+	}
+	if err != nil {
 		return goapi.NewError(http.StatusServiceUnavailable, "the broker does not give out the dead letters", err)
 	}
 	return nil
 }
 
-// readTo publishes a mark and reads until it is there.
-func (p *Pusher) readTo(ctx context.Context, mark string, visit func(*broker.Message)) error {
-	topic := p.opts.DeadLetters
-	if err := p.broker.Publish(ctx, topic, &broker.Message{ID: mark, Header: map[string]string{headerLetter: letterMark}}); err != nil {
-		return err
-	}
-	sub, err := p.broker.Subscribe(ctx, topic, &broker.SubscribeOptions{Start: broker.Start{Earliest: true}, InFlight: readAhead})
+// readTo reads until the message at a position was visited.
+func (p *Pusher) readTo(ctx context.Context, last string, visit func(*broker.Message)) error {
+	sub, err := p.broker.Subscribe(ctx, p.opts.DeadLetters, &broker.SubscribeOptions{Start: broker.Start{Earliest: true}, InFlight: readAhead})
 	if err != nil {
 		return err
 	}
@@ -264,10 +264,10 @@ func (p *Pusher) readTo(ctx context.Context, mark string, visit func(*broker.Mes
 		if err != nil {
 			return err
 		}
-		if d.ID == mark {
+		visit(&d.Message)
+		if d.Position == last {
 			return nil
 		}
-		visit(&d.Message)
 		if err := d.Ack(ctx); err != nil {
 			return err
 		}

@@ -338,6 +338,21 @@ func historyFaults() []fault {
 	}
 	return []fault{
 		{"has no past", "HistoryStartsEarliest", func(f *faulty) { f.restartAt(broker.Start{}) }},
+		{"knows the end of all topics only", "LastIsTheEnd", func(f *faulty) {
+			f.last = func(ctx context.Context, topic string) (string, error) {
+				if err := broker.CheckTopic(topic); err != nil {
+					return "", err
+				}
+				last, err := f.end(ctx, "other")
+				if last == "" {
+					last, err = f.end(ctx, topic)
+				}
+				return last, err
+			}
+		}},
+		{"has an end where there is nothing", "LastIsTheEnd", func(f *faulty) {
+			f.last = func(context.Context, string) (string, error) { return "0", nil }
+		}},
 		{"begins with what was delivered", "HistoryStartsAfter", func(f *faulty) { f.restartAt(broker.Start{Earliest: true}) }},
 		{"skips one", "HistoryStartsAfter", func(f *faulty) {
 			var last string

@@ -154,6 +154,7 @@ func usePromises() []promise {
 		{"GroupsTakeOver", lasting, groupsTakeOver},
 
 		{"HistoryStartsEarliest", history, historyStartsEarliest},
+		{"LastIsTheEnd", history, lastIsTheEnd},
 		{"HistoryStartsAfter", history, historyStartsAfter},
 		{"HistoryStartsSince", history, historyStartsSince},
 		{"UnknownPositionIsErrPosition", history, unknownPositionIsErrPosition},

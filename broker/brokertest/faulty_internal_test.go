@@ -58,6 +58,7 @@ const history = 700
 type faulty struct {
 	publish   func(ctx context.Context, topic string, m *broker.Message) error
 	subscribe func(ctx context.Context, topic string, o *broker.SubscribeOptions) (broker.Subscription, error)
+	last      func(ctx context.Context, topic string) (string, error)
 	next      func(ctx context.Context, s *faultySubscription) (*broker.Delivery, error)
 	close     func(s *faultySubscription) error
 	receive   func(d *broker.Delivery)              // changes what is delivered
@@ -166,6 +167,22 @@ func (f *faulty) keep(ctx context.Context, topic string, m *broker.Message) erro
 		return broker.ErrUnavailable
 	}
 	return memory.Publish(ctx, topic, m)
+}
+
+func (f *faulty) Last(ctx context.Context, topic string) (string, error) {
+	if f.last != nil {
+		return f.last(ctx, topic)
+	}
+	return f.end(ctx, topic)
+}
+
+// end is Last without a fault.
+func (f *faulty) end(ctx context.Context, topic string) (string, error) {
+	memory, _, back := f.state()
+	if back != nil {
+		return "", broker.ErrUnavailable
+	}
+	return memory.Last(ctx, topic)
 }
 
 func (f *faulty) Subscribe(ctx context.Context, topic string, o *broker.SubscribeOptions) (broker.Subscription, error) {

@@ -28,6 +28,38 @@ func historyStartsEarliest(c *check) {
 	}
 }
 
+// lastIsTheEnd reads topics to where they end.
+func lastIsTheEnd(c *check) {
+	last := func(topic string) string {
+		c.Helper()
+		position, err := c.b.Last(c.bound(), topic)
+		if err != nil {
+			c.Fatalf("Last(%q) error = %v, want nil", topic, err)
+		}
+		return position
+	}
+	if got := last("orders"); got != "" {
+		c.Errorf("Last() of a topic without messages = %q, want none", got)
+	}
+	s := c.subscribe("orders", nil)
+	for _, id := range ids("m", 5) {
+		c.publish("orders", id)
+		if got := last("orders"); got == "" {
+			c.Fatalf("Last() after %s = none, want its position", id)
+		} else if d := s.take(); d.ID != id || d.Position != got {
+			c.Errorf("Last() after %s = %q, want its position, %q", id, got, d.Position)
+		}
+	}
+	before := last("orders")
+	c.publish("other", "1")
+	if got := last("orders"); got != before {
+		c.Errorf("Last() after a message of another topic = %q, want what it was, %q", got, before)
+	}
+	if _, err := c.b.Last(c.bound(), "a.*"); !errors.Is(err, broker.ErrTopic) {
+		c.Errorf("Last() of a bad topic error = %v, want ErrTopic", err)
+	}
+}
+
 // historyStartsAfter resumes after each message, with another topic's between.
 func historyStartsAfter(c *check) {
 	list := ids("m", 10)

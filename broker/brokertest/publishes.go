@@ -185,6 +185,9 @@ func rejectsBadOptions(c *check) {
 	if !c.caps.History {
 		bad = append(bad, broker.SubscribeOptions{Start: broker.Start{Earliest: true}},
 			broker.SubscribeOptions{Start: broker.Start{Since: time.Now()}})
+		if _, err := c.b.Last(c.bound(), "orders"); !errors.Is(err, broker.ErrOptions) {
+			c.Errorf("Last() without a history error = %v, want ErrOptions", err)
+		}
 	}
 	for _, o := range bad {
 		got, err := c.b.Subscribe(c.bound(), "orders", &o)

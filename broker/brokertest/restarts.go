@@ -69,6 +69,9 @@ func publishWithoutContactIsErrUnavailable(c *check) {
 	if got, err := c.b.Subscribe(c.bound(), "orders", nil); !errors.Is(err, broker.ErrUnavailable) {
 		c.Errorf("Subscribe() without contact = %v, %v, want ErrUnavailable", got, err)
 	}
+	if _, err := c.b.Last(c.bound(), "orders"); c.caps.History && !errors.Is(err, broker.ErrUnavailable) {
+		c.Errorf("Last() without contact error = %v, want ErrUnavailable", err)
+	}
 	if err := c.b.Publish(c.bound(), "a.*", message("lost")); !errors.Is(err, broker.ErrTopic) {
 		c.Errorf("Publish() on a bad topic without contact error = %v, want ErrTopic", err)
 	}

@@ -153,6 +153,17 @@ func (h *HTTP) Capabilities() broker.Capabilities {
 	return broker.Capabilities{Ordered: true, Groups: true, MaxMessage: maxMessage}
 }
 
+// Last implements [broker.Broker]: there is no history.
+func (h *HTTP) Last(ctx context.Context, topic string) (string, error) {
+	if err := broker.CheckTopic(topic); err != nil {
+		return "", err
+	}
+	if err := h.usable(ctx); err != nil {
+		return "", err
+	}
+	return "", fmt.Errorf("%w: this broker has no history", broker.ErrOptions)
+}
+
 // Publish implements [broker.Publisher]. It returns nil if somebody took the
 // message, or nobody subscribes.
 func (h *HTTP) Publish(ctx context.Context, topic string, m *broker.Message) error {

@@ -33,7 +33,8 @@ func params() []string {
 
 // config is what a URL says of a broker.
 type config struct {
-	shelf     // of all topics that are nobody's own
+	shelf // of all topics that are nobody's own
+
 	own       shelf
 	micro     bool // messages are as go-micro has them
 	jetstream bool

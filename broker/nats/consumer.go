@@ -231,6 +231,18 @@ func position(created time.Time, sequence uint64) string {
 	return strconv.FormatInt(created.UnixNano(), 36) + "-" + strconv.FormatUint(sequence, 10)
 }
 
+// lastOf returns the position of the latest message of a subject, "" for none.
+func lastOf(ctx context.Context, s jetstream.Stream, subject string) (string, error) {
+	m, err := s.GetLastMsgForSubject(ctx, subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return position(s.CachedInfo().Created, m.Sequence), nil
+}
+
 // sequence reads a position in a stream, after which nothing is gone.
 func sequence(stream *jetstream.StreamInfo, position string) (uint64, error) {
 	era, digits, _ := strings.Cut(position, "-")

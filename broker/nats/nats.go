@@ -234,6 +234,25 @@ func (b *Broker) Subscribe(ctx context.Context, topic string, opts *broker.Subsc
 	return b.subscribeStream(ctx, topic, o)
 }
 
+// Last implements [broker.Broker].
+func (b *Broker) Last(ctx context.Context, topic string) (position string, err error) {
+	if err := b.checkTopic(topic); err != nil {
+		return "", err
+	}
+	if b.js == nil {
+		return "", fmt.Errorf("%w: this broker has no history", broker.ErrOptions)
+	}
+	err = b.call(ctx, func(ctx context.Context) error {
+		s, _, err := b.stream(ctx, b.config.shelfOf(topic))
+		if err != nil {
+			return err
+		}
+		position, err = lastOf(ctx, s, b.config.subject(topic))
+		return err
+	})
+	return position, err
+}
+
 // checkTopic keeps topics from subjects that belong to NATS, such as _INBOX.x,
 // which a topic can only reach without a prefix. Those that are a gateway's own
 // begin with _ too.
