@@ -100,12 +100,16 @@ func closeEndsAll(c *check) {
 	s := service("greeter", "1.0.0", node("greeter-1"))
 	c.register(s, 0)
 	w := c.watch()
-	w.next()
+	w.awaitState("a new node", s)
 	ctx := c.bound()
 	ended := make(chan error, 1)
 	go func() {
-		_, err := w.Next(ctx)
-		ended <- err
+		for {
+			if _, err := w.Next(ctx); err != nil { // the same state may come again before
+				ended <- err
+				return
+			}
+		}
 	}()
 	for range 2 {
 		if err := closer.Close(); err != nil {
