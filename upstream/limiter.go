@@ -47,7 +47,7 @@ type limiter struct {
 	served  [2]int        // the most that a request met which was answered in time, of late and before
 	turned  time.Duration // when "of late" began
 	changed time.Duration // when the limit was
-	room    int           // answers in time, near the limit, since then
+	room    int           // answers in time, near the limit, since then: twice those less the late ones
 	late    late
 	quick   quick
 	before  late          // what made the limit what it is, or twice as much
@@ -140,6 +140,9 @@ func (l *limiter) answered(e entry, picked, now, took time.Duration) {
 		l.inTime(now, met, limit)
 		return
 	}
+	if isNear(met, limit) {
+		l.room = max(0, l.room-1)
+	}
 	l.late.add(took, met, passed, l)
 	l.judge(now, limit)
 }
@@ -184,7 +187,7 @@ func (l *limiter) inTime(now time.Duration, met, limit int) {
 	if limit == 0 || !isNear(met, limit) {
 		return
 	}
-	if l.room++; l.room == inRow {
+	if l.room += 2; l.room >= 2*inRow {
 		l.set(limit+max(1, limit/8), now)
 	}
 }
@@ -210,7 +213,7 @@ func (r *late) add(took time.Duration, met, passed int, l *limiter) {
 func (l *limiter) judge(now time.Duration, limit int) {
 	r := &l.late
 	switch {
-	case limit > 0 && limit <= l.before.met/2 && r.n == inRow/4 && r.least > l.before.least/4*3: // half as many take as long
+	case limit > 0 && limit <= l.before.met/2 && r.n == inRow/4 && r.isLike(&l.before): // half as many take as long
 		l.usual = r.least
 		l.set(0, now)
 	case r.n < inRow:
@@ -228,6 +231,11 @@ func (l *limiter) judge(now time.Duration, limit int) {
 		l.near.Store(int64(now))
 		l.lower(max(r.met, l.most()), now)
 	}
+}
+
+// isLike says that answers were as late as others, give or take a quarter.
+func (r *late) isLike(other *late) bool {
+	return r.least > other.least/4*3 && r.least < other.least/4*5
 }
 
 // byNumber says that answers may be late because there are too many requests: not

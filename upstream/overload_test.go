@@ -195,6 +195,28 @@ func TestOverload(t *testing.T) { // three times what the service can do
 	}
 }
 
+// TestOverloadWithPauses: a machine that stands still now and then, in the middle of
+// it, does not make the limit forget what the service can do.
+func TestOverloadWithPauses(t *testing.T) {
+	for _, pause := range []time.Duration{20 * ms, 100 * ms, 500 * ms, 2 * time.Second} {
+		t.Run(pause.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorkshop(1, 20, always(20*ms))
+				w.open(t, 500, 5*time.Second)
+				w.forget()
+				go w.pause(t.Context(), 5*time.Second, pause)
+				w.open(t, 3000, time.Minute)
+				if got, least := len(w.done), int(0.9*60_000*(1-pause.Seconds()/5)); got < least {
+					t.Errorf("%d requests were answered, want at least %d", got, least)
+				}
+				if got := w.set.Nodes()[0].Limit; got < 20 || got > 60 {
+					t.Errorf("limit of a node that can do 20 at a time = %d, want some more", got)
+				}
+			})
+		})
+	}
+}
+
 func TestOverloadPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorkshop(1, 20, always(20*ms))
