@@ -25,7 +25,7 @@ type Options struct {
 	// MinAckWait is the shortest AckWait, and the shortest delay of a Nack, that
 	// the broker can keep. Default: 1 s.
 	MinAckWait time.Duration
-	// Deadline bounds the wait for anything that must happen. Default: 10 s.
+	// Deadline bounds the wait for anything that must happen. Default: 30 s.
 	Deadline time.Duration
 	// Quiet is how long something that must not happen is given to happen.
 	// Default: 50 ms.
@@ -62,7 +62,7 @@ func (o *Options) orDefault() Options {
 		d.MinAckWait = time.Second
 	}
 	if d.Deadline == 0 {
-		d.Deadline = 10 * time.Second
+		d.Deadline = 30 * time.Second
 	}
 	if d.Quiet == 0 {
 		d.Quiet = 50 * time.Millisecond

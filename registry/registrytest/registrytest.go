@@ -28,7 +28,7 @@ type Options struct {
 	// refuses it with registry.ErrTooLarge. Default: it has no bound.
 	MaxRecord int
 	// Deadline bounds the wait for anything that must happen, beyond the time
-	// to live where a node expires. Default: 10 s.
+	// to live where a node expires. Default: 30 s.
 	Deadline time.Duration
 	// Sever cuts the contact of reg with the system behind it, which keeps what
 	// it holds, and returns a function that restores it; a [Proxy] does that.
@@ -61,7 +61,7 @@ func (o *Options) orDefault() Options {
 		d.MinTTL = time.Second
 	}
 	if d.Deadline == 0 {
-		d.Deadline = 10 * time.Second
+		d.Deadline = 30 * time.Second
 	}
 	return d
 }
