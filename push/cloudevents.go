@@ -3,10 +3,10 @@ package push
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -20,8 +20,12 @@ import (
 	"github.com/goapi-dev/goapi/internal/mucp"
 )
 
-// cloudType is how the media types of all formats of CloudEvents begin.
-const cloudType = "application/cloudevents"
+const (
+	// cloudType is how the media types of all formats of CloudEvents begin.
+	cloudType = "application/cloudevents"
+	// typeStructured is that of an event as JSON.
+	typeStructured = cloudType + "+json; charset=utf-8"
+)
 
 // identified returns a message that has an ID: the same one each time it is
 // delivered.
@@ -44,9 +48,11 @@ func hashOf(texts ...string) string {
 	return hex.EncodeToString(h.Sum(nil)[:16]) // what a command line takes for no flag
 }
 
-// cloudEvent returns the header of a message as a CloudEvent over HTTP. The body
-// is the message's own.
-func cloudEvent(m *broker.Message) http.Header {
+// cloudEvent returns the header and body of a message as a CloudEvent over HTTP.
+// It goes in binary mode where it can: the body is then the message's own. The
+// escapes that an attribute may need there not all receivers undo, that of
+// sdk-go among them; an event with such an attribute goes as JSON.
+func cloudEvent(m *broker.Message) (http.Header, []byte) {
 	h := make(http.Header)
 	follow(h, m.Header)
 	kind := contentType(m.Header)
@@ -54,24 +60,104 @@ func cloudEvent(m *broker.Message) http.Header {
 	switch {
 	case strings.HasPrefix(mucp.MediaType(kind), cloudType): // in whichever format
 		h.Set("Content-Type", kind)
-		return h
+		return h, m.Body
 	case attributes != nil:
 	case isEvent(kind, m.Body):
-		h.Set("Content-Type", cloudType+"+json; charset=utf-8")
-		return h
+		h.Set("Content-Type", typeStructured)
+		return h, m.Body
 	default:
 		attributes = wrapped(m)
-	}
-	for name, text := range attributes {
-		setAttribute(h, name, text)
 	}
 	if kind == "" {
 		kind = attributes["datacontenttype"]
 	}
+	delete(attributes, "datacontenttype") // which has a header of another name
+	for _, text := range attributes {
+		if !isPlain(text) {
+			h.Set("Content-Type", typeStructured)
+			return h, inJSON(attributes, kind, m.Body)
+		}
+	}
+	for name, text := range attributes {
+		h.Set("Ce-"+name, text)
+	}
 	if kind != "" {
 		h.Set("Content-Type", kind)
 	}
-	return h
+	return h, m.Body
+}
+
+// isPlain says whether a text can be the value of a header as it is, as the HTTP
+// binding of CloudEvents has it.
+func isPlain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c <= ' ' || c > '~' || c == '"' || c == '%' {
+			return false
+		}
+	}
+	return true
+}
+
+// inJSON returns an event as JSON, with data of a content type, which may be
+// empty.
+func inJSON(attributes map[string]string, kind string, data []byte) []byte {
+	old := attributes["specversion"] == "0.3"
+	var b []byte
+	add := func(name string, value []byte) {
+		b = append(append(b, `,"`+name+`":`...), value...)
+	}
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		add(name, asText(attributes[name]))
+	}
+	if kind != "" {
+		add("datacontenttype", asText(kind))
+	}
+	encoded := old && attributes["datacontentencoding"] != "" // by whoever made the event
+	form := formOf(kind, data)
+	switch {
+	case len(data) == 0:
+	case form == formJSON && !encoded:
+		add("data", data)
+	case form == formText || encoded:
+		add("data", asText(string(data)))
+	case old:
+		add("datacontentencoding", asText("base64"))
+		add("data", asText(base64.StdEncoding.EncodeToString(data)))
+	default:
+		add("data_base64", asText(base64.StdEncoding.EncodeToString(data)))
+	}
+	b[0] = '{'
+	return append(b, '}')
+}
+
+// asText returns a text as a string of JSON.
+func asText(text string) []byte {
+	b, _ := json.Marshal(text) //nolint:errchkjson // a string cannot fail
+	return b
+}
+
+// A form is what data is in an event as JSON, so that all receivers read it
+// alike.
+type form int
+
+const (
+	formBase64 form = iota
+	formText
+	formJSON
+)
+
+// formOf returns the form of data of a content type. That of a type that ends in
+// +json is JSON to the standard, and a text to sdk-go.
+func formOf(kind string, data []byte) form {
+	switch kind = mucp.MediaType(kind); {
+	case kind == "", kind == mucp.JSON, kind == "text/json":
+		if json.Valid(data) && utf8.Valid(data) && len(bytes.TrimSpace(data)) == len(data) {
+			return formJSON
+		}
+	case utf8.Valid(data) && !strings.HasSuffix(kind, "+json"):
+		return formText
+	}
+	return formBase64
 }
 
 // wrapped returns the attributes of an event whose data is a message that is
@@ -95,7 +181,7 @@ func attributesOf(header map[string]string) map[string]string {
 	a := make(map[string]string)
 	for _, key := range slices.Sorted(maps.Keys(header)) {
 		name, ok := strings.CutPrefix(strings.ToLower(key), "ce-")
-		if ok && isAttribute(name) {
+		if ok && isAttribute(name) && name != "data" { // which JSON has for another thing
 			a[name] = decode(header[key])
 		}
 	}
@@ -129,28 +215,6 @@ func isEvent(kind string, body []byte) bool {
 	}
 	version := text("specversion")
 	return (version == "1.0" || version == "0.3") && text("id") != "" && text("source") != "" && text("type") != ""
-}
-
-// setAttribute sets the header of an attribute. The content type of the data has
-// another.
-func setAttribute(h http.Header, name, text string) {
-	if name != "datacontenttype" {
-		h.Set("Ce-"+name, encode(text))
-	}
-}
-
-// encode returns a text as the value of a header, percent-encoded as the HTTP
-// binding of CloudEvents has it.
-func encode(text string) string {
-	var b strings.Builder
-	for _, c := range []byte(text) {
-		if c <= ' ' || c > '~' || c == '"' || c == '%' {
-			fmt.Fprintf(&b, "%%%02X", c)
-			continue
-		}
-		b.WriteByte(c)
-	}
-	return b.String()
 }
 
 // decode returns the text that a value in a message's header stands for, as the

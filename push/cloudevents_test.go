@@ -29,7 +29,7 @@ func TestCloudEvents(t *testing.T) {
 		topic    string
 		message  broker.Message
 		encoding binding.Encoding
-		want     map[string]string // attributes, percent-encoded as HTTP has them
+		want     map[string]string // attributes
 		data     string
 	}{
 		{
@@ -62,12 +62,42 @@ func TestCloudEvents(t *testing.T) {
 		{
 			"an ID and a topic in any script", "bücher.新",
 			broker.Message{ID: `naïve "1" 5%`, Time: at},
-			binding.EncodingBinary,
+			binding.EncodingStructured,
 			map[string]string{
-				"specversion": "1.0", "id": "na%C3%AFve%20%221%22%205%25", "source": "/topics/b%25C3%25BCcher.%25E6%2596%25B0",
+				"specversion": "1.0", "id": `naïve "1" 5%`, "source": "/topics/b%C3%BCcher.%E6%96%B0",
 				"type": "broker.message", "time": "2026-03-01T12:30:00.005Z",
 			},
 			"",
+		},
+		{
+			"a text with an ID that needs escapes", "orders",
+			broker.Message{ID: "a b", Time: at, Header: map[string]string{"Content-Type": "text/plain; charset=utf-8"}, Body: []byte("<é>\n")},
+			binding.EncodingStructured,
+			map[string]string{
+				"specversion": "1.0", "id": "a b", "source": "/topics/orders", "type": "broker.message",
+				"time": "2026-03-01T12:30:00.005Z", "datacontenttype": "text/plain; charset=utf-8",
+			},
+			"<é>\n",
+		},
+		{
+			"bytes with an ID that needs escapes", "orders",
+			broker.Message{ID: "a b", Time: at, Header: map[string]string{"Content-Type": "image/png"}, Body: []byte{0xff, 0, 1}},
+			binding.EncodingStructured,
+			map[string]string{
+				"specversion": "1.0", "id": "a b", "source": "/topics/orders", "type": "broker.message",
+				"time": "2026-03-01T12:30:00.005Z", "datacontenttype": "image/png",
+			},
+			"\xff\x00\x01",
+		},
+		{
+			"JSON with an ID that needs escapes", "orders",
+			broker.Message{ID: "a b", Time: at, Header: map[string]string{"Content-Type": "application/json"}, Body: []byte(`{"a" : "<b>"}`)},
+			binding.EncodingStructured,
+			map[string]string{
+				"specversion": "1.0", "id": "a b", "source": "/topics/orders", "type": "broker.message",
+				"time": "2026-03-01T12:30:00.005Z", "datacontenttype": "application/json",
+			},
+			`{"a" : "<b>"}`,
 		},
 		{
 			"a structured event", "orders",
@@ -91,20 +121,42 @@ func TestCloudEvents(t *testing.T) {
 					"ce-datacontenttype": "text/xml", "CE-Subject": "caf%C3%A9 100%25", "ce-traceparent": "00-1", "ce-bad_name": "x",
 				},
 			},
-			binding.EncodingBinary,
+			binding.EncodingStructured,
 			map[string]string{
 				"specversion": "1.0", "id": "e-1", "source": "/shop", "type": "order.placed", "datacontenttype": "text/xml",
-				"subject": "caf%C3%A9%20100%25", "traceparent": "00-1",
+				"subject": "café 100%", "traceparent": "00-1",
 			},
 			"<a/>",
+		},
+		{
+			"a binary event without escapes", "orders",
+			broker.Message{
+				ID: "m-1", Body: []byte("<a/>"), Header: map[string]string{
+					"Content-Type": "text/xml", "ce-specversion": "1.0", "ce-id": "e-1", "ce-source": "/shop", "ce-type": "order.placed", "CE-Subject": "%63afe",
+				},
+			},
+			binding.EncodingBinary,
+			map[string]string{"specversion": "1.0", "id": "e-1", "source": "/shop", "type": "order.placed", "datacontenttype": "text/xml", "subject": "cafe"},
+			"<a/>",
+		},
+		{
+			"a binary event of 0.3", "orders",
+			broker.Message{
+				ID: "m-1", Body: []byte{0xff}, Header: map[string]string{
+					"Content-Type": "image/png", "ce-specversion": "0.3", "ce-id": "e 1", "ce-source": "/shop", "ce-type": "order.placed",
+				},
+			},
+			binding.EncodingStructured,
+			map[string]string{"specversion": "0.3", "id": "e 1", "source": "/shop", "type": "order.placed", "datacontenttype": "image/png"},
+			"\xff",
 		},
 		{
 			"a binary event of those who do not encode", "orders",
 			broker.Message{ID: "m-1", Body: []byte("1"), Header: map[string]string{
 				"ce-specversion": "1.0", "ce-id": "100%", "ce-source": "/shop", "ce-type": "é", "ce-datacontenttype": "text/x-number",
 			}},
-			binding.EncodingBinary,
-			map[string]string{"specversion": "1.0", "id": "100%25", "source": "/shop", "type": "%C3%A9", "datacontenttype": "text/x-number"},
+			binding.EncodingStructured,
+			map[string]string{"specversion": "1.0", "id": "100%", "source": "/shop", "type": "é", "datacontenttype": "text/x-number"},
 			"1",
 		},
 		{
@@ -244,13 +296,14 @@ func TestSource(t *testing.T) {
 	g.announce(t, "mailer", n, topic)
 	g.subscribed(t, topic)
 	g.publish(t, topic, "m-1", "x")
-	encoded := receive(t, n.came).Header.Get("Ce-Source")
-	source, err := url.PathUnescape(encoded)
+	r := receive(t, n.came)
+	e, err := binding.ToEvent(t.Context(), cehttp.NewMessage(r.Header, io.NopCloser(strings.NewReader(r.body))))
 	if err != nil {
 		t.Fatal(err)
 	}
+	source := e.Source()
 	u, err := url.Parse(source)
 	if err != nil || u.Path != "/topics/"+topic || u.RawQuery != "" {
-		t.Errorf("source = %q, %v; want the path /topics/%s", encoded, err, topic)
+		t.Errorf("source = %q, %v; want the path /topics/%s", source, err, topic)
 	}
 }

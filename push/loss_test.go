@@ -79,11 +79,16 @@ func TestSubscribesAgain(t *testing.T) {
 	b.fail(&b.subscribe, fmt.Errorf("%w: not there yet", broker.ErrUnavailable))
 	g := start(t, b, push.Options{})
 	n := serve(t, nil)
+	g.publish(t, "orders", "early", "x")
 	g.announce(t, "mailer", n, "orders")
 	g.log.wait(t, "broker lost", "not there yet")
+	g.publish(t, "orders", "meanwhile", "x")
 	g.fail(&g.subscribe, nil)
 	g.subscribed(t, "orders")
 	g.log.wait(t, "broker found")
+	if got := n.ids(t, 1); got[0] != "meanwhile" {
+		t.Errorf("the service got %q first, want what came after it was seen", got)
+	}
 
 	g.fail(&g.next, broker.ErrClosed)
 	g.publish(t, "orders", "0", "x")

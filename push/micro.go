@@ -29,6 +29,31 @@ func microEvent(m *broker.Message) http.Header {
 	return h
 }
 
+// setAttribute sets the header of an attribute, percent-encoded. The content type
+// of the data has another.
+func setAttribute(h http.Header, name, text string) {
+	if name != "datacontenttype" {
+		h.Set("Ce-"+name, encode(text))
+	}
+}
+
+// encode returns a text as the value of a header, percent-encoded as the HTTP
+// binding of CloudEvents has it.
+func encode(text string) string {
+	if isPlain(text) {
+		return text
+	}
+	var b strings.Builder
+	for i := range len(text) {
+		if isPlain(text[i : i+1]) {
+			b.WriteByte(text[i])
+			continue
+		}
+		fmt.Fprintf(&b, "%%%02X", text[i])
+	}
+	return b.String()
+}
+
 // microType returns the content type under which subscribers of go-micro know
 // another: they match it as a whole. That of gRPC is in the header of what its
 // clients publish, but the body is not framed.

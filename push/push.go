@@ -20,8 +20,9 @@
 // address with the header Micro-Topic. Any other gets a CloudEvent over HTTP: a
 // POST to the endpoint's first path, or "/". A message that is a CloudEvent, in
 // whichever way, goes as what it is; any other is the data of one, whose type is
-// broker.message and whose source is /topics/ and the topic. Of a message's
-// header goes with it what belongs to the event, and X-Request-Id, traceparent
+// broker.message and whose source is /topics/ and the topic. What would go in
+// binary mode, with an attribute that needs escapes there, goes in structured
+// mode: not all receivers undo them. Of a message's header goes with it what belongs to the event, and X-Request-Id, traceparent
 // and tracestate. Nodes that speak gRPC cannot be pushed to.
 //
 // # Failures
@@ -212,7 +213,7 @@ func (p *Pusher) update(ctx context.Context, services []*registry.Service) {
 // start starts a subscription.
 func (p *Pusher) start(ctx context.Context, k key, to *subscriber) *subscription {
 	ctx, stop := context.WithCancel(ctx)
-	s := &subscription{Pusher: p, key: k, stop: stop, excused: make(map[string]int)}
+	s := &subscription{Pusher: p, key: k, stop: stop, seen: time.Now(), excused: make(map[string]int)}
 	s.to.Store(to)
 	p.ended.Go(func() {
 		defer stop()

@@ -106,11 +106,18 @@ func (w way) request(ctx context.Context, n *registry.Node, m *broker.Message) (
 	if client.Secure(n) {
 		url = "https://" + n.Address
 	}
-	header, path := cloudEvent(m), w.path
+	var (
+		header http.Header
+		path   = "/"
+		body   = m.Body
+	)
 	if w.protocol == protocolMicro {
-		header, path = microEvent(m), "/"
+		header = microEvent(m)
+	} else {
+		path = w.path
+		header, body = cloudEvent(m)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+path, bytes.NewReader(m.Body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}

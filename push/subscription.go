@@ -38,6 +38,7 @@ type subscription struct {
 
 	to   atomic.Pointer[subscriber]
 	stop context.CancelFunc
+	seen time.Time // when the service first asked
 
 	failures atomic.Int64 // in a row
 
@@ -49,10 +50,13 @@ type subscription struct {
 
 // run receives until ctx is done, and subscribes again when that fails.
 func (s *subscription) run(ctx context.Context) {
-	known := ""
+	known, start := "", broker.Start{}
 	for wait := minWait; ; wait = min(2*wait, maxWait) {
 		began := time.Now()
-		sub, err := s.subscribe(ctx)
+		sub, err := s.subscribe(ctx, start)
+		if err != nil && s.caps.History && s.caps.LastingGroups { // the group begins where it should have begun
+			start.Since = s.seen
+		}
 		if err == nil {
 			s.back()
 			err = s.receive(ctx, sub)
@@ -75,13 +79,14 @@ func (s *subscription) run(ctx context.Context) {
 	}
 }
 
-// subscribe subscribes for the service.
-func (s *subscription) subscribe(ctx context.Context) (broker.Subscription, error) {
+// subscribe subscribes for the service. A group that the broker knows goes on
+// where it was.
+func (s *subscription) subscribe(ctx context.Context, start broker.Start) (broker.Subscription, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	o := &broker.SubscribeOptions{InFlight: s.opts.InFlight, AckWait: s.opts.Timeout + spare}
 	if s.caps.Groups {
-		o.Group = s.service
+		o.Group, o.Start = s.service, start
 	}
 	return s.broker.Subscribe(ctx, s.topic, o)
 }

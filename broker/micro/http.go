@@ -2,8 +2,10 @@ package micro
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"sync"
 	"time"
 
@@ -91,13 +94,23 @@ var _ broker.Broker = (*HTTP)(nil)
 // the registry.
 //
 // URLs are http+micro://host:port, where to listen (default 127.0.0.1, any
-// port), with the parameter advertise, the host:port that others reach it at
-// (default: where it listens).
+// port), with these parameters: advertise, the host:port that others reach it at
+// (default: where it listens), and verify (default true), which may be false so
+// that subscribers with any certificate are posted to: those of go-micro make
+// their own where they are secure. They can then be taken for others by whoever is
+// between.
 func OpenHTTP(ctx context.Context, u *url.URL, reg registry.Registry, opts *HTTPOptions) (*HTTP, error) {
-	address, advertise, err := parseHTTP(u)
+	cfg, err := parseHTTP(u)
 	if err != nil {
 		return nil, fmt.Errorf("broker: %s: %w", u.Redacted(), err)
 	}
+	o := opts.orDefault()
+	if !cfg.verify {
+		if o.Client, err = trusting(o.Client); err != nil {
+			return nil, fmt.Errorf("broker: %s: %w", u.Redacted(), err)
+		}
+	}
+	address, advertise := cfg.address, cfg.advertise
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("broker: %s: %w", u.Redacted(), err)
@@ -105,7 +118,7 @@ func OpenHTTP(ctx context.Context, u *url.URL, reg registry.Registry, opts *HTTP
 	if advertise == "" {
 		advertise = l.Addr().String()
 	}
-	h := &HTTP{reg: reg, opts: opts.orDefault(), advertise: advertise, subs: make(map[string]*httpSubscription)}
+	h := &HTTP{reg: reg, opts: o, advertise: advertise, subs: make(map[string]*httpSubscription)}
 	h.life, h.end = context.WithCancel(context.Background())
 	h.server = &http.Server{
 		Handler:           http.HandlerFunc(h.serve),
@@ -120,32 +133,58 @@ func OpenHTTP(ctx context.Context, u *url.URL, reg registry.Registry, opts *HTTP
 	return h, nil
 }
 
-// parseHTTP reads where to listen, and what to advertise.
-func parseHTTP(u *url.URL) (address, advertise string, err error) {
+// httpConfig is what a URL says of an HTTP broker.
+type httpConfig struct {
+	address   string // where to listen
+	advertise string // may be empty
+	verify    bool   // the certificates of subscribers
+}
+
+// parseHTTP reads a URL.
+func parseHTTP(u *url.URL) (httpConfig, error) {
+	none := httpConfig{}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return "", "", fmt.Errorf("malformed parameters: %w", err)
+		return none, fmt.Errorf("malformed parameters: %w", err)
 	}
 	for name, values := range query {
-		if name != "advertise" || len(values) > 1 {
-			return "", "", fmt.Errorf("unknown or repeated parameter %q; known: advertise", name)
+		if name != "advertise" && name != "verify" || len(values) > 1 {
+			return none, fmt.Errorf("unknown or repeated parameter %q; known: advertise, verify", name)
 		}
 	}
 	if u.Opaque != "" || u.User != nil || u.Path != "" || u.Fragment != "" {
-		return "", "", errors.New("it has parts that mean nothing; want http+micro://host:port?advertise=host:port")
+		return none, errors.New("it has parts that mean nothing; want http+micro://host:port?advertise=host:port")
 	}
-	address, advertise = u.Host, query.Get("advertise")
-	if address == "" {
-		address = "127.0.0.1:0"
+	c := httpConfig{address: cmp.Or(u.Host, "127.0.0.1:0"), advertise: query.Get("advertise"), verify: true}
+	if query.Has("verify") {
+		if c.verify, err = strconv.ParseBool(query.Get("verify")); err != nil {
+			return none, fmt.Errorf("verify %q is neither true nor false", query.Get("verify"))
+		}
 	}
-	host, _, err := net.SplitHostPort(address)
+	host, _, err := net.SplitHostPort(c.address)
 	if err != nil {
-		return "", "", err
+		return none, err
 	}
-	if ip := net.ParseIP(host); advertise == "" && (host == "" || ip != nil && ip.IsUnspecified()) {
-		return "", "", fmt.Errorf("it listens at all addresses of this machine; say with advertise=host:port which of them others are to use")
+	if ip := net.ParseIP(host); c.advertise == "" && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return none, fmt.Errorf("it listens at all addresses of this machine; say with advertise=host:port which of them others are to use")
 	}
-	return address, advertise, nil
+	return c, nil
+}
+
+// trusting returns a client that takes any certificate.
+func trusting(c *http.Client) (*http.Client, error) {
+	t, ok := c.Transport.(*http.Transport)
+	if !ok {
+		return nil, errors.New("verify=false needs a client whose transport is a *http.Transport")
+	}
+	t = t.Clone()
+	if t.TLSClientConfig == nil {
+		t.TLSClientConfig = new(tls.Config)
+	}
+	t.TLSClientConfig.InsecureSkipVerify = true // it is what was asked for
+	trusts := *c
+	trusts.Transport = t
+	return &trusts, nil
 }
 
 // Capabilities implements [broker.Broker].

@@ -38,7 +38,7 @@ func TestHTTP(t *testing.T) {
 
 func TestOpenHTTPErrors(t *testing.T) {
 	tests := []struct{ url, want string }{
-		{"http+micro://127.0.0.1:0?ttl=a", `unknown or repeated parameter "ttl"; known: advertise`},
+		{"http+micro://127.0.0.1:0?ttl=a", `unknown or repeated parameter "ttl"; known: advertise, verify`},
 		{"http+micro://127.0.0.1:0?advertise=a&advertise=b", "repeated parameter"},
 		{"http+micro://127.0.0.1", "missing port"},
 		{"http+micro://127.0.0.1:0/path", "parts that mean nothing"},
@@ -48,6 +48,7 @@ func TestOpenHTTPErrors(t *testing.T) {
 		{"http+micro://[::]:0", "say with advertise=host:port"},
 		{"http+micro://192.0.2.1:1", "192.0.2.1:1"},
 		{"http+micro:?%zz", "malformed parameters"},
+		{"http+micro:?verify=never", `verify "never" is neither true nor false`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.url, func(t *testing.T) {
