@@ -14,9 +14,17 @@ import (
 // enough for every watcher to hear of it, or to notice that it did not.
 const markerTTL = time.Minute
 
-// codeNoCluster is the server's answer to a bucket with replicas that it cannot
-// have.
-const codeNoCluster jetstream.ErrorCode = 10074
+const (
+	// codeNoCluster is the server's answer to a bucket with replicas that it cannot
+	// have.
+	codeNoCluster jetstream.ErrorCode = 10074
+	// codeNoStore is its answer when it cannot make the files of a stream.
+	codeNoStore jetstream.ErrorCode = 10049
+
+	// createTries and createPause bound how long it is asked again then.
+	createTries = 10
+	createPause = 50 * time.Millisecond
+)
 
 // bucket names a bucket and says how it is made.
 type bucket struct {
@@ -93,7 +101,7 @@ func (r *Registry) makeBucket(ctx context.Context) error {
 	stream, err := r.js.Stream(ctx, r.bucket.stream())
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		r.writes.forget()
-		stream, err = r.js.CreateStream(ctx, r.bucket.config())
+		stream, err = r.createStream(ctx)
 	}
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // somebody was faster
 		stream, err = r.js.Stream(ctx, r.bucket.stream())
@@ -106,6 +114,24 @@ func (r *Registry) makeBucket(ctx context.Context) error {
 		return err
 	}
 	return r.bucket.check(stream.CachedInfo().Config)
+}
+
+// createStream makes the stream of the bucket. A server that is still removing the
+// files of the last one cannot do so for a moment.
+func (r *Registry) createStream(ctx context.Context) (stream jetstream.Stream, err error) {
+	for range createTries {
+		var api *jetstream.APIError
+		stream, err = r.js.CreateStream(ctx, r.bucket.config())
+		if !errors.As(err, &api) || api.ErrorCode != codeNoStore {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(createPause):
+		}
+	}
+	return stream, err
 }
 
 // validBucket says whether NATS allows a bucket of that name.
