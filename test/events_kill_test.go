@@ -21,8 +21,10 @@ const (
 )
 
 // TestNoAcceptedMessageIsLostWhenTheGatewayIsKilled kills the gateway and the
-// bus in it, again and again, while clients publish and one receives.
+// bus in it, again and again, while clients publish, one receives, and a service
+// has all pushed to it.
 func TestNoAcceptedMessageIsLostWhenTheGatewayIsKilled(t *testing.T) {
+	t.Parallel() // with the other: both wait for a minute
 	args := append(eventFlags(), "--data", t.TempDir(),
 		"--address", freeAddress(t, loopback()), "--admin", freeAddress(t, loopback()))
 	p := startGateway(t, args...)
@@ -36,6 +38,7 @@ func TestNoAcceptedMessageIsLostWhenTheGatewayIsKilled(t *testing.T) {
 // TestNoAcceptedMessageIsLostWhenTheServerIsKilled kills by turns a NATS server
 // and the gateway that uses it.
 func TestNoAcceptedMessageIsLostWhenTheServerIsKilled(t *testing.T) {
+	t.Parallel() // as above
 	bus := []string{"--nats", freeAddress(t, loopback()), "--data", t.TempDir()}
 	server := startGateway(t, bus...)
 	args := append(eventFlags(), "--registry", "memory:", "--broker", "nats://"+server.nats,
@@ -54,17 +57,20 @@ func TestNoAcceptedMessageIsLostWhenTheServerIsKilled(t *testing.T) {
 }
 
 // surviveKills publishes in all ways while kill kills something and starts it
-// again, and checks what arrived: with one who received all the while, and
-// with one who reads from the earliest message on at the end. Kill returns the
-// gateway that runs.
+// again, and checks what arrived: with one who received all the while, with a
+// service to which all was pushed, and with one who reads from the earliest
+// message on at the end. Kill returns the gateway that runs.
 func surviveKills(t *testing.T, p *process, kill func(round int) *process) {
 	t.Helper()
 	var accepted ledger
 	w := watch(t, "http://"+p.address+"/broker?topic="+eventTopic+"&from=earliest")
+	s := startTaker(t)
+	s.begin(p)
 	load := startEvents(t, p.address, &accepted)
 	for round := range killRounds {
 		load.await(t, killAfter)
 		p = kill(round)
+		s.announce(p) // to one that has its registry in memory
 	}
 	load.await(t, killAfter)
 	load.end()
@@ -78,7 +84,8 @@ func surviveKills(t *testing.T, p *process, kill func(round int) *process) {
 	}
 	accepted.accept(last, "")
 	accepted.judge(p.history(last)).check(t, "goapi subscribe --from earliest")
-	accepted.judge(w.await(accepted.tokens())).check(t, "EventSource")
+	accepted.judge(w.await(accepted.tokens(), patience)).check(t, "EventSource")
+	accepted.judge(s.await(accepted.tokens(), overdue)).check(t, "pushed service")
 	if w.connected() < killRounds/2 {
 		t.Errorf("the EventSource connected %d times, want as often as the gateway was killed", w.connected())
 	}
@@ -184,14 +191,26 @@ func (w *watcher) read(s *eventSource, last []string) []string {
 		if m.position != "" {
 			last = []string{"Last-Event-ID", m.position}
 		}
-		w.mu.Lock()
-		w.messages = append(w.messages, m)
-		w.mu.Unlock()
-		select {
-		case w.more <- struct{}{}:
-		default:
-		}
+		w.add(m)
 	}
+}
+
+// add notes a message.
+func (w *watcher) add(m message) {
+	w.mu.Lock()
+	w.messages = append(w.messages, m)
+	w.mu.Unlock()
+	select {
+	case w.more <- struct{}{}:
+	default:
+	}
+}
+
+// any says whether there was a message.
+func (w *watcher) any() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.messages) > 0
 }
 
 func (w *watcher) connected() int {
@@ -200,10 +219,9 @@ func (w *watcher) connected() int {
 	return w.times
 }
 
-// await returns the messages when all tokens are among them, or patience has
-// ended.
-func (w *watcher) await(tokens map[string]string) []message {
-	late := time.NewTimer(patience)
+// await returns the messages when all tokens are among them, or after a while.
+func (w *watcher) await(tokens map[string]string, within time.Duration) []message {
+	late := time.NewTimer(within)
 	defer late.Stop()
 	for seen := 0; ; {
 		w.mu.Lock()

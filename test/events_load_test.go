@@ -51,7 +51,7 @@ func ways() []way {
 func eventFlags() []string {
 	return []string{
 		"--mount", "/events=event", "--mount", "/cloudevents=cloudevents", "--mount", "/broker=broker",
-		"--publish", eventTopic, "--subscribe", eventTopic,
+		"--publish", eventTopic, "--subscribe", eventTopic, "--push", eventTopic,
 	}
 }
 
