@@ -213,6 +213,18 @@ func (r *Registry) servicePrefix(service string) string { return r.prefix + flat
 // key returns the key of a node.
 func (r *Registry) key(service, node string) string { return r.servicePrefix(service) + flat(node) }
 
+// domain is what some versions of go-micro put before the service.
+const domain = "micro"
+
+// isOf says whether a key, less the prefix, is that of a node of a service.
+func isOf(key, service string) bool {
+	first, rest, _ := strings.Cut(key, "/")
+	if first == domain && strings.Contains(rest, "/") {
+		first, _, _ = strings.Cut(rest, "/")
+	}
+	return first == flat(service)
+}
+
 // flat returns a name as it stands in a key.
 func flat(name string) string { return strings.ReplaceAll(name, "/", "-") }
 

@@ -79,8 +79,7 @@ func (m *mirror) put(kv *mvccpb.KeyValue) {
 	}
 	m.admit(key)
 	_ = m.records.PutOf(key, kv.GetValue(), func(service string) bool { // leftOut tells of what is no service
-		first, _, _ := strings.Cut(strings.TrimPrefix(key, m.prefix), "/")
-		return first == flat(service)
+		return isOf(strings.TrimPrefix(key, m.prefix), service)
 	})
 }
 

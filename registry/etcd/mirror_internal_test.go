@@ -134,3 +134,28 @@ func record1(node int, padding string) *mvccpb.KeyValue {
 		ModRevision: int64(node + 1),
 	}
 }
+
+func TestIsOf(t *testing.T) {
+	tests := []struct {
+		key, service string
+		want         bool
+	}{
+		{"greeter/greeter-1", "greeter", true},
+		{"go.micro.srv.greeter/1", "go.micro.srv.greeter", true},
+		{"a-b/1", "a/b", true},
+		{"greeter/1", "other", false},
+		{"greeter/other/1", "other", false},
+		{"greeter/other/1", "greeter", true},
+		{"micro/greeter/greeter-1", "greeter", true}, // with go-micro's domain
+		{"micro/greeter/greeter-1", "micro", false},
+		{"micro/micro-1", "micro", true},
+		{"other/greeter/greeter-1", "greeter", false},
+		{"greeter", "greeter", true},
+		{"", "greeter", false},
+	}
+	for _, tt := range tests {
+		if got := isOf(tt.key, tt.service); got != tt.want {
+			t.Errorf("isOf(%q, %q) = %t, want %t", tt.key, tt.service, got, tt.want)
+		}
+	}
+}
