@@ -130,8 +130,7 @@ func (l *Live) follow(ctx context.Context) error {
 		case err == nil:
 			l.update(services)
 			wait = minWait
-			thousands := time.Duration(max(1, len(services)/1000))
-			if err := pause(ctx, min((thousands-1)*gather, maxGather)); err != nil {
+			if err := pause(ctx, gatherFor(len(services))); err != nil {
 				return err
 			}
 		case errors.Is(err, registry.ErrUnavailable):
@@ -205,6 +204,12 @@ func (l *Live) logReports(reports []Report) {
 		}
 		l.log.LogAttrs(context.Background(), slog.LevelWarn, "not routed", append(attrs, slog.String("reason", r.Reason))...)
 	}
+}
+
+// gatherFor returns how long the next state is not asked for after one of so many
+// services.
+func gatherFor(services int) time.Duration {
+	return time.Duration(min(max(0, services/1000-1), int(maxGather/gather))) * gather
 }
 
 // pause waits, or returns why ctx is done.
