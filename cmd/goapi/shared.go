@@ -58,7 +58,7 @@ func (c *settings) busURL() (*url.URL, bool) {
 			continue
 		}
 		known := url.Values{} // the others are the broker's, or the registry's
-		for _, name := range []string{"host", "token_file", "ca", "cert", "key"} {
+		for _, name := range []string{"host", "token_file", "password_file", "ca", "cert", "key"} {
 			if values, ok := u.Query()[name]; ok {
 				known[name] = values
 			}
