@@ -233,9 +233,10 @@ func (l *limiter) judge(now time.Duration, limit int) {
 	}
 }
 
-// isLike says that answers were as late as others, give or take a quarter.
+// isLike says that answers were about as late as others, and not for another reason,
+// as when the machine stands still.
 func (r *late) isLike(other *late) bool {
-	return r.least > other.least/4*3 && r.least < other.least/4*5
+	return r.least > other.least/4*3 && r.least < 2*other.least
 }
 
 // byNumber says that answers may be late because there are too many requests: not
