@@ -129,8 +129,8 @@ func TestWhatIsRefusedWithoutNeed(t *testing.T) {
 				usual := time.Duration(float64(ms) * math.Pow(2000, random.Float64()))
 				slow := time.Duration(float64(usual) * (1 + 50*random.Float64()*random.Float64()))
 				mix, chance := either(random.Float64(), usual, slow), logNormal(time.Second, 1.5*random.Float64())
-				w.work = func() time.Duration { return min(5*time.Second, time.Duration(mix().Seconds()*float64(chance()))) }
-				w.open(t, math.Pow(1000, random.Float64()), 20*time.Second)
+				w.work = func() time.Duration { return min(4*time.Second, time.Duration(mix().Seconds()*float64(chance()))) }
+				w.open(t, math.Pow(500, random.Float64()), 15*time.Second)
 			}
 			answered, refused = answered+len(w.done), refused+w.refused
 		})
