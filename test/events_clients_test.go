@@ -1,6 +1,7 @@
 package test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -174,11 +175,19 @@ func (p *process) cloudReceiver() <-chan ce.Event {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	receiver, err := client.NewHTTPReceiveHandler(p.t.Context(), h, func(e ce.Event) { events <- e })
+	receiver, err := client.NewHTTPReceiveHandler(p.t.Context(), h, func(e ce.Event) {
+		select {
+		case events <- e:
+		case <-p.t.Context().Done(): // nobody wants more
+		}
+	})
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	node := httptest.NewServer(receiver)
+	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The receiver hangs if a request is canceled before it was taken.
+		receiver.ServeHTTP(w, r.WithContext(context.WithoutCancel(r.Context())))
+	}))
 	p.t.Cleanup(node.Close)
 	p.register(&registry.Service{
 		Name: "receiver", Nodes: []*registry.Node{{ID: "r1", Address: node.Listener.Addr().String(), Metadata: map[string]string{"protocol": "http"}}},

@@ -25,7 +25,9 @@ type Options struct {
 	// MinAckWait is the shortest AckWait, and the shortest delay of a Nack, that
 	// the broker can keep. Default: 1 s.
 	MinAckWait time.Duration
-	// Deadline bounds the wait for anything that must happen. Default: 30 s.
+	// Deadline bounds the wait for anything that must happen. Default: 25 s, which
+	// is less than [broker.DefaultAckWait]: what was lost must not come back in
+	// time.
 	Deadline time.Duration
 	// Quiet is how long something that must not happen is given to happen.
 	// Default: 50 ms.
@@ -62,7 +64,7 @@ func (o *Options) orDefault() Options {
 		d.MinAckWait = time.Second
 	}
 	if d.Deadline == 0 {
-		d.Deadline = 30 * time.Second
+		d.Deadline = 25 * time.Second
 	}
 	if d.Quiet == 0 {
 		d.Quiet = 50 * time.Millisecond
