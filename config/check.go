@@ -2,10 +2,13 @@ package config
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -145,7 +148,11 @@ func (f *File) checkServer(d *decoder) {
 	}
 	pair("tls_cert", "tls_key", f.TLSCert, f.TLSKey)
 	pair("upstream_cert", "upstream_key", f.UpstreamCert, f.UpstreamKey)
+	d.authorities("upstream_ca", f.UpstreamCA)
 	listeners := []struct{ key, address string }{{"address", f.Address}, {"admin", f.Admin}, {"nats", f.NATS}}
+	if f.TLS != nil {
+		listeners = append(listeners, struct{ key, address string }{"tls.http", f.TLS.HTTP})
+	}
 	for i, l := range listeners {
 		for _, other := range listeners[:i] {
 			if l.address != "" && l.address == other.address && !strings.HasSuffix(l.address, ":0") {
@@ -160,6 +167,20 @@ func (f *File) checkServer(d *decoder) {
 		if f.TLS == nil || f.TLS.ClientCA == "" && !d.failed["tls.client_ca"] {
 			d.wrongf(join("identity.mtls", name), "no certificate of a client is ever verified; write tls.client_ca, too")
 		}
+	}
+}
+
+// authorities notes a file that holds no certificates.
+func (d *decoder) authorities(key string, file Path) {
+	if file == "" {
+		return
+	}
+	text, err := d.inputs.read(string(file))
+	if err != nil {
+		return // see JWT.checkKeys
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(text) {
+		d.wrongf(key, "it holds no certificate; name a PEM file of those who signed")
 	}
 }
 
@@ -187,6 +208,7 @@ func (t *TLS) check(d *decoder, key string) {
 	case t.ClientAuth != "" && t.ClientAuth != "none" && t.ClientCA == "":
 		d.wrongf(join(key, "client_auth"), "certificates of clients cannot be verified; write client_ca, too")
 	}
+	d.authorities(join(key, "client_ca"), t.ClientCA)
 }
 
 // check implements checker.
@@ -198,6 +220,7 @@ func (c *Certificate) check(d *decoder, key string) {
 
 // check implements checker.
 func (a *ACME) check(d *decoder, key string) {
+	d.authorities(join(key, "ca_root"), a.CARoot)
 	if len(a.Domains)+len(a.OnDemandAllow) == 0 {
 		d.wrongf(key, "there is nothing to have a certificate for; write domains or on_demand_allow")
 	}
@@ -229,6 +252,14 @@ func (a *AccessLog) check(d *decoder, key string) {
 	case a.Output == "off" && (a.Sample != nil || a.Query || a.Buffer != 0):
 		d.wrongf(join(key, "output"), "off goes with nothing else; write output: off alone, or remove it")
 	}
+	if a.File == "" {
+		return
+	}
+	if dir, err := os.Stat(filepath.Dir(string(a.File))); err != nil || !dir.IsDir() {
+		d.wrongf(join(key, "file"), "its directory is not there; make it, or name a file elsewhere")
+	} else if file, err := os.Stat(string(a.File)); err == nil && file.IsDir() {
+		d.wrongf(join(key, "file"), "it is a directory; name a file in it")
+	}
 }
 
 // check implements checker.
@@ -245,6 +276,7 @@ func (m *Metrics) check(d *decoder, key string) {
 
 // check implements checker.
 func (t *Tracing) check(d *decoder, key string) {
+	d.authorities(join(key, "ca"), t.CA)
 	if t.Endpoint == "" {
 		return
 	}

@@ -131,6 +131,15 @@ func (d *decoder) pairs(n *yaml.Node, at place, key string, f func(name string, 
 	}
 }
 
+// advice says where to write a key that is not one of a struct's.
+func (d *decoder) advice(of reflect.Type, name string, fields []field) string {
+	has := func(f field) bool { return f.name == name }
+	if of == reflect.TypeFor[File]() && slices.ContainsFunc(d.fieldsOf(reflect.TypeFor[Policy]()), has) {
+		return "it is part of a policy: write it in policy, for all routes, or in patterns, services or routes"
+	}
+	return instead(name, names(fields))
+}
+
 // mapping reads a struct.
 func (d *decoder) mapping(n *yaml.Node, at place, v reflect.Value, key string) {
 	before := len(d.mistakes)
@@ -139,7 +148,7 @@ func (d *decoder) mapping(n *yaml.Node, at place, v reflect.Value, key string) {
 	d.pairs(n, at, key, func(name string, at place, value *yaml.Node) {
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
 		if i < 0 {
-			d.notef(at, join(key, clip(name)), "unknown key; %s", instead(name, names(fields)))
+			d.notef(at, join(key, clip(name)), "unknown key; %s", d.advice(v.Type(), name, fields))
 			return
 		}
 		given[name] = true

@@ -116,6 +116,11 @@ func (rt *Route) check(d *decoder, key string) {
 	case rt.Handler == "rpc" && rt.Strip != "":
 		d.wrongf(join(key, "strip"), "the handler rpc forwards no path; remove it")
 	}
+	for i, method := range rt.Methods {
+		if slices.Index(rt.Methods, method) != i {
+			d.wrongf(index(join(key, "methods"), i), "%s is there twice; remove one", method)
+		}
+	}
 	for i, address := range rt.To {
 		if slices.Index(rt.To, address) != i {
 			d.wrongf(index(join(key, "to"), i), "%s is there twice; remove one", address)
@@ -159,7 +164,7 @@ func (f *File) checkRoutes(d *decoder) {
 		}
 		for _, method := range methods {
 			c := claim{p.shape(), method}
-			if before, ok := first[c]; ok {
+			if before, ok := first[c]; ok && before != i {
 				d.wrongf(index("routes", i)+".match", "routes[%d], on line %d, is for the same requests; write one, or other methods", before, d.places[index("routes", before)].line)
 				break
 			}

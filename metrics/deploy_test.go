@@ -70,7 +70,7 @@ func TestAlerts(t *testing.T) {
 	for _, want := range []string{
 		`goapi_requests_total{code=~"5.."`, "goapi_request_duration_seconds_bucket", `goapi_upstream_nodes{state="up"}`, `reason="shed"`, `reason="service_overloaded"`,
 		"goapi_registry_away_seconds", "goapi_registry_source_snapshot", "goapi_broker_dead_letters_total", "goapi_broker_errors_total",
-		"goapi_trace_spans_total", "goapi_access_log_lost_total", "goapi_config_last_reload_successful", "process_open_fds",
+		"goapi_trace_spans_total", "goapi_access_log_lost_total", "goapi_connections_closed_total", "goapi_config_last_reload_successful", "process_open_fds",
 	} {
 		if !strings.Contains(watched.String(), want) {
 			t.Errorf("no alert looks at %s", want)
@@ -216,6 +216,7 @@ func exposeAll(t *testing.T) exposed {
 	m := metrics.New(&metrics.Options{
 		Certificates: func() map[string]time.Time { return map[string]time.Time{"edge.pem": time.Now()} },
 		Nodes:        true, Spans: func() (sent, lost uint64) { return 1, 1 }, LogLost: func() uint64 { return 1 },
+		Connections: func() (open, refused, floods int64) { return 3, 2, 1 },
 	})
 	reg := new(registry.Memory)
 	if err := reg.Register(t.Context(), announce("a", "/a", "n1"), 0); err != nil {

@@ -71,6 +71,10 @@ type Options struct {
 	// Certificates returns when the certificates of the server end, by their names.
 	// Default: none is told.
 	Certificates func() map[string]time.Time
+	// Connections returns how many connections the server has, and how many it has
+	// closed since there were too many, and for what their clients sent. Default:
+	// none is told.
+	Connections func() (open, refused, floods int64)
 	// LogLost returns how many lines of the access log were lost. Default: none
 	// is told.
 	LogLost func() uint64
@@ -160,6 +164,21 @@ func (m *Metrics) countLosses() {
 		m.registry.MustRegister(
 			counter("sent", func() uint64 { sent, _ := spans(); return sent }),
 			counter("lost", func() uint64 { _, lost := spans(); return lost }),
+		)
+	}
+	if conns := m.opts.Connections; conns != nil {
+		closed := func(reason string, n func() int64) prometheus.Collector {
+			return prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name: "goapi_connections_closed_total", Help: "Connections of clients that were closed by reason: limit, since there were too many, or flood, for what they sent.",
+				ConstLabels: prometheus.Labels{"reason": reason},
+			}, func() float64 { return float64(n()) })
+		}
+		m.registry.MustRegister(
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Name: "goapi_connections", Help: "Connections of clients that are open.",
+			}, func() float64 { open, _, _ := conns(); return float64(open) }),
+			closed("limit", func() int64 { _, refused, _ := conns(); return refused }),
+			closed("flood", func() int64 { _, _, floods := conns(); return floods }),
 		)
 	}
 	if lost := m.opts.LogLost; lost != nil {

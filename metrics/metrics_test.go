@@ -356,10 +356,15 @@ func TestLosses(t *testing.T) {
 		Spans:   func() (sent, lost uint64) { return 7, 3 },
 		LogLost: func() uint64 { return 5 },
 		Version: "v1.2.3",
+
+		Connections: func() (open, refused, floods int64) { return 9, 2, 1 },
 	})
 	got := scrape(t, m)
 	if got[`goapi_trace_spans_total{outcome="sent"}`] != 7 || got[`goapi_trace_spans_total{outcome="lost"}`] != 3 || got["goapi_access_log_lost_total"] != 5 {
 		t.Errorf("losses = %v and %v", only(got, "goapi_trace"), only(got, "goapi_access"))
+	}
+	if got["goapi_connections"] != 9 || got[`goapi_connections_closed_total{reason="limit"}`] != 2 || got[`goapi_connections_closed_total{reason="flood"}`] != 1 {
+		t.Errorf("connections = %v, want 9 open, 2 refused, and 1 that flooded", only(got, "goapi_connections"))
 	}
 	if builds := only(got, "goapi_build_info"); len(builds) != 1 || !strings.Contains(fmt.Sprint(builds), `version="v1.2.3"`) {
 		t.Errorf("build = %v, want v1.2.3", builds)

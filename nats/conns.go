@@ -74,6 +74,18 @@ func (c *Conns) Open(ctx context.Context, u *url.URL, params ...string) (*Conn, 
 	}
 }
 
+// CheckURL returns why Open would refuse a URL, as far as that shows without a
+// connection. Files that the URL names are read; params are those of Open.
+func CheckURL(u *url.URL, params ...string) error {
+	t, err := parse(u, params)
+	if err == nil && !t.embedded {
+		if _, err = t.options(u.User); err != nil {
+			err = fmt.Errorf("nats: %s: %w", t.name, err)
+		}
+	}
+	return err
+}
+
 // claim returns the connection of t, and whether it is the caller's to make.
 func (c *Conns) claim(t target) (s *shared, first bool) {
 	c.mu.Lock()

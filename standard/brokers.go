@@ -2,7 +2,7 @@ package standard
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"time"
@@ -15,34 +15,32 @@ import (
 // subscriberIdle is how long a connection to a subscriber is kept.
 const subscriberIdle = 30 * time.Second
 
-// Brokers returns the constructors of brokers by the scheme of their URL.
-func Brokers(opts *Options) map[string]OpenFunc[broker.Broker] {
+// Brokers returns the brokers by the scheme of their URL.
+func Brokers(opts *Options) map[string]Plugin[broker.Broker] {
 	o := opts.orDefault()
-	overNATS := func(ctx context.Context, u *url.URL) (broker.Broker, error) {
+	overNATS := Plugin[broker.Broker]{func(ctx context.Context, u *url.URL) (broker.Broker, error) {
 		return natsbroker.Open(ctx, u, &natsbroker.Options{Conns: o.Conns, Logger: o.Logger})
-	}
-	known := map[string]OpenFunc[broker.Broker]{
+	}, natsbroker.CheckURL}
+	return map[string]Plugin[broker.Broker]{
 		"embedded":       overNATS,
 		"embedded+micro": overNATS,
-		"nats":           overNATS,
-		"nats+micro":     overNATS,
-		"tls":            overNATS,
-		"tls+micro":      overNATS,
-		"memory":         openMemoryBroker,
+		"http+micro":     {o.openHTTP, micro.CheckHTTPURL},
+		"memory": {func(_ context.Context, u *url.URL) (broker.Broker, error) {
+			return new(broker.Memory), checkMemory(u)
+		}, checkMemory},
+		"nats":       overNATS,
+		"nats+micro": overNATS,
+		"tls":        overNATS,
+		"tls+micro":  overNATS,
 	}
-	if o.Registry != nil {
-		known["http+micro"] = func(ctx context.Context, u *url.URL) (broker.Broker, error) {
-			return micro.OpenHTTP(ctx, u, o.Registry, &micro.HTTPOptions{Client: o.subscribers(), Logger: o.Logger})
-		}
-	}
-	return known
 }
 
-func openMemoryBroker(_ context.Context, u *url.URL) (broker.Broker, error) {
-	if !isBare(u) {
-		return nil, errors.New("a broker in memory takes no address and no parameters: write memory: and no more")
+// openHTTP opens go-micro's HTTP broker.
+func (o *Options) openHTTP(ctx context.Context, u *url.URL) (broker.Broker, error) {
+	if o.Registry == nil {
+		return nil, fmt.Errorf("%s: subscribers are found in a registry, and there is none", u.Redacted())
 	}
-	return new(broker.Memory), nil
+	return micro.OpenHTTP(ctx, u, o.Registry, &micro.HTTPOptions{Client: o.subscribers(), Logger: o.Logger})
 }
 
 // subscribers returns what posts to subscribers that a registry names; nil is

@@ -55,13 +55,30 @@ func TestBrokersMistakes(t *testing.T) {
 	for url, want := range map[string]string{
 		"memory://x":    "takes no address",
 		"memory:?a=b":   "takes no address",
-		"http+micro:":   "unknown scheme",
-		"kafka://x":     `unknown scheme "kafka"; known schemes: embedded:, embedded+micro:, memory:, nats:, nats+micro:, tls:, tls+micro:`,
+		"http+micro:":   "there is none",
+		"kafka://x":     `unknown scheme "kafka"; known schemes: embedded:, embedded+micro:, http+micro:, memory:, nats:, nats+micro:, tls:, tls+micro:`,
 		"nats://x?no=1": "no",
 	} {
 		b, err := standard.Open(t.Context(), standard.Brokers(nil), url)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("Open(%q) = %v, %v; want one line with %q", url, b, err, want)
+		}
+	}
+}
+
+func TestCheckBrokers(t *testing.T) {
+	for url, want := range map[string]string{
+		"embedded:": "", "nats://10.0.0.1:4222?prefix=a": "", "nats+micro://10.0.0.1:4222": "", "memory:": "", "http+micro:": "", // none is opened
+		"nats://10.0.0.1:4222?prefx=a":        `unknown parameter "prefx"`,
+		"nats://10.0.0.1:4222?max_age=soon":   `max_age "soon"`,
+		"nats+micro://10.0.0.1:4222?prefix=a": `unknown parameter "prefix"`,
+		"http+micro:?verify=never":            `verify "never" is neither true nor false`,
+		"memory:?a=b":                         "takes no address and no parameters",
+		"kafka://x":                           `unknown scheme "kafka"`,
+	} {
+		err := standard.Check(standard.Brokers(nil), url)
+		if (err == nil) != (want == "") || err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n")) {
+			t.Errorf("Check(%q) = %v, want one line with %q", url, err, want)
 		}
 	}
 }

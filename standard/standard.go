@@ -20,9 +20,16 @@ import (
 	"github.com/goapi-dev/goapi/registry"
 )
 
-// An OpenFunc connects to what a URL names. The context bounds the call; the
-// caller closes what it gets, if it is an io.Closer.
-type OpenFunc[T any] func(ctx context.Context, u *url.URL) (T, error)
+// A Plugin is what URLs of one scheme name. Errors of its functions begin with
+// the URL, less what is secret.
+type Plugin[T any] struct {
+	// Open connects to what a URL names. The context bounds the call; the caller
+	// closes what it gets, if it is an io.Closer.
+	Open func(ctx context.Context, u *url.URL) (T, error)
+	// Check returns why Open would refuse a URL, as far as that shows without a
+	// connection.
+	Check func(u *url.URL) error
+}
 
 // Options are what plugins share. A nil *Options means all defaults.
 type Options struct {
@@ -31,7 +38,7 @@ type Options struct {
 	// own, and no embedded server.
 	Conns *nats.Conns
 	// Registry is where the subscribers of http+micro: are found and announced.
-	// Default: none, and no such broker.
+	// Default: none, and such a broker cannot be opened.
 	Registry registry.Registry
 	// TLS and DialContext reach what a registry names, as in client.Options.
 	// Default: as there.
@@ -52,44 +59,46 @@ func (o *Options) orDefault() Options {
 	return d
 }
 
-// isBare says that a URL is a scheme and nothing else.
-func isBare(u *url.URL) bool {
-	return u.Host == "" && u.Opaque == "" && u.RawQuery == "" && strings.Trim(u.Path, "/") == ""
+// checkMemory returns what is wrong with a URL of something in memory.
+func checkMemory(u *url.URL) error {
+	if u.Host != "" || u.Opaque != "" || u.RawQuery != "" || strings.Trim(u.Path, "/") != "" {
+		return fmt.Errorf("%s: what is in memory takes no address and no parameters: write memory: and no more", nats.Redact(u))
+	}
+	return nil
 }
 
-// Open opens what a URL names with one of the given constructors. An unknown
-// scheme is an error that lists the known ones; the URL's password never shows.
-func Open[T any](ctx context.Context, known map[string]OpenFunc[T], rawURL string) (T, error) {
+// Open opens what a URL names with one of the known plugins. An unknown scheme
+// is an error that lists the known ones; the URL's password never shows.
+func Open[T any](ctx context.Context, known map[string]Plugin[T], rawURL string) (T, error) {
 	var none T
-	u, open, err := find(known, rawURL)
+	u, p, err := find(known, rawURL)
 	if err != nil {
 		return none, err
 	}
-	v, err := open(ctx, u)
+	return p.Open(ctx, u)
+}
+
+// Check returns why Open would fail, as far as that shows without a connection:
+// it opens nothing but the files that the URL names.
+func Check[T any](known map[string]Plugin[T], rawURL string) error {
+	u, p, err := find(known, rawURL)
 	if err != nil {
-		return none, fmt.Errorf("%s: %w", nats.Redact(u), err)
+		return err
 	}
-	return v, nil
+	return p.Check(u)
 }
 
-// Check returns why Open could not know what a URL names. It opens nothing, so
-// that what else is wrong shows only then.
-func Check[T any](known map[string]OpenFunc[T], rawURL string) error {
-	_, _, err := find(known, rawURL)
-	return err
-}
-
-// find returns a URL and the constructor for its scheme.
-func find[T any](known map[string]OpenFunc[T], rawURL string) (*url.URL, OpenFunc[T], error) {
+// find returns a URL and the plugin for its scheme.
+func find[T any](known map[string]Plugin[T], rawURL string) (*url.URL, Plugin[T], error) {
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Scheme == "" {
-		return nil, nil, fmt.Errorf("%q is no URL of the form SCHEME:…; known schemes: %s", Redact(rawURL), schemes(known))
+		return nil, Plugin[T]{}, fmt.Errorf("%q is no URL of the form SCHEME:…; known schemes: %s", Redact(rawURL), schemes(known))
 	}
-	open, ok := known[u.Scheme]
+	p, ok := known[u.Scheme]
 	if !ok {
-		return nil, nil, fmt.Errorf("unknown scheme %q; known schemes: %s", u.Scheme, schemes(known))
+		return nil, Plugin[T]{}, fmt.Errorf("unknown scheme %q; known schemes: %s", u.Scheme, schemes(known))
 	}
-	return u, open, nil
+	return u, p, nil
 }
 
 // Close closes v if it is an io.Closer.
@@ -100,7 +109,7 @@ func Close(v any) error {
 	return nil
 }
 
-func schemes[T any](known map[string]OpenFunc[T]) string {
+func schemes[T any](known map[string]Plugin[T]) string {
 	names := slices.Sorted(maps.Keys(known))
 	for i, name := range names {
 		names[i] = name + ":"

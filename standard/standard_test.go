@@ -45,8 +45,20 @@ func TestOpenMistakes(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	for url, want := range map[string]string{
-		"etcd://10.0.0.1:2379": "", "memory:": "", // neither is opened
+		"etcd://10.0.0.1:2379": "", "memory:": "", "nats://10.0.0.1:4222?bucket=b": "", "embedded:": "", // none is opened
+		"nats+micro://10.0.0.1:4222?window=1s": "", "consul://10.0.0.1:8500": "", "mdns:?domain=micro": "",
 		"ectd://10.0.0.1:2379": `unknown scheme "ectd"`, "10.0.0.1:2379": "known schemes",
+		"etcd://10.0.0.1:2379?prefx=/a":        `unknown parameter "prefx"`,
+		"etcds://10.0.0.1:2379?ca=missing.pem": "missing.pem: no such file",
+		"consul://10.0.0.1:8500?dc=a":          `unknown parameter "dc"`,
+		"nats://10.0.0.1:4222?replicas=9":      `replicas "9" is not a number from 1 to 5`,
+		"nats://10.0.0.1:4222?token_file=none": "token_file: open none: no such file",
+		"nats://10.0.0.1:4222?a=b":             `unknown parameter "a"`,
+		"nats+micro://10.0.0.1:4222?window=1h": `window "1h" is not a duration`,
+		"embedded:?a=b":                        `unknown parameter "a"`,
+		"mdns:?iface=eth0":                     `unknown parameter "iface"`,
+		"file:missing.yaml":                    "missing.yaml: it is not there",
+		"memory:?a=b":                          "takes no address and no parameters",
 	} {
 		err := standard.Check(standard.Registries(nil), url)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {

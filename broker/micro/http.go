@@ -133,6 +133,15 @@ func OpenHTTP(ctx context.Context, u *url.URL, reg registry.Registry, opts *HTTP
 	return h, nil
 }
 
+// CheckHTTPURL returns why OpenHTTP would refuse a URL, as far as that shows
+// without listening.
+func CheckHTTPURL(u *url.URL) error {
+	if _, err := parseHTTP(u); err != nil {
+		return fmt.Errorf("broker: %s: %w", u.Redacted(), err)
+	}
+	return nil
+}
+
 // httpConfig is what a URL says of an HTTP broker.
 type httpConfig struct {
 	address   string // where to listen

@@ -1,7 +1,6 @@
 package nats
 
 import (
-	"context"
 	"fmt"
 	"net/url"
 	"slices"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"github.com/goapi-dev/goapi/broker"
-	"github.com/goapi-dev/goapi/nats"
 )
 
 // The parameters of URLs that are the broker's own.
@@ -80,14 +78,15 @@ func (c *config) shelfOf(topic string) *shelf {
 // empty words, it is that topic's alone.
 func (c *config) subject(topic string) string { return c.shelfOf(topic).prefix + topic }
 
-// open opens the connection of u.
-func (c *config) open(ctx context.Context, conns *nats.Conns, u *url.URL) (*nats.Conn, error) {
+// server returns the URL of the connection, and which parameters of it are the
+// broker's own.
+func (c *config) server(u *url.URL) (conn *url.URL, own []string) {
 	if !c.micro {
-		return conns.Open(ctx, u, params()...)
+		return u, params()
 	}
 	plain := *u
 	plain.Scheme = strings.TrimSuffix(u.Scheme, microSuffix)
-	return conns.Open(ctx, &plain)
+	return &plain, nil
 }
 
 // parse reads the parameters that are the broker's own. Whether others are

@@ -110,11 +110,12 @@ var _ broker.Broker = (*Broker)(nil)
 // those that are there keep what they have.
 func Open(ctx context.Context, u *url.URL, opts *Options) (*Broker, error) {
 	o := opts.orDefault()
-	cfg, err := parse(u)
+	cfg, err := configOf(u)
 	if err != nil {
-		return nil, fmt.Errorf("broker: %s: %w", nats.Redact(u), err)
+		return nil, err
 	}
-	conn, err := cfg.open(ctx, o.Conns, u)
+	server, own := cfg.server(u)
+	conn, err := o.Conns.Open(ctx, server, own...)
 	if errors.Is(err, nats.ErrUnavailable) {
 		return nil, fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
 	}
@@ -131,6 +132,26 @@ func Open(ctx context.Context, u *url.URL, opts *Options) (*Broker, error) {
 		return nil, err
 	}
 	return b, nil
+}
+
+// CheckURL returns why Open would refuse a URL, as far as that shows without a
+// connection. Files that the URL names are read.
+func CheckURL(u *url.URL) error {
+	cfg, err := configOf(u)
+	if err != nil {
+		return err
+	}
+	server, own := cfg.server(u)
+	return nats.CheckURL(server, own...)
+}
+
+// configOf returns what is the broker's own in a URL.
+func configOf(u *url.URL) (config, error) {
+	cfg, err := parse(u)
+	if err != nil {
+		return config{}, fmt.Errorf("broker: %s: %w", nats.Redact(u), err)
+	}
+	return cfg, nil
 }
 
 // pullBytes returns how much is asked for at a time: a message of any size, or

@@ -17,7 +17,6 @@ import (
 	"github.com/goapi-dev/goapi/ratelimit"
 	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/router"
-	"github.com/goapi-dev/goapi/standard"
 	"github.com/goapi-dev/goapi/upstream"
 )
 
@@ -32,11 +31,12 @@ func checkCommand(w world) *cobra.Command {
 		Short: "Check a configuration, and say what it would change",
 		Long: `check reads a configuration as goapi run --config does, the environment included,
 and says every mistake with its line. It starts nothing, and opens neither ports
-nor registries: what only shows then, such as a parameter that a registry does
-not know, it cannot say.
+nor connections: that somebody else has a port, or that a registry cannot be
+reached, it cannot say.
 
 With --live it lays the policies and routes of the file on the services that a
-running gateway sees, and lists what would change there.`,
+running gateway sees, and lists what would change there. What else the file says,
+of listeners or of who has which key, is not compared.`,
 		Example: `  goapi check goapi.yaml
   goapi check --live goapi.yaml
   goapi check --schema > goapi.schema.json   # for editors`,
@@ -107,7 +107,6 @@ func checked(name string, env func(string) (string, bool)) (*checkedFile, error)
 		func() error { _, err := c.resolve(); return err },
 		func() error { _, err := c.upstreamTLS(); return err },
 		func() error { _, err := g.publicTLS(); return err },
-		c.checkPlugins,
 	} {
 		if err := look(); err != nil {
 			return nil, c.blame(err)
@@ -134,21 +133,6 @@ func checked(name string, env func(string) (string, bool)) (*checkedFile, error)
 		return nil, err
 	}
 	return &checkedFile{c, policies}, nil
-}
-
-// checkPlugins returns which registry or broker there is not.
-func (c *settings) checkPlugins() error {
-	for _, url := range c.registries {
-		if err := standard.Check(standard.Registries(nil), url); err != nil {
-			return fmt.Errorf("--registry: %w", err)
-		}
-	}
-	if url := c.brokerURL(); url != "" {
-		if err := standard.Check(standard.Brokers(nil), url); err != nil {
-			return fmt.Errorf("--broker: %w", err)
-		}
-	}
-	return nil
 }
 
 // checkLive says what a configuration would change of what a gateway serves.

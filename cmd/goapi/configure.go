@@ -56,3 +56,13 @@ func (c *settings) blame(err error) error {
 	key := fileKey(rest[:end])
 	return fmt.Errorf("%s: %s%s", c.file.Position(key), key, rest[end:])
 }
+
+// wrong names the value of a repeated flag that an error is about, by its place in
+// the file if it is from there.
+func (c *settings) wrong(flag string, i int, err error) error {
+	if !slices.Contains(c.fromFile, flag) {
+		return fmt.Errorf("--%s: %w", flag, err)
+	}
+	key := fmt.Sprintf("%s[%d]", fileKey(flag), i)
+	return fmt.Errorf("%s: %s: %w", c.file.Position(key), key, err)
+}

@@ -56,6 +56,10 @@ func (g *gateway) observe(ctx context.Context) (*observed, error) {
 	}
 	if !m.Off {
 		opts.Buckets, opts.Native, opts.Nodes = m.Buckets, m.Native, m.Nodes
+		opts.Connections = func() (open, refused, floods int64) {
+			s := g.public.Stats()
+			return s.Conns, s.Refused, s.Floods
+		}
 		if g.certificates != nil {
 			opts.Certificates = g.certificateEnds
 		}

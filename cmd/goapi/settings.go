@@ -18,6 +18,7 @@ import (
 
 	"github.com/goapi-dev/goapi/config"
 	"github.com/goapi-dev/goapi/handler"
+	"github.com/goapi-dev/goapi/standard"
 )
 
 // Where the gateway listens by default.
@@ -107,6 +108,9 @@ func (c *settings) check() error {
 	if err := c.checkEvents(); err != nil {
 		return err
 	}
+	if err := c.checkPlugins(); err != nil {
+		return err
+	}
 	if c.drain <= 0 {
 		return fmt.Errorf("--drain %s: want a time above 0, such as 30s", c.drain)
 	}
@@ -127,6 +131,23 @@ func (c *settings) check() error {
 		}
 		if l.token == "" && !loopback(l.address) {
 			return fmt.Errorf("--%s %s can be reached from other machines: give --%s-token-file FILE, or listen on 127.0.0.1", l.flag, l.address, l.flag)
+		}
+	}
+	return nil
+}
+
+// checkPlugins returns which registry or broker there is not, or is named with
+// what it does not know.
+func (c *settings) checkPlugins() error {
+	known := standard.Registries(nil)
+	for i, url := range c.registries {
+		if err := standard.Check(known, url); err != nil {
+			return c.wrong("registry", i, err)
+		}
+	}
+	if url := c.brokerURL(); url != "" {
+		if err := standard.Check(standard.Brokers(nil), url); err != nil {
+			return fmt.Errorf("--broker: %w", err)
 		}
 	}
 	return nil

@@ -35,6 +35,13 @@ type target struct {
 	tls            *tls.Config
 }
 
+// CheckURL returns why Open would refuse a URL, as far as that shows without a
+// connection. Files that the URL names are read.
+func CheckURL(u *url.URL) error {
+	_, err := parse(u)
+	return err
+}
+
 // parse reads a URL. Its errors show neither the user nor what parameters
 // hold: it may be meant as a secret.
 func parse(u *url.URL) (target, error) {

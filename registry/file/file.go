@@ -101,7 +101,31 @@ var (
 // closes the registry. There are no parameters. A file that is not there, or
 // wrong, is an error.
 func Open(ctx context.Context, u *url.URL, opts *Options) (*Registry, error) {
-	o := opts.orDefault()
+	r, err := newRegistry(u, opts)
+	if err != nil {
+		return nil, err
+	}
+	dirs := r.newDirs() // before the file is read: no edit is missed between
+	if err := r.begin(ctx); err != nil {
+		dirs.close()
+		return nil, err
+	}
+	go r.follow(dirs) // ends with Close
+	return r, nil
+}
+
+// CheckURL returns why Open would refuse a URL, or the file that it names.
+func CheckURL(u *url.URL) error {
+	r, err := newRegistry(u, nil)
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	return r.begin(context.Background())
+}
+
+// newRegistry returns a registry that has not read its file.
+func newRegistry(u *url.URL, opts *Options) (*Registry, error) {
 	name, err := parseURL(u)
 	if err != nil {
 		return nil, fmt.Errorf("registry: %s: %w", u.Redacted(), err)
@@ -113,23 +137,24 @@ func Open(ctx context.Context, u *url.URL, opts *Options) (*Registry, error) {
 	r := &Registry{
 		name:    name,
 		path:    path,
-		log:     o.Logger.With(slog.String("file", name)),
+		log:     opts.orDefault().Logger.With(slog.String("file", name)),
 		turn:    make(chan struct{}, 1),
 		changed: make(chan struct{}),
 		ended:   make(chan struct{}),
 	}
 	r.life, r.end = context.WithCancel(context.Background())
-	dirs := r.newDirs() // before the file is read: no edit is missed between
+	return r, nil
+}
+
+// begin reads the file for the first time.
+func (r *Registry) begin(ctx context.Context) error {
 	if err := r.look(ctx, false); err != nil {
-		dirs.close()
-		return nil, err
+		return err
 	}
 	if r.seen.problem != nil {
-		dirs.close()
-		return nil, fmt.Errorf("registry: %w", r.seen.problem)
+		return fmt.Errorf("registry: %w", r.seen.problem)
 	}
-	go r.follow(dirs) // ends with Close
-	return r, nil
+	return nil
 }
 
 // parseURL returns the name of the file.

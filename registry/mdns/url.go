@@ -23,6 +23,15 @@ type config struct {
 	interfaces []string
 }
 
+// CheckURL returns why Open would refuse a URL, as far as that shows without a
+// connection.
+func CheckURL(u *url.URL) error {
+	if _, err := parseURL(u); err != nil {
+		return fmt.Errorf("registry: %s: %w", u.Redacted(), err)
+	}
+	return nil
+}
+
 // parseURL reads a URL of the form mdns:?domain=micro&interface=eth0.
 func parseURL(u *url.URL) (*config, error) {
 	if u.Host != "" || u.Opaque != "" || u.User != nil || strings.Trim(u.Path, "/") != "" {

@@ -122,7 +122,7 @@ func Open(ctx context.Context, u *url.URL, opts *Options) (*Registry, error) {
 	r := &Registry{log: o.Logger, changed: make(chan struct{})}
 	plain, err := r.configure(u)
 	if err != nil {
-		return nil, fmt.Errorf("registry: %s: %w", nats.Redact(u), err)
+		return nil, err
 	}
 	r.conn, err = o.Conns.Open(ctx, plain, paramWindow, paramInterval)
 	if errors.Is(err, nats.ErrUnavailable) {
@@ -138,12 +138,22 @@ func Open(ctx context.Context, u *url.URL, opts *Options) (*Registry, error) {
 	return r, nil
 }
 
+// CheckURL returns why Open would refuse a URL, as far as that shows without a
+// connection. Files that the URL names are read.
+func CheckURL(u *url.URL) error {
+	plain, err := new(Registry).configure(u)
+	if err != nil {
+		return err
+	}
+	return nats.CheckURL(plain, paramWindow, paramInterval)
+}
+
 // configure reads what of a URL is the registry's own, and returns the rest.
 func (r *Registry) configure(u *url.URL) (*url.URL, error) {
 	plain := *u
 	var ok bool
 	if plain.Scheme, ok = strings.CutSuffix(u.Scheme, suffix); !ok {
-		return nil, fmt.Errorf("unknown scheme %q; known: embedded%[2]s, nats%[2]s, tls%[2]s", u.Scheme, suffix)
+		return nil, fmt.Errorf("registry: %s: unknown scheme %q; known: embedded%[3]s, nats%[3]s, tls%[3]s", nats.Redact(u), u.Scheme, suffix)
 	}
 	r.window, r.interval = 250*time.Millisecond, 5*time.Second
 	query := u.Query()
@@ -160,7 +170,7 @@ func (r *Registry) configure(u *url.URL) (*url.URL, error) {
 		}
 		d, err := time.ParseDuration(query.Get(p.name))
 		if err != nil || d < p.min || d > p.max {
-			return nil, fmt.Errorf("%s %q is not a duration from %v to %v", p.name, query.Get(p.name), p.min, p.max)
+			return nil, fmt.Errorf("registry: %s: %s %q is not a duration from %v to %v", nats.Redact(u), p.name, query.Get(p.name), p.min, p.max)
 		}
 		*p.to = d
 	}

@@ -91,7 +91,7 @@ func Open(ctx context.Context, u *url.URL, opts *Options) (*Registry, error) {
 	o := opts.orDefault()
 	b, err := parseBucket(u)
 	if err != nil {
-		return nil, fmt.Errorf("registry: %s: %w", nats.Redact(u), err)
+		return nil, err
 	}
 	conn, err := o.Conns.Open(ctx, u, paramBucket, paramReplicas)
 	if errors.Is(err, nats.ErrUnavailable) {
@@ -113,20 +113,32 @@ func Open(ctx context.Context, u *url.URL, opts *Options) (*Registry, error) {
 	return r, nil
 }
 
+// CheckURL returns why Open would refuse a URL, as far as that shows without a
+// connection. Files that the URL names are read.
+func CheckURL(u *url.URL) error {
+	if _, err := parseBucket(u); err != nil {
+		return err
+	}
+	return nats.CheckURL(u, paramBucket, paramReplicas)
+}
+
 // parseBucket reads the parameters that are the registry's own.
 func parseBucket(u *url.URL) (bucket, error) {
+	wrong := func(param, reason string) (bucket, error) {
+		return bucket{}, fmt.Errorf("registry: %s: %s %q is %s", nats.Redact(u), param, u.Query().Get(param), reason)
+	}
 	query := u.Query()
 	b := bucket{name: "goapi_registry", replicas: 1}
 	if query.Has(paramBucket) {
 		b.name = query.Get(paramBucket)
 	}
 	if !validBucket(b.name) {
-		return bucket{}, fmt.Errorf("%s %q is not made of letters, digits, - and _", paramBucket, b.name)
+		return wrong(paramBucket, "not made of letters, digits, - and _")
 	}
 	if query.Has(paramReplicas) {
 		n, err := strconv.Atoi(query.Get(paramReplicas))
 		if err != nil || n < 1 || n > 5 {
-			return bucket{}, fmt.Errorf("%s %q is not a number from 1 to 5", paramReplicas, query.Get(paramReplicas))
+			return wrong(paramReplicas, "not a number from 1 to 5")
 		}
 		b.replicas, b.strict = n, true
 	}
