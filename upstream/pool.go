@@ -18,7 +18,8 @@ type Options struct {
 	// defaults. Default: nil.
 	Policy func(service string) *Policy
 	// Probe returns how the nodes of a service are probed by Run, nil for not at
-	// all. It is asked when a service appears. Default: none is probed.
+	// all. It is asked when a service appears, and by [Pools.Refresh]. Default:
+	// none is probed.
 	Probe func(service string) *Probe
 	// Ejected is told of each ejection of a node. It is quick, and may be called by
 	// several goroutines at a time. Default: nobody is told.
@@ -43,15 +44,16 @@ type Pools struct {
 	start  time.Time // the origin of all times within
 	alarms sync.Pool // of *alarm
 
-	mu    sync.Mutex
-	pools map[string]*Pool
+	mu     sync.Mutex
+	pools  map[string]*Pool
+	probed map[string]probed // those of pools that are
 }
 
 // NewPools returns Pools without any service. It starts nothing; but Pools keep
 // timers to use them again, so a test with testing/synctest makes its own
 // within the bubble.
 func NewPools(opts *Options) *Pools {
-	p := &Pools{log: slog.New(slog.DiscardHandler), start: time.Now(), pools: make(map[string]*Pool)}
+	p := &Pools{log: slog.New(slog.DiscardHandler), start: time.Now(), pools: make(map[string]*Pool), probed: make(map[string]probed)}
 	if opts != nil {
 		p.opts = *opts
 	}
@@ -90,6 +92,7 @@ func (p *Pools) Update(name string, services []*registry.Service) *Pool {
 		return nil
 	case len(services) == 0:
 		delete(p.pools, name)
+		delete(p.probed, name)
 		pool.update(nil)
 		return nil
 	}
@@ -101,13 +104,20 @@ func (p *Pools) Update(name string, services []*registry.Service) *Pool {
 func (p *Pools) newPool(name string) *Pool {
 	pool := &Pool{name: name, pools: p}
 	pool.policy.Store(p.policyOf(name))
-	if p.opts.Probe != nil {
-		if probe := p.opts.Probe(name); probe != nil && probe.Prober != nil {
-			pool.probe = probe.orDefault()
-		}
-	}
+	p.probe(pool)
 	pool.all.pool = pool
 	return pool
+}
+
+// probe asks how the nodes of a pool are probed. The caller holds p.mu.
+func (p *Pools) probe(pool *Pool) {
+	delete(p.probed, pool.name)
+	if p.opts.Probe == nil {
+		return
+	}
+	if probe := p.opts.Probe(pool.name); probe != nil && probe.Prober != nil {
+		p.probed[pool.name] = probed{pool, probe.orDefault()}
+	}
 }
 
 // policyOf returns what holds for a service where its routes say nothing.
@@ -119,12 +129,13 @@ func (p *Pools) policyOf(name string) *Policy {
 	return policy
 }
 
-// Refresh asks [Options.Policy] again, for all services.
+// Refresh asks [Options.Policy] and [Options.Probe] again, for all services.
 func (p *Pools) Refresh() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for name, pool := range p.pools {
 		pool.policy.Store(p.policyOf(name))
+		p.probe(pool)
 	}
 }
 
@@ -134,7 +145,6 @@ type Pool struct {
 	name      string
 	pools     *Pools
 	policy    atomic.Pointer[Policy]
-	probe     *Probe // nil for none
 	budget    budget
 	compared  review
 	warmUntil atomic.Int64 // when the last slow start is over

@@ -79,9 +79,9 @@ func (p *Pools) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
-		for _, pool := range p.probed() {
+		for _, pool := range p.due() {
 			for _, n := range pool.all.list() {
-				if !n.checkup.begin(p.now(), pool.probe.Interval) {
+				if !n.checkup.begin(p.now(), pool.how.Interval) {
 					continue
 				}
 				select {
@@ -90,7 +90,7 @@ func (p *Pools) Run(ctx context.Context) error {
 					n.checkup.running.Store(false)
 					continue
 				}
-				n.checkup.next(p.now(), pool.probe.Interval)
+				n.checkup.next(p.now(), pool.how.Interval)
 				probes.Go(func() {
 					defer func() { <-slots }()
 					defer n.checkup.running.Store(false)
@@ -101,13 +101,20 @@ func (p *Pools) Run(ctx context.Context) error {
 	}
 }
 
-// probed returns the pools whose nodes are to be probed.
-func (p *Pools) probed() []*Pool {
+// probed is a pool, and how its nodes are probed.
+type probed struct {
+	*Pool
+
+	how *Probe
+}
+
+// due returns the pools whose nodes are to be probed.
+func (p *Pools) due() []probed {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var list []*Pool
-	for _, pool := range p.pools {
-		if pool.probe != nil && pool.budget.usedWithin(p.now(), inUse) {
+	var list []probed
+	for _, pool := range p.probed {
+		if pool.budget.usedWithin(p.now(), inUse) {
 			list = append(list, pool)
 		}
 	}
@@ -129,21 +136,21 @@ func (c *checkup) next(now, interval time.Duration) {
 }
 
 // check probes a node once and draws its conclusions.
-func (p *Pool) check(ctx context.Context, n *node) {
-	probing, cancel := context.WithTimeout(ctx, p.probe.Timeout)
+func (p probed) check(ctx context.Context, n *node) {
+	probing, cancel := context.WithTimeout(ctx, p.how.Timeout)
 	defer cancel()
-	err := p.probe.Prober(probing, n.announced.Load())
+	err := p.how.Prober(probing, n.announced.Load())
 	c, now := &n.checkup, p.pools.now()
 	switch {
 	case ctx.Err() != nil: // nothing was learnt
 	case err == nil:
 		c.failed = 0
-		if c.passed++; c.passed == p.probe.Successes {
+		if c.passed++; c.passed == p.how.Successes {
 			p.healthy(n, now)
 		}
 	default:
 		c.passed = 0
-		if c.failed++; c.failed >= p.probe.Failures {
+		if c.failed++; c.failed >= p.how.Failures {
 			p.unhealthy(n, now, err)
 		}
 	}
@@ -165,8 +172,8 @@ func (p *Pool) healthy(n *node, now time.Duration) {
 }
 
 // unhealthy ejects a node until probes say otherwise, or are no longer made.
-func (p *Pool) unhealthy(n *node, now time.Duration, err error) {
-	wait := 3 * (p.probe.Interval + p.probe.Timeout)
+func (p probed) unhealthy(n *node, now time.Duration, err error) {
+	wait := 3 * (p.how.Interval + p.how.Timeout)
 	old := n.ejection.Load()
 	if old != nil && old.why == Unhealthy {
 		old.until.Store(int64(now + wait))

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,6 +125,50 @@ func TestProbes(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		if got := w.count("2"); got != quiet {
 			t.Errorf("a service that is not used was probed %d times, want not at all", got-quiet)
+		}
+	})
+}
+
+// TestRefreshedProbes begins and ends to probe a service that is there, as a
+// configuration that changes would.
+func TestRefreshedProbes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWard()
+		var wanted atomic.Bool
+		probe := func(string) *upstream.Probe {
+			if wanted.Load() {
+				return &upstream.Probe{Prober: w.probe}
+			}
+			return nil
+		}
+		pools := upstream.NewPools(&upstream.Options{Probe: probe})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- pools.Run(ctx) }()
+		defer func() { cancel(); <-done }()
+		set := pools.Update("greeter", []*registry.Service{service("1", nodes(3)...)}).All()
+		f := &fleet{}
+		minute := func() (probes int) {
+			before := w.count("1")
+			for range 60 {
+				requests(t, 20, set, f)
+				time.Sleep(time.Second)
+			}
+			return w.count("1") - before
+		}
+		if got := minute(); got != 0 {
+			t.Errorf("a node was probed %d times, want not at all", got)
+		}
+		wanted.Store(true)
+		pools.Refresh()
+		w.set("1", true)
+		if got := minute(); got < 5 || state(t, set, "1").Ejected != upstream.Unhealthy {
+			t.Errorf("a sick node was probed %d times and is %+v, want it ejected", got, state(t, set, "1"))
+		}
+		wanted.Store(false)
+		pools.Refresh()
+		if got := minute(); got != 0 || state(t, set, "1").Ejected == upstream.Unhealthy {
+			t.Errorf("a node that is not probed any more was probed %d times and is %+v, want what requests say of it", got, state(t, set, "1"))
 		}
 	})
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 )
 
@@ -43,5 +44,21 @@ func TestGroupLimit(t *testing.T) {
 	}
 	if _, ok := groupLimit(filepath.Join(t.TempDir(), "absent"), "/nosuch"); ok {
 		t.Error("groupLimit without /proc: a limit, want none")
+	}
+}
+
+func TestCollectLess(t *testing.T) {
+	for live, want := range map[uint64]int{0: 100, largeHeap - 1: 100, largeHeap: largePercent, 1 << 40: largePercent} {
+		if got := percentOf(live); got != want {
+			t.Errorf("GOGC for %d bytes = %d, want %d", live, got, want)
+		}
+	}
+	runtime.GC()
+	if liveHeap() == 0 {
+		t.Error("the live heap is 0 bytes, want some")
+	}
+	set := func(string) (string, bool) { return "50", true }
+	if err := collectLess(t.Context(), set); err != nil { // it does not go on
+		t.Errorf("collectLess with GOGC = %v, want nil", err)
 	}
 }

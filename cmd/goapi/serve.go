@@ -36,7 +36,8 @@ func (g *gateway) Run(ctx context.Context, reloads <-chan os.Signal) error {
 	rest, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, failed := errgroup.WithContext(rest)
-	background := slices.Concat(g.background, []func(context.Context) error{g.live.Run, g.pools.Run})
+	collector := func(ctx context.Context) error { return collectLess(ctx, g.env) }
+	background := slices.Concat(g.background, []func(context.Context) error{g.live.Run, g.pools.Run, collector})
 	for _, s := range g.steadies {
 		background = append(background, s.Run)
 	}
