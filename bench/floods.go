@@ -280,7 +280,7 @@ func (k *floodKind) flood(ctx context.Context, address string) error {
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(floodFrom)}}
 	c, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
-		if ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) { // which the dialer may see a moment before
+		if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) { // which the dialer may see a moment before
 			return nil // the time is over
 		}
 		return err

@@ -38,7 +38,7 @@ type Server struct {
 	Address        string   `yaml:"address" format:"hostport" doc:"Where clients connect." default:":8080" example:"\":8443\""`
 	Admin          string   `yaml:"admin" format:"hostport" doc:"Where the admin API listens." default:"127.0.0.1:8081" example:"\"127.0.0.1:9081\""`
 	NATS           string   `yaml:"nats" format:"hostport or off" doc:"Where the embedded bus listens; off keeps it inside the process." default:"127.0.0.1:4222" example:"\"off\""`
-	Registry       []string `yaml:"registry" format:"plugin" doc:"URLs of registries; an earlier one takes precedence." default:"embedded:" example:"[\"nats://10.0.0.1:4222\"]"`
+	Registry       []string `yaml:"registry" items:"1" format:"plugin" doc:"URLs of registries; an earlier one takes precedence." default:"embedded:" example:"[\"nats://10.0.0.1:4222\"]"`
 	Broker         string   `yaml:"broker" format:"plugin or off" doc:"URL of the message broker." default:"embedded: where a registry is that, else off" example:"\"nats://10.0.0.1:4222\""`
 	Mount          []string `yaml:"mount" format:"mount" doc:"Paths that are given to handlers." default:"none" example:"[/events=event]"`
 	Publish        []string `yaml:"publish" format:"text" doc:"Topics that clients may publish on." default:"none" example:"[orders.*]"`

@@ -207,6 +207,9 @@ func explain(m *Mistake, said, line string) {
 	case strings.HasPrefix(said, "did not find expected ','") && strings.Contains(line, "/{"):
 		m.Reason += `; put a path with a "{name}" in quotes between braces and brackets`
 		at = strings.Index(line, "/{")
+	case strings.HasPrefix(said, "did not find expected ','") && strings.Contains(line, "?"):
+		m.Reason += `; put a text with a "?" in quotes between brackets`
+		at = strings.IndexByte(line, '?')
 	case strings.HasPrefix(said, "did not find expected"), strings.HasPrefix(said, "found unexpected"), strings.HasPrefix(said, "could not find expected"):
 		m.Reason += "; look at the indentation, the quotes and the brackets"
 	}

@@ -114,7 +114,7 @@ func checked(name string, env func(string) (string, bool)) (*checkedFile, error)
 	}
 	authenticators, err := g.authenticators(c.file.Identity, nil)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", c.file.Position("identity"), err)
 	}
 	plugins := g.plugins(authenticators, nil)
 	plugins.Limiter = func(_ string, rate ratelimit.Rate, shared bool) (config.Limiter, error) {
@@ -122,11 +122,6 @@ func checked(name string, env func(string) (string, bool)) (*checkedFile, error)
 			return nil, errNoBus()
 		}
 		return ratelimit.NewMemory(rate, nil), nil
-	}
-	if t := c.file.TLS; t != nil && t.ACME != nil && t.ACME.Storage == "nats" {
-		if _, ok := c.busURL(); !ok {
-			return nil, fmt.Errorf("%s: tls.acme.storage: %w", c.file.Position("tls.acme.storage"), errNoBus())
-		}
 	}
 	policies, err := config.New(c.file, plugins)
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -43,7 +44,7 @@ func (c *settings) configure(flags *pflag.FlagSet, env func(string) (string, boo
 func fileKey(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
 
 // blame names the key of the file in an error that begins with the flag, if that
-// is where the value is from.
+// is where the value is from, and the keys of other flags that the error names.
 func (c *settings) blame(err error) error {
 	if err == nil {
 		return nil
@@ -54,8 +55,12 @@ func (c *settings) blame(err error) error {
 		return err
 	}
 	key := fileKey(rest[:end])
-	return fmt.Errorf("%s: %s%s", c.file.Position(key), key, rest[end:])
+	advice := flagName.ReplaceAllStringFunc(rest[end:], func(flag string) string { return flag[:1] + fileKey(flag[3:]) })
+	return fmt.Errorf("%s: %s%s", c.file.Position(key), key, advice)
 }
+
+// flagName is a flag in an error.
+var flagName = regexp.MustCompile(` --[a-z][a-z-]*`)
 
 // wrong names the value of a repeated flag that an error is about, by its place in
 // the file if it is from there.

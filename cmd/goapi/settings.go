@@ -111,6 +111,9 @@ func (c *settings) check() error {
 	if err := c.checkPlugins(); err != nil {
 		return err
 	}
+	if err := c.checkFiles(); err != nil {
+		return err
+	}
 	if c.drain <= 0 {
 		return fmt.Errorf("--drain %s: want a time above 0, such as 30s", c.drain)
 	}
@@ -148,6 +151,24 @@ func (c *settings) checkPlugins() error {
 	if url := c.brokerURL(); url != "" {
 		if err := standard.Check(standard.Brokers(nil), url); err != nil {
 			return fmt.Errorf("--broker: %w", err)
+		}
+	}
+	return nil
+}
+
+// checkFiles returns what is wrong with what is kept in files.
+func (c *settings) checkFiles() error {
+	if info, err := os.Stat(c.data); err == nil && !info.IsDir() {
+		return fmt.Errorf("--data %s is a file: name a directory", c.data)
+	}
+	for _, secret := range []struct{ flag, file string }{{"admin-token-file", c.adminTokenFile}, {"nats-token-file", c.natsTokenFile}} {
+		if _, err := readSecret(secret.flag, secret.file); err != nil {
+			return err
+		}
+	}
+	if c.file != nil && c.file.TLS != nil && c.file.TLS.ACME != nil && c.file.TLS.ACME.Storage == "nats" {
+		if _, ok := c.busURL(); !ok {
+			return fmt.Errorf("%s: tls.acme.storage: %w", c.file.Position("tls.acme.storage"), errNoBus())
 		}
 	}
 	return nil

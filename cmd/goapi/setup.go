@@ -54,7 +54,7 @@ func (g *gateway) newSetup(file *config.File, old *setup) (*setup, error) {
 	}
 	var err error
 	if s.authenticators, err = g.authenticators(file.Identity, known); err != nil {
-		return nil, fmt.Errorf("%s: %w", g.cfg.configFile, err)
+		return nil, fmt.Errorf("%s: %w", file.Position("identity"), err)
 	}
 	if s.policies, err = config.New(file, g.plugins(s.authenticators, before)); err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ func (g *gateway) limiter(name string, rate ratelimit.Rate, shared bool) (config
 	if g.group == nil {
 		conn, err := g.bus(context.Background())
 		if err != nil {
-			return nil, fmt.Errorf("shared: %w", err)
+			return nil, err
 		}
 		g.group = nats.New(conn, &nats.Options{Logger: g.log})
 	}

@@ -50,7 +50,7 @@ func (g *gateway) publicTLS() (*tls.Config, error) {
 		if c.tlsCert != "" && t == nil {
 			return nil, fmt.Errorf("--tls-cert %s --tls-key %s: %w", c.tlsCert, c.tlsKey, err)
 		}
-		return nil, fmt.Errorf("%s: tls: %w", c.configFile, err)
+		return nil, fmt.Errorf("%s: tls: %s", c.file.Position("tls"), strings.TrimPrefix(err.Error(), "server: "))
 	}
 	g.background = append(g.background, g.certificates.Run)
 	return g.certificates.Config(), nil
@@ -62,7 +62,7 @@ func (g *gateway) openIssuer(ctx context.Context) error {
 	if t == nil || t.ACME == nil {
 		return nil
 	}
-	fail := func(err error) error { return fmt.Errorf("%s: tls.acme: %w", g.cfg.configFile, err) }
+	fail := func(err error) error { return fmt.Errorf("%s: tls.acme: %w", g.cfg.file.Position("tls.acme"), err) }
 	storage, err := g.certificateStorage(ctx, t.ACME)
 	if err != nil {
 		return fail(err)
