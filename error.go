@@ -130,7 +130,8 @@ const StatusClientClosedRequest = 499
 // WriteError answers a request with err: its status and header, and a JSON
 // body with id, code, detail and status. A request of gRPC or gRPC-Web gets the
 // status of [GRPCStatus] instead. When the answer has begun, it aborts the
-// connection, so that a broken answer never looks whole.
+// connection, so that a broken answer never looks whole. A client of HTTP
+// that is there is never told that it went away: that is 502.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	ex := ExchangeFrom(r.Context())
 	if ex != nil {
@@ -154,6 +155,9 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	maps.Copy(h, e.Header)
 	if writeGRPC(w, r, e) {
 		return
+	}
+	if e.Code == StatusClientClosedRequest && e.ID == errorID && r.Context().Err() == nil {
+		e = NewError(http.StatusBadGateway, "the request was given up", err) // and not by the client, who is there
 	}
 	body, err := json.Marshal(e)
 	if err != nil { // four plain fields: cannot fail

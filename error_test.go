@@ -54,6 +54,32 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// A client that reads that it went away is there.
+func TestWriteErrorOfNoClient(t *testing.T) {
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	service := &goapi.Error{Code: goapi.StatusClientClosedRequest, ID: "greeter", Detail: "a word of its own"}
+	for _, tt := range []struct {
+		name string
+		ctx  context.Context
+		err  error
+		want int
+	}{
+		{"is there", t.Context(), context.Canceled, http.StatusBadGateway},
+		{"is there, of a handler", t.Context(), goapi.NewError(goapi.StatusClientClosedRequest, "the client went away", nil), http.StatusBadGateway},
+		{"is gone", gone, context.Canceled, goapi.StatusClientClosedRequest},
+		{"hears the service", t.Context(), service, goapi.StatusClientClosedRequest},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			goapi.WriteError(w, httptest.NewRequest("GET", "/", nil).WithContext(tt.ctx), tt.err)
+			if w.Code != tt.want {
+				t.Errorf("status = %d %s, want %d", w.Code, w.Body, tt.want)
+			}
+		})
+	}
+}
+
 func TestWriteError(t *testing.T) {
 	secret := errors.New("dial tcp 10.1.2.3:9: refused")
 	tests := []struct {

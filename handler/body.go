@@ -41,10 +41,11 @@ type body struct {
 	tail  http.Header // the trailer that travels on; complete at the end
 	armed time.Time
 
-	lost   atomic.Bool // the beginning was not kept: there is no second attempt
-	ended  atomic.Bool // the client has sent it all
-	over   atomic.Bool // nobody wants more of it
-	failed atomic.Pointer[error]
+	lost     atomic.Bool // the beginning was not kept: there is no second attempt
+	ended    atomic.Bool // the client has sent it all
+	extended atomic.Bool // extend was called
+	over     atomic.Bool // nobody wants more of it
+	failed   atomic.Pointer[error]
 }
 
 // newBody returns the body of r, or nil for a request that has none. If keep is
@@ -122,11 +123,14 @@ func (b *body) arm(now time.Time) {
 	b.armed = now
 }
 
-// extend lets the client be silent for longer, also in a read under way.
+// extend lets the client be silent for longer, also in a read under way. When the
+// body has ended, which may be meanwhile, there is no limit: the server reads on for
+// the client's end.
 func (b *body) extend(limit time.Duration) {
+	b.extended.Store(true)
 	b.limit.Store(int64(limit))
 	_ = b.rc.SetReadDeadline(time.Now().Add(limit))
-	if b.ended.Load() { // meanwhile: no body waits, and the server reads on for the client's end
+	if b.ended.Load() {
 		_ = b.rc.SetReadDeadline(time.Time{})
 	}
 }
@@ -142,6 +146,9 @@ func (b *body) finish() {
 		}
 	}
 	b.ended.Store(true)
+	if b.extended.Load() { // perhaps after the server took the limit back
+		_ = b.rc.SetReadDeadline(time.Time{})
+	}
 }
 
 // failure returns the error that answers a request whose body did not come, or

@@ -190,6 +190,9 @@ func (t *Try) answer() (now time.Duration, opened, first bool) {
 	if t.node == nil || before&(wasAnswered|isOver) != 0 {
 		return 0, false, false
 	}
+	if before&hasExpired != 0 { // the alarm is about to; who looks at the context now sees it
+		t.cancel(timeoutError{})
+	}
 	opened = before&wasOpened != 0
 	if !opened { // else Opened did it
 		t.disarm()
