@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/goapi-dev/goapi/internal/spelling"
 )
 
 // maxVisits bounds how many values a file may have where aliases count as what
@@ -336,7 +338,7 @@ func setPlain(v reflect.Value, text string) (want string) {
 // takes, or "".
 func (d *decoder) misfit(f *field, text string) (want string) {
 	if len(f.enum) > 0 && !slices.Contains(f.enum, text) {
-		if k := nearest(text, f.enum); k != "" {
+		if k := spelling.Nearest(text, f.enum); k != "" {
 			return anyOf(f.enum) + "; did you mean " + k + "?"
 		}
 		return anyOf(f.enum)

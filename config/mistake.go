@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/goapi-dev/goapi/internal/spelling"
 )
 
 // maxMistakes bounds how many mistakes an error tells of.
@@ -71,47 +73,9 @@ func errorOf(mistakes []Mistake) error {
 // A place is where something stands in a file, from 1.
 type place struct{ line, column int }
 
-// nearest returns the known word that is the most like one that is not known, or
-// "" when none is like it.
-func nearest(word string, known []string) string {
-	found, best := "", min(len(word), 3) // two letters that changed places are two changes
-	plain := strings.NewReplacer("-", "_", " ", "_").Replace(strings.ToLower(word))
-	for _, k := range known {
-		if d := distance(plain, strings.ToLower(k)); d < best {
-			found, best = k, d
-		}
-	}
-	return found
-}
-
-// distance returns how many bytes are to be inserted, removed or changed to make
-// b of a; as many as are in the longer one if they differ much in length.
-func distance(a, b string) int {
-	if len(a) > 2*len(b)+2 {
-		return len(a)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, diagonal+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
-}
-
 // instead says what to write for a word that is not known.
 func instead(word string, known []string) string {
-	if k := nearest(word, known); k != "" {
+	if k := spelling.Nearest(word, known); k != "" {
 		return "did you mean " + k + "?"
 	}
 	if len(known) == 0 {

@@ -4,11 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"maps"
-	"os"
-	"path/filepath"
+	"slices"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
+	"github.com/goapi-dev/goapi/internal/files"
 )
 
 const (
@@ -50,8 +49,11 @@ func (w *Watcher) Load(env func(string) (string, bool)) (*File, error) {
 // Next returns when a file holds another thing than it did when Next last
 // returned, or f was read. It returns the error of ctx when that is done.
 func (w *Watcher) Next(ctx context.Context) error {
-	d := w.directories()
-	defer d.close()
+	d, err := files.Watch(w.paths()...)
+	if err != nil {
+		d = nil // the ticker is left
+	}
+	defer d.Close()
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
 	for {
@@ -66,11 +68,11 @@ func (w *Watcher) Next(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-d.events:
-		case <-d.lost: //nolint:errcheck // events were lost; all files are looked at
+		case <-d.Events():
+		case <-d.Lost(): //nolint:errcheck // all files are looked at
 		case <-ticker.C:
 		}
-		d.refresh()
+		d.Refresh(w.paths()...)
 	}
 }
 
@@ -95,6 +97,9 @@ func (w *Watcher) settle(ctx context.Context) (inputs, error) {
 	}
 }
 
+// paths returns those of the files, in no order.
+func (w *Watcher) paths() []string { return slices.Collect(maps.Keys(w.seen)) }
+
 // digests returns what the files hold now.
 func (w *Watcher) digests() inputs {
 	now := make(inputs, len(w.seen))
@@ -107,63 +112,4 @@ func (w *Watcher) digests() inputs {
 		now[path] = sha256.Sum256(b)
 	}
 	return now
-}
-
-// directories are those where changes of files show, as the system tells of them.
-type directories struct {
-	files   inputs
-	watcher *fsnotify.Watcher // nil where the system has none to give
-	watched map[string]os.FileInfo
-	events  <-chan fsnotify.Event // nil without a watcher
-	lost    <-chan error          // tells that events were
-}
-
-// directories watches the directories of the files.
-func (w *Watcher) directories() *directories {
-	d := &directories{files: w.seen, watched: map[string]os.FileInfo{}}
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		return d // the ticker is left
-	}
-	d.watcher, d.events, d.lost = watcher, watcher.Events, watcher.Errors
-	d.refresh()
-	return d
-}
-
-func (d *directories) close() {
-	if d.watcher != nil {
-		_ = d.watcher.Close() // nothing is left to do
-	}
-}
-
-// refresh watches the directories as they are now: links lead elsewhere, and
-// directories are replaced.
-func (d *directories) refresh() {
-	if d.watcher == nil {
-		return
-	}
-	wanted := map[string]bool{}
-	for path := range d.files {
-		wanted[filepath.Dir(path)] = true
-		if to, err := filepath.EvalSymlinks(path); err == nil {
-			wanted[filepath.Dir(to)] = true
-		}
-	}
-	for dir, info := range d.watched {
-		now, err := os.Stat(dir)
-		if err == nil && wanted[dir] && os.SameFile(now, info) {
-			continue
-		}
-		_ = d.watcher.Remove(dir) // fails when the directory is gone, and its watch with it
-		delete(d.watched, dir)
-	}
-	for dir := range wanted {
-		if d.watched[dir] != nil {
-			continue
-		}
-		info, err := os.Stat(dir)
-		if err == nil && d.watcher.Add(dir) == nil { // else it is tried again
-			d.watched[dir] = info
-		}
-	}
 }

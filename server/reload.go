@@ -2,12 +2,10 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"path/filepath"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
+	"github.com/goapi-dev/goapi/internal/files"
 )
 
 const (
@@ -24,16 +22,12 @@ const (
 // Run reads the files again when they change, until ctx is done. What makes no
 // sense is logged. It returns nil then.
 func (c *Certificates) Run(ctx context.Context) error {
-	w, err := fsnotify.NewWatcher()
+	paths := c.paths()
+	w, err := files.Watch(paths...)
 	if err != nil {
-		return fmt.Errorf("server: watch certificates: %w", err)
+		c.opts.Logger.Warn("certificates cannot be watched: they are looked at every minute", slog.Any("reason", err))
 	}
 	defer w.Close()
-	for dir := range c.dirs() {
-		if err := w.Add(dir); err != nil {
-			return fmt.Errorf("server: watch certificates in %s: %w", dir, err)
-		}
-	}
 	f := follower{c: c, log: c.opts.Logger}
 	f.read() // they may have changed before they were watched
 	f.settled = time.NewTimer(settle)
@@ -46,14 +40,16 @@ func (c *Certificates) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-w.Events:
+		case <-w.Events():
 			f.settled.Reset(settle)
-		case err := <-w.Errors:
+		case err := <-w.Lost():
 			f.log.Warn("certificates may have changed unseen", slog.Any("error", err))
 			f.settled.Reset(settle)
 		case <-f.settled.C:
+			w.Refresh(paths...)
 			f.read()
 		case <-look.C:
+			w.Refresh(paths...)
 			f.read()
 		case <-remind.C:
 			c.remind()
@@ -61,18 +57,16 @@ func (c *Certificates) Run(ctx context.Context) error {
 	}
 }
 
-// dirs returns where the files are: a file that is replaced is another one, and a
-// link that is changed is in its own directory.
-func (c *Certificates) dirs() map[string]struct{} {
-	dirs := make(map[string]struct{})
+// paths returns those of the files.
+func (c *Certificates) paths() []string {
+	var paths []string
 	for _, p := range c.opts.Pairs {
-		dirs[filepath.Dir(p.Cert)] = struct{}{}
-		dirs[filepath.Dir(p.Key)] = struct{}{}
+		paths = append(paths, p.Cert, p.Key)
 	}
 	if c.opts.ClientCA != "" {
-		dirs[filepath.Dir(c.opts.ClientCA)] = struct{}{}
+		paths = append(paths, c.opts.ClientCA)
 	}
-	return dirs
+	return paths
 }
 
 // follower reads files, and says only once what is wrong with them.

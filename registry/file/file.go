@@ -105,12 +105,12 @@ func Open(ctx context.Context, u *url.URL, opts *Options) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	dirs := r.newDirs() // before the file is read: no edit is missed between
+	w := r.watch() // before the file is read: no edit is missed between
 	if err := r.begin(ctx); err != nil {
-		dirs.close()
+		w.Close()
 		return nil, err
 	}
-	go r.follow(dirs) // ends with Close
+	go r.follow(w) // ends with Close
 	return r, nil
 }
 

@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/goapi-dev/goapi/internal/spelling"
 )
 
 // unknownAnchor begins what the parser says of an alias of nothing.
@@ -100,39 +102,8 @@ func unreadable(reason, text string) int {
 // unknownKey returns what to say of a key that nobody knows.
 func unknownKey(key string, known []string) string {
 	slices.Sort(known)
-	nearest, best := "", min(len(key), 3) // two letters that changed places are two changes
-	for _, k := range known {
-		if d := distance(strings.ToLower(key), k); d < best {
-			nearest, best = k, d
-		}
-	}
-	if nearest != "" {
+	if nearest := spelling.Nearest(key, known); nearest != "" {
 		return fmt.Sprintf("unknown key %.80q; did you mean %s?", key, nearest)
 	}
 	return fmt.Sprintf("unknown key %.80q; known: %s", key, strings.Join(known, ", "))
-}
-
-// distance returns how many bytes are to be inserted, removed or changed to make
-// b of a; as many as are in the longer one if they differ much in length.
-func distance(a, b string) int {
-	if len(a) > 2*len(b)+1 {
-		return len(a)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, diagonal+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
 }
