@@ -35,6 +35,17 @@ func Brokers(opts *Options) map[string]Plugin[broker.Broker] {
 	}
 }
 
+// Expected returns what the broker of a URL will promise that cannot be reached yet;
+// nothing for a URL that names none.
+func Expected(rawURL string) broker.Capabilities {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return broker.Capabilities{}
+	}
+	caps, _ := natsbroker.Expected(u) // the others are never away when they are opened
+	return caps
+}
+
 // openHTTP opens go-micro's HTTP broker.
 func (o *Options) openHTTP(ctx context.Context, u *url.URL) (broker.Broker, error) {
 	if o.Registry == nil {

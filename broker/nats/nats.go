@@ -145,6 +145,16 @@ func CheckURL(u *url.URL) error {
 	return nats.CheckURL(server, own...)
 }
 
+// Expected returns what a broker of a URL promises on a server that has its
+// defaults: what to go by while none can be reached.
+func Expected(u *url.URL) (broker.Capabilities, error) {
+	cfg, err := configOf(u)
+	if err != nil {
+		return broker.Capabilities{}, err
+	}
+	return cfg.promises(defaultPayload), nil
+}
+
 // configOf returns what is the broker's own in a URL.
 func configOf(u *url.URL) (config, error) {
 	cfg, err := parse(u)
@@ -160,10 +170,7 @@ func (b *Broker) pullBytes() int { return max(int(b.conn.MaxPayload())+headerRoo
 
 // prepare finds out what the broker can promise.
 func (b *Broker) prepare(ctx context.Context) error {
-	b.caps = broker.Capabilities{Ordered: true, Groups: true, MaxMessage: int(b.conn.MaxPayload()) - headerRoom}
-	if b.config.micro {
-		b.caps.MaxMessage = b.caps.MaxMessage / 4 * 3 // in base64
-	}
+	b.caps = b.config.promises(b.conn.MaxPayload())
 	if !b.config.jetstream {
 		return nil
 	}

@@ -101,6 +101,23 @@ func covers(subject, all string) bool {
 	return false
 }
 
+// defaultPayload is the largest message that a server takes unless it is told
+// otherwise, in bytes.
+const defaultPayload = 1 << 20
+
+// promises returns what a server promises that takes messages of so many bytes. Of a
+// stream that is there already, it knows nothing.
+func (c *config) promises(maxPayload int64) broker.Capabilities {
+	caps := broker.Capabilities{Ordered: true, Groups: true, MaxMessage: int(maxPayload) - headerRoom}
+	if c.micro {
+		caps.MaxMessage = caps.MaxMessage / 4 * 3 // in base64
+	}
+	if c.jetstream {
+		caps = capabilities(c.streamConfig(&c.shelf), caps)
+	}
+	return caps
+}
+
 // capabilities returns what a stream promises.
 func capabilities(s jetstream.StreamConfig, c broker.Capabilities) broker.Capabilities {
 	c.Persistent = s.Storage == jetstream.FileStorage

@@ -68,40 +68,43 @@ func (c *settings) checkEvents() error {
 	return nil
 }
 
-// openBroker opens the broker that --broker names, nil for none.
+// openBroker opens the broker that --broker names, now or when it can be reached:
+// nil for none.
 func (g *gateway) openBroker(ctx context.Context, reg registry.Registry, n *nodes) (broker.Broker, error) {
 	rawURL := g.cfg.brokerURL()
 	if rawURL == "" {
 		return nil, nil //nolint:nilnil // there need not be one
 	}
 	known := standard.Brokers(&standard.Options{Conns: g.conns, Registry: reg, TLS: n.opts.TLS, DialContext: n.opts.DialContext, Logger: g.log})
-	b, err := standard.Open(ctx, known, rawURL)
+	name := slog.String("broker", standard.Redact(rawURL))
+	open := func(ctx context.Context) (broker.Broker, error) {
+		b, err := standard.Open(ctx, known, rawURL)
+		if err != nil {
+			return nil, err
+		}
+		if missing := b.Capabilities().Missing(); len(missing) > 0 {
+			g.log.Warn("the broker does not promise everything", name, slog.String("missing", strings.Join(missing, "; ")))
+		}
+		return b, nil
+	}
+	b, err := open(ctx)
 	switch {
-	case errors.Is(err, broker.ErrUnavailable):
-		return nil, brokerAway(standard.Redact(rawURL), err)
+	case errors.Is(err, broker.ErrUnavailable) && ctx.Err() == nil:
+		g.log.Warn("broker cannot be reached; it is tried again, and who needs it meanwhile is answered with 503", name, slog.Any("error", err))
+		lazy := broker.NewLazy(func(ctx context.Context) (broker.Broker, error) {
+			b, err := open(ctx)
+			if err == nil {
+				g.log.Info("broker found", name)
+			}
+			return b, err
+		}, standard.Expected(rawURL), err)
+		g.background = append(g.background, lazy.Run)
+		b = lazy
 	case err != nil:
 		return nil, fmt.Errorf("--broker: %w", err)
 	}
 	g.onClose(func() error { return standard.Close(b) })
-	if missing := b.Capabilities().Missing(); len(missing) > 0 {
-		g.log.Warn("the broker does not promise everything", slog.String("broker", standard.Redact(rawURL)), slog.String("missing", strings.Join(missing, "; ")))
-	}
 	return b, nil
-}
-
-// brokerAway is the error for a broker that cannot be reached. Its name and that
-// it is unavailable are said once, whatever rooms the error came through.
-func brokerAway(name string, err error) error {
-	why := err.Error()
-	for cut := true; cut; {
-		cut = false
-		for _, said := range []string{name, strings.Replace(name, "+micro:", ":", 1), "broker: unavailable", "nats: unavailable"} {
-			if rest, ok := strings.CutPrefix(why, said+": "); ok {
-				why, cut = rest, true
-			}
-		}
-	}
-	return fmt.Errorf("--broker %s is unavailable: %s; the gateway does not start without its broker: start that first, or name another", name, why)
 }
 
 // publishing says how requests are published: only on topics that --publish

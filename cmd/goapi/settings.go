@@ -69,7 +69,7 @@ func (c *settings) addListeners(flags *pflag.FlagSet, address string) {
 func (c *settings) addServer(flags *pflag.FlagSet, env func(string) (string, bool)) {
 	flags.StringArrayVar(&c.registries, "registry", []string{"embedded:"}, "URL of a registry: embedded:, nats://HOST:PORT, etcd://HOST:PORT, consul://HOST:PORT, mdns:, file:NAME.yaml, nats+micro://HOST:PORT or memory: (repeatable; an earlier one takes precedence)")
 	flags.StringVar(&c.configFile, "config", "", "YAML file with these settings and more: policies, identity, limits, certificates; flags win over it (default: none)")
-	flags.StringVar(&c.broker, "broker", "", "URL of the message broker: embedded:, nats://HOST:PORT, nats+micro://HOST:PORT, http+micro: or memory:, or off; it must be there when the gateway starts (default embedded: where a registry is embedded:, else off)")
+	flags.StringVar(&c.broker, "broker", "", "URL of the message broker: embedded:, nats://HOST:PORT, nats+micro://HOST:PORT, http+micro: or memory:, or off (default embedded: where a registry is embedded:, else off)")
 	flags.StringArrayVar(&c.mounts, "mount", nil, "path of --address that is given to a handler: /events=event, /cloudevents=cloudevents or /broker=broker (repeatable; options follow as in /events=event?namespace=NS&format=protobuf&allow_header=NAME&deny_header=NAME, of which the last two, repeatable, say which headers are published)")
 	flags.StringArrayVar(&c.publish, "publish", nil, "topic that clients of --address may publish on, such as orders, orders.* or **; of the handlers event, cloudevents and broker (repeatable; default: none)")
 	flags.StringArrayVar(&c.subscribe, "subscribe", nil, "topic that clients of a broker mount may receive (repeatable; default: none)")
