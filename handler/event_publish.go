@@ -55,8 +55,8 @@ type PublishOptions struct {
 	// believed. Default: none.
 	TrustedProxies []netip.Prefix
 	// Caller returns who sent a request: an Idempotency-Key is the caller's own.
-	// Default: what is in Authorization, which nobody else can send, or else
-	// the client's address.
+	// Default: the identity that was verified, or else what is in Authorization,
+	// which nobody else can send, or else the client's address.
 	Caller func(*http.Request) string
 	// MaxBody bounds a body, in bytes; the route's policy goes before it.
 	// Default: 1 MiB.
@@ -302,10 +302,14 @@ func hashID(texts ...string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// defaultCaller returns what tells the sender of a request from others before
-// anything has authenticated it. Credentials may be wrong, but are the sender's
-// alone.
+// defaultCaller returns what tells the sender of a request from others. Credentials
+// that nobody has verified may be wrong, but are the sender's alone; those that were
+// are not there any more.
 func defaultCaller(r *http.Request, trusted []netip.Prefix) string {
+	if ex := goapi.ExchangeFrom(r.Context()); ex != nil && ex.Identity != nil && ex.Identity.Subject != "" {
+		issuer, _ := ex.Identity.Claims["iss"].(string) // whose subject it is, of a token
+		return hashID("identity", ex.Identity.Method, issuer, ex.Identity.Subject)
+	}
 	if credentials := r.Header.Get("Authorization"); credentials != "" {
 		return "credentials " + credentials
 	}

@@ -401,6 +401,18 @@ func TestIdempotencyKey(t *testing.T) {
 		h.ServeHTTP(w, r)
 		return acceptedID(t, w)
 	}
+	// as verifies, as an outer ring does, and takes the credentials off.
+	as := func(h http.Handler, id *goapi.Identity) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w, r, ex := goapi.NewExchange(w, r)
+			ex.Identity = id
+			r.Header.Del("Authorization")
+			h.ServeHTTP(w, r)
+		})
+	}
+	ann, issued := &goapi.Identity{Subject: "ann", Method: "key"}, func(by string) *goapi.Identity {
+		return &goapi.Identity{Subject: "ann", Method: "jwt", Claims: map[string]any{"iss": by}}
+	}
 	const here, there, proxy = "198.51.100.1:1", "198.51.100.2:1", "192.0.2.1:1"
 	const key, forwarded, auth = "Idempotency-Key", "X-Forwarded-For", "Authorization"
 	first := ask(plain, "/a", here, key, "k")
@@ -423,6 +435,21 @@ func TestIdempotencyKey(t *testing.T) {
 		{"what is no address", ask(behind, "/a", proxy, key, "k", forwarded, "198.51.100.1, unknown"), false},
 		{"credentials", ask(plain, "/a", here, key, "k", auth, "Bearer t"), false},
 		{"another caller", ask(custom, "/a", here, key, "k", "X-User", "u"), false},
+	}
+	known := ask(as(plain, ann), "/a", here, key, "k")
+	if again := ask(as(plain, ann), "/a", there, key, "k", auth, "Bearer new"); again != known {
+		t.Errorf("a caller who is known, from elsewhere: ID = %q, first %q, want them the same", again, known)
+	}
+	for name, id := range map[string]string{
+		"nobody known": first, "another subject": ask(as(plain, &goapi.Identity{Subject: "bob", Method: "key"}), "/a", here, key, "k"),
+		"another method": ask(as(plain, issued("a")), "/a", here, key, "k"),
+	} {
+		if id == known {
+			t.Errorf("%s: ID = %q, want another", name, id)
+		}
+	}
+	if a, b := ask(as(plain, issued("a")), "/a", here, key, "k"), ask(as(plain, issued("b")), "/a", here, key, "k"); a == b {
+		t.Errorf("the subject of another issuer: ID = %q, want another", a)
 	}
 	for _, tt := range tests {
 		if (tt.id == first) != tt.same {
