@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/binding"
@@ -136,6 +137,19 @@ func FuzzPath(f *testing.F) {
 		}
 		if got := r.URL.RequestURI(); got != path {
 			t.Fatalf("posted to %q, want %q", got, path)
+		}
+	})
+}
+
+// TestDrain: a body that never ends is closed, whatever would end its reader else.
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		body, end := io.Pipe()
+		defer end.Close()
+		began := time.Now()
+		drain(&http.Response{StatusCode: http.StatusOK, Body: body})
+		if got := time.Since(began); got != drainTime {
+			t.Errorf("it took %v, want %v", got, drainTime)
 		}
 	})
 }

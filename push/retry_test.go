@@ -1,14 +1,17 @@
 package push_test
 
 import (
+	"bufio"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/goapi-dev/goapi/broker"
@@ -176,6 +179,59 @@ func TestEndlessAnswer(t *testing.T) {
 		g.publish(t, "orders", id, "x")
 	}
 	n.ids(t, 3)
+}
+
+// TestSwitchesProtocols: a service that takes the connection over, and keeps it,
+// holds up neither its messages nor the end.
+func TestSwitchesProtocols(t *testing.T) {
+	g := start(t, new(broker.Memory), push.Options{InFlight: 1})
+	letter := g.letters(t)
+	n := newNode()
+	n.addr = switches(t)
+	g.announce(t, "mailer", n, "orders")
+	g.subscribed(t, "orders")
+	for _, id := range []string{"1", "2"} {
+		g.publish(t, "orders", id, "x")
+		l := letter()
+		if got, want := l.Header["Goapi-Dead-Letter-Reason"], "the service answered 101 Switching Protocols"; got != want || l.Header["Goapi-Dead-Letter-Id"] != id {
+			t.Errorf("letter of %q with the reason %q, want that of %q with %q", l.Header["Goapi-Dead-Letter-Id"], got, id, want)
+		}
+	}
+	g.stop()
+}
+
+// switches runs a server that answers every request with a 101, and then keeps the
+// connection until the test ends. It returns its address.
+func switches(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() {
+				defer c.Close()
+				if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
+					t.Errorf("reading a request: %v", err)
+				}
+				_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n")
+				<-ended
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		close(ended)
+		conns.Wait()
+	})
+	return l.Addr().String()
 }
 
 // TestAtMostOnce: where nothing comes again, what fails is given up at once.

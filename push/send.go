@@ -68,8 +68,6 @@ func (p *Pusher) push(ctx context.Context, to *subscriber, m *broker.Message) er
 
 // attempt pushes a message to one node.
 func (p *Pusher) attempt(ctx context.Context, try *upstream.Try, to *subscriber, m *broker.Message) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	w := to.ways[try.Node.ID]
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { try.Sent() }}
 	req, err := w.request(httptrace.WithClientTrace(ctx, trace), try.Node, m)
@@ -80,7 +78,7 @@ func (p *Pusher) attempt(ctx context.Context, try *upstream.Try, to *subscriber,
 	if err != nil {
 		return err
 	}
-	defer drain(res, cancel)
+	defer drain(res)
 	answer := w.read(res)
 	switch {
 	case answer == nil:
@@ -93,11 +91,15 @@ func (p *Pusher) attempt(ctx context.Context, try *upstream.Try, to *subscriber,
 	return answer
 }
 
-// drain reads what is short and quick of an answer's body, and closes it.
-func drain(res *http.Response, cancel context.CancelFunc) {
-	defer time.AfterFunc(drainTime, cancel).Stop()
+// drain reads what is short and quick of an answer's body, and closes it. That of
+// a 101 is the connection: it may never end, and is nothing to read.
+func drain(res *http.Response) {
+	defer res.Body.Close()
+	if res.StatusCode < http.StatusOK {
+		return
+	}
+	defer time.AfterFunc(drainTime, func() { _ = res.Body.Close() }).Stop()
 	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, maxDrained)) // if it fails the connection is not kept
-	_ = res.Body.Close()
 }
 
 // request returns the request that a message is.
