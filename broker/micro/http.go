@@ -321,7 +321,11 @@ func (h *HTTP) post(ctx context.Context, t target, data []byte) error {
 		return err
 	}
 	defer rsp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(rsp.Body, 4096)) // so that the connection can be used again
+	if rsp.StatusCode >= http.StatusOK { // the body of a 101 is the connection, which may never end
+		stop := context.AfterFunc(ctx, func() { _ = rsp.Body.Close() })
+		defer stop()
+		_, _ = io.Copy(io.Discard, io.LimitReader(rsp.Body, 4096)) // so that the connection can be used again
+	}
 	if rsp.StatusCode/100 != 2 {
 		return fmt.Errorf("subscriber %q at %s answered %s", t.id, t.address, rsp.Status)
 	}
