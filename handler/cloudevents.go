@@ -351,6 +351,8 @@ type requestFacts struct {
 	Base64  []byte              `json:"body_base64,omitempty"`
 }
 
+// requestData returns the data of the event that a request is. The header is what
+// is published of the request's.
 func requestData(r *http.Request, header http.Header, body []byte) ([]byte, error) {
 	if notUTF8(r.URL.Path) || notUTF8(r.Host) || notUTF8(r.Method) {
 		return nil, badRequest("the method, host or path is not UTF-8")
@@ -365,7 +367,7 @@ func requestData(r *http.Request, header http.Header, body []byte) ([]byte, erro
 	}
 	switch {
 	case len(body) == 0:
-	case isJSONType(mediaType(header.Get("Content-Type"))) && isJSON(body):
+	case isJSONType(mediaType(r.Header.Get("Content-Type"))) && isJSON(body):
 		facts.Body = json.RawMessage(body)
 	case utf8.Valid(body):
 		facts.Body = string(body)

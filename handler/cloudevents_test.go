@@ -398,6 +398,18 @@ func TestCloudEventsWrap(t *testing.T) {
 			}
 		})
 	}
+	t.Run("body of a header that is left out", func(t *testing.T) {
+		b := new(tap)
+		h := handler.CloudEvents(b, &handler.CloudEventsOptions{Publish: handler.PublishOptions{Header: handler.BrokerHeader{Allow: []string{"X-Tenant"}}}})
+		acceptedID(t, postEvent(h, "/a", `{"a":1}`, "Content-Type", "application/json", "X-Tenant", "t"))
+		var got facts
+		if err := json.Unmarshal(publishedEvent(t, b).Data(), &got); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(any(map[string]any{"a": 1.0}), got.Body); diff != "" || !maps.Equal(got.Headers, map[string]string{"X-Tenant": "t"}) {
+			t.Errorf("headers %v, and the body (-want +got)\n%s", got.Headers, diff)
+		}
+	})
 	for target, header := range map[string][]string{"/a?a=%FF": nil, "/a?%zz": nil, "/a": {"Idempotency-Key", ""}} {
 		wantError(t, postEvent(handler.CloudEvents(new(tap), nil), target, "x", header...), http.StatusBadRequest, "")
 	}
