@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -215,17 +216,20 @@ func TestPumpBoundsBytes(t *testing.T) {
 // end, and go on when others are done.
 func TestHubTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var mem broker.Memory
-		h := testHub(&mem, 100, 10*time.Second)
-		publishN(t, &mem, "orders", 100, 100<<10)
+		b := new(lateBroker)
+		h := testHub(b, 100, 10*time.Second)
+		publishN(t, &b.Memory, "orders", 300, 10)
 		past := broker.SubscribeOptions{Start: broker.Start{Earliest: true}}
-		var busy []*tail // none of whom takes anything
+		var ends []context.CancelFunc // of clients that take what they get
+		var clients sync.WaitGroup
 		for range maxCatchUp {
 			tl, err := h.tail(t.Context(), "orders", past, math.MaxInt)
 			if err != nil {
 				t.Fatal(err)
 			}
-			busy = append(busy, tl)
+			ctx, end := context.WithCancel(t.Context())
+			ends = append(ends, end)
+			clients.Go(func() { follow(ctx, tl) })
 		}
 		start := time.Now()
 		if _, err := h.tail(t.Context(), "orders", past, math.MaxInt); goapi.Status(err) != 503 || time.Since(start) != 10*time.Second {
@@ -241,19 +245,96 @@ func TestHubTurns(t *testing.T) {
 		} else {
 			now.close()
 		}
-		time.AfterFunc(time.Second, busy[0].close)
+		time.AfterFunc(time.Second, ends[0])
 		tl, err := h.tail(t.Context(), "orders", past, math.MaxInt)
 		if err != nil {
 			t.Fatalf("tail when another is done = %v", err)
 		}
 		tl.close()
-		for _, tl := range busy[1:] {
+		for _, end := range ends {
+			end()
+		}
+		clients.Wait()
+		if len(h.turns) > 0 {
+			t.Errorf("%d turns are taken by nobody", len(h.turns))
+		}
+	})
+}
+
+// TestHubTurnsOfSlowClients holds that clients that take nothing, or next to nothing,
+// do not keep others from catching up, on any topic.
+func TestHubTurnsOfSlowClients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mem broker.Memory
+		h := testHub(&mem, 100, 10*time.Second)
+		publishN(t, &mem, "orders", 100, 100<<10)
+		publishN(t, &mem, "others", 3, 10)
+		past := broker.SubscribeOptions{Start: broker.Start{Earliest: true}}
+		var slow []*tail
+		for range maxCatchUp {
+			tl, err := h.tail(t.Context(), "orders", past, math.MaxInt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			slow = append(slow, tl)
+		}
+		time.AfterFunc(pumpSlow/2, func() { // of which some bit is taken
+			for _, tl := range slow {
+				_, _, _ = tl.take() // what is not written again
+			}
+		})
+		start := time.Now()
+		tl, err := h.tail(t.Context(), "others", past, math.MaxInt)
+		if took := time.Since(start); err != nil || took > 2*pumpSlow {
+			t.Fatalf("tail of another topic = %v after %v, want no error within %v", err, took, 2*pumpSlow)
+		}
+		tl.close()
+		for _, tl := range slow {
 			tl.close()
 		}
 		if len(h.turns) > 0 {
 			t.Errorf("%d turns are taken by nobody", len(h.turns))
 		}
 	})
+}
+
+// follow takes what there is for a client, until ctx is done.
+func follow(ctx context.Context, tl *tail) {
+	defer tl.close()
+	for {
+		items, changed, err := tl.take()
+		if err != nil {
+			return
+		}
+		if len(items) > 0 {
+			tl.written(ctx)
+			continue
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// A lateBroker takes its time for each message.
+type lateBroker struct{ broker.Memory }
+
+func (b *lateBroker) Subscribe(ctx context.Context, topic string, opts *broker.SubscribeOptions) (broker.Subscription, error) {
+	sub, err := b.Memory.Subscribe(ctx, topic, opts)
+	return lateSubscription{sub}, err
+}
+
+type lateSubscription struct{ broker.Subscription }
+
+func (s lateSubscription) Next(ctx context.Context) (*broker.Delivery, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(pumpQuiet / 2):
+	}
+	return s.Subscription.Next(ctx)
 }
 
 // TestHubAfterRestart holds that thousands who come back with the position they

@@ -20,6 +20,9 @@ const (
 	groupBytes  = 1 << 20
 	// pumpQuiet is how long nothing comes to a client that has caught up.
 	pumpQuiet = 200 * time.Millisecond
+	// pumpSlow is how long the broker has waited, all in all, for a client whose
+	// turn is over, be it that it has not caught up.
+	pumpSlow = time.Second
 	// parting bounds the time in which what a client has not been sent is given
 	// back.
 	parting = time.Second
@@ -39,7 +42,8 @@ type pump struct {
 	taken   chan struct{} // holds a value when there may be room
 	err     error         // why there are no more; valid when items is closed
 	seen    recent
-	yield   func() // lets another client catch up; may be called again
+	yield   func()        // lets another client catch up; may be called again
+	waited  time.Duration // for the client
 	stop    context.CancelFunc
 }
 
@@ -111,12 +115,23 @@ func (p *pump) pass(ctx context.Context, d *broker.Delivery) error {
 		p.giveBack(it)
 		return unavailable("the gateway holds as many messages as it takes", nil)
 	}
+	began, slow := time.Now(), time.AfterFunc(pumpSlow-p.waited, p.yield)
+	err = p.hand(ctx, it)
+	slow.Stop()
+	p.waited = min(p.waited+time.Since(began), pumpSlow)
+	if err != nil {
+		p.giveBack(it)
+		it.release()
+	}
+	return err
+}
+
+// hand waits until there is room for an item.
+func (p *pump) hand(ctx context.Context, it *item) error {
 	for n := p.bytes.Load(); n > 0 && n+it.size() > p.room; n = p.bytes.Load() {
 		select {
 		case <-p.taken:
 		case <-ctx.Done():
-			p.giveBack(it)
-			it.release()
 			return ctx.Err()
 		}
 	}
@@ -127,8 +142,6 @@ func (p *pump) pass(ctx context.Context, d *broker.Delivery) error {
 		tell(p.changed)
 		return nil
 	case <-ctx.Done():
-		p.giveBack(it)
-		it.release()
 		return ctx.Err()
 	}
 }
