@@ -76,7 +76,8 @@ type CloudEventsOptions struct {
 //     if there is one: JSON if the Content-Type says so and it is, a string if it
 //     is UTF-8, else body_base64.
 //
-// Events of CloudEvents 0.3 are converted to 1.0. One that is not valid is 400,
+// Events of CloudEvents 0.3 are converted to 1.0; a schemaurl that is relative stays
+// an extension, as a dataschema cannot be. An event that is not valid is 400,
 // and the error names the attribute; if it is of a batch, nothing of the batch
 // is published. Another format than JSON is 415.
 //

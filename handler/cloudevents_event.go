@@ -112,9 +112,20 @@ func (a attributes) convert() error {
 	if _, ok := a["dataschema"]; ok {
 		return badAttribute("dataschema", "events of 0.3 have it as schemaurl")
 	}
-	if schema, ok := a["schemaurl"]; ok {
+	schema, ok := a["schemaurl"]
+	if !ok {
+		return nil
+	}
+	text, ok := schema.(string)
+	if !ok {
+		return badAttribute("schemaurl", "it is no string")
+	}
+	switch u := parseURI(text); {
+	case u == nil:
+		return badAttribute("schemaurl", quote(text)+" is no URI-reference")
+	case u.IsAbs(): // else it stays an extension: dataschema is never relative
 		delete(a, "schemaurl")
-		a["dataschema"] = schema
+		a["dataschema"] = text
 	}
 	return nil
 }

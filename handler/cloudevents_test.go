@@ -73,6 +73,7 @@ func TestCloudEvents(t *testing.T) {
 		{"binary without data", "", inHeaders("Content-Type", "application/json"), `{` + attrs + `,"datacontenttype":"application/json"}`},
 		{"binary with all attributes", "", inHeaders("ce-subject", "s", "ce-time", "2018-04-05T17:31:00.5+02:00", "ce-dataschema", "https://example.com/s", "ce-ext1", "x"), `{` + attrs + `,"subject":"s","dataschema":"https://example.com/s","time":"2018-04-05T15:31:00.5Z","ext1":"x"}`},
 		{"binary 0.3", "x", inHeaders("ce-specversion", "0.3", "ce-schemaurl", "https://example.com/s", "Content-Type", "text/plain"), `{` + attrs + `,"datacontenttype":"text/plain","dataschema":"https://example.com/s","data":"x"}`},
+		{"binary 0.3 with a relative schema", "", inHeaders("ce-specversion", "0.3", "ce-schemaurl", "/schemas/a#b"), `{` + attrs + `,"schemaurl":"/schemas/a#b"}`},
 		{"binary 0.3 in base64", "eA==", inHeaders("ce-specversion", "0.3", "ce-datacontentencoding", "base64", "Content-Type", "text/plain"), `{` + attrs + `,"datacontenttype":"text/plain","data":"x"}`},
 		{"structured", ` {"data":{"a" : "\u002a"}, ` + attrs + `} `, []string{"Content-Type", structuredType}, ` {"data":{"a" : "\u002a"}, ` + attrs + `} `},
 		{"structured with an escaped name", `{"data":{"a" : 1},"\u0073ubject":"s",` + attrs + `}`, []string{"Content-Type", structuredType}, `{` + attrs + `,"subject":"s","data":{"a" : 1}}`},
@@ -89,6 +90,7 @@ func TestCloudEvents(t *testing.T) {
 		{"structured another JSON, as object", `{` + attrs + `,"datacontenttype":"a/b+json","data":{}}`, []string{"Content-Type", structuredType}, `{` + attrs + `,"datacontenttype":"a/b+json","data_base64":"e30="}`},
 		{"structured extensions", `{` + attrs + `,"b":true,"i":-1,"s":"\"x"}`, []string{"Content-Type", structuredType}, `{` + attrs + `,"b":true,"i":-1,"s":"\"x"}`},
 		{"structured 0.3", `{` + old + `,"schemaurl":"urn:a","datacontenttype":"text/xml","datacontentencoding":"base64","data":"eA=="}`, []string{"Content-Type", structuredType}, `{` + attrs + `,"datacontenttype":"text/xml","dataschema":"urn:a","data_base64":"eA=="}`},
+		{"structured 0.3 with a relative schema", `{` + old + `,"schemaurl":"a"}`, []string{"Content-Type", structuredType}, `{` + attrs + `,"schemaurl":"a"}`},
 		{"headers of the structured count for nothing", `{` + attrs + `}`, inHeaders("Content-Type", structuredType, "ce-id", "other", "ce-data", "x"), `{` + attrs + `}`},
 	}
 	for _, tt := range tests {
@@ -154,7 +156,9 @@ func TestCloudEventsInvalid(t *testing.T) {
 		{"datacontentencoding", inHeader("ce-specversion", "0.3", "ce-datacontentencoding", "base64")},
 		{"datacontentencoding", []string{`{"specversion":"0.3","id":"1","source":"/s","type":"t","datacontentencoding":"x","data":""}`, "Content-Type", structuredType}},
 		{"data_base64", []string{`{"specversion":"0.3","id":"1","source":"/s","type":"t","data_base64":""}`, "Content-Type", structuredType}},
-		{"dataschema", inHeader("ce-specversion", "0.3", "ce-schemaurl", "relative")},
+		{"schemaurl", inHeader("ce-specversion", "0.3", "ce-schemaurl", "a b")},
+		{"schemaurl", inHeader("ce-specversion", "0.3", "ce-schemaurl", "")},
+		{"schemaurl", []string{`{"specversion":"0.3","id":"1","source":"/s","type":"t","schemaurl":true}`, "Content-Type", structuredType}},
 		{"dataschema", inHeader("ce-specversion", "0.3", "ce-dataschema", "urn:a")},
 		{"ext", inJSON(`"ext":{}`)},
 		{"ext", inJSON(`"ext":[]`)},
