@@ -43,7 +43,7 @@ func pathTopic(namespace, escaped string) (topic, name string, err error) {
 }
 
 // pathWords returns the segments of an escaped path. A slash at its end means
-// nothing.
+// nothing. None is empty, or leads elsewhere.
 func pathWords(escaped string) ([]string, error) {
 	escaped = strings.TrimSuffix(strings.TrimPrefix(escaped, "/"), "/")
 	if escaped == "" {
@@ -57,6 +57,8 @@ func pathWords(escaped string) ([]string, error) {
 			return nil, badRequest("the path has a bad escape in " + quote(segment))
 		case word == "":
 			return nil, badRequest("the path has an empty segment; want /topic/name")
+		case word == ".", word == "..": // more often an attack than a name
+			return nil, badRequest("the path has a segment " + quote(word) + "; want /topic/name")
 		case notUTF8(word):
 			return nil, badRequest("the path is not UTF-8")
 		}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,6 +38,7 @@ func TestEventTopics(t *testing.T) {
 		{"", "/a%2Fb/c%2Fd", "a/b", "c/d"},
 		{"", "/a/%2A", "a", "*"},
 		{"", "/a%252Fb", "a%2Fb", ""},
+		{"", "/a/.b/...", "a", ".b...."},
 		{namespace: "", path: "/"},
 		{namespace: "ns", path: "//user"},
 		{namespace: "ns", path: "/user//login"},
@@ -54,6 +56,13 @@ func TestEventTopics(t *testing.T) {
 		{namespace: "ns", path: "/."},
 		{namespace: "ns", path: "/.."},
 		{namespace: "ns", path: "/%2e%2e/admin"},
+		{namespace: "", path: "/a/."},
+		{namespace: "", path: "/a/.."},
+		{namespace: "", path: "/a/./b"},
+		{namespace: "", path: "/a/../b"},
+		{namespace: "", path: "/a/../"},
+		{namespace: "", path: "/v1/a/.."},
+		{namespace: "", path: "/a/%2e%2E/b"},
 		{namespace: "ns", path: "/.a"},
 		{namespace: "ns", path: "/a."},
 		{namespace: "ns", path: "/a..b"},
@@ -154,6 +163,9 @@ func FuzzEventTopic(f *testing.F) {
 			return
 		case w.Code != http.StatusAccepted || len(b.came) != 1:
 			t.Fatalf("POST %q = %d with %d messages, want 202 with one or 400 with none", path, w.Code, len(b.came))
+		}
+		if words := strings.Split(u.Path, "/"); u.RawPath == "" && (slices.Contains(words, ".") || slices.Contains(words, "..")) {
+			t.Fatalf("POST %q is published, want 400: it leads elsewhere", path)
 		}
 		topic := b.came[0].Topic
 		if err := broker.CheckTopic(topic); err != nil {
