@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,7 +18,10 @@ func TestParseEndpoint(t *testing.T) {
 		{"Greeter.Count;path=/count;stream=true", "grpc", map[string]string{"handler": "rpc", "stream": "true"}},
 		{"OnOrder;subscriber=true;push=true;topic=orders;path=/on-order", "http", map[string]string{"subscriber": "true", "push": "true", "topic": "orders", "path": "/on-order", "handler": ""}},
 		{"Signup;path=/signup;handler=event;topic=signups", "http", map[string]string{"handler": "event", "topic": "signups"}},
+		{"Admin;path=/admin;expose=false;scopes=admin, audit", "http", map[string]string{"path": "/admin", "expose": "false", "scopes": "admin, audit"}},
+		{"OnOrder;subscriber=true;push=true;topic=orders;protocol=cloudevents", "grpc", map[string]string{"protocol": "cloudevents", "handler": ""}},
 		{"Hello;path=/hello;stream=maybe", "http", nil},
+		{"Hello;path=/hello;expose=no", "http", nil},
 		{"Hello;path=/hello;push=maybe", "http", nil},
 		{"Hello;pth=/hello", "http", nil},
 		{";path=/hello", "http", nil},
@@ -50,5 +55,32 @@ func TestIgnored(t *testing.T) {
 	s.Nodes[0].Metadata["weight"], s.Endpoints[0].Metadata["path"] = "3", "/hello"
 	if got := ignored(s); len(got) != 0 {
 		t.Errorf("ignored = %q, want nothing", got)
+	}
+}
+
+// TestEndpointKeys: whoever writes an endpoint by hand can give it all that the
+// documents list.
+func TestEndpointKeys(t *testing.T) {
+	for file, head := range map[string]string{
+		"../../README.md":      "An endpoint's metadata makes its route:",
+		"../../docs/events.md": "A service gets a topic's messages by announcing",
+	} {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, found := strings.Cut(string(data), head)
+		_, table, _ := strings.Cut(rest, "|---|---|\n")
+		table, _, _ = strings.Cut(table, "\n\n")
+		if !found || table == "" {
+			t.Errorf("%s has no table below %q", file, head)
+		}
+		for row := range strings.SplitSeq(table, "\n") {
+			for i, key := range strings.Split(strings.Split(row+"||", "|")[1], "`") {
+				if i%2 == 1 && !slices.Contains(endpointKeys(), key) {
+					t.Errorf("%s lists %q, which --endpoint does not take", file, key)
+				}
+			}
+		}
 	}
 }

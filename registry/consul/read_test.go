@@ -176,6 +176,21 @@ func TestReads(t *testing.T) {
 			},
 		},
 		{
+			"all that an endpoint may say",
+			instance{ID: "web", Port: 80, Address: "h", Meta: map[string]string{
+				"goapi-endpoint-1": "Admin;path=/admin;expose=false;scopes=admin,audit", "goapi-endpoint-2": "OnOrder;path=/on;subscriber=true;push=true;topic=orders;protocol=cloudevents",
+			}},
+			registry.Service{
+				Endpoints: []*registry.Endpoint{
+					{Name: "Admin", Metadata: map[string]string{"endpoint": "Admin", "path": "/admin", "handler": "http", "expose": "false", "scopes": "admin,audit"}},
+					{Name: "OnOrder", Metadata: map[string]string{
+						"endpoint": "OnOrder", "path": "/on", "subscriber": "true", "push": "true", "topic": "orders", "protocol": "cloudevents",
+					}},
+				},
+				Nodes: []*registry.Node{{ID: "web@node-2", Address: "h:80"}},
+			},
+		},
+		{
 			"a tag that may mean the version",
 			instance{ID: "web", Port: 80, Address: "h", Tags: []string{"v=7"}},
 			registry.Service{Version: "7", Nodes: []*registry.Node{{ID: "web@node-2", Address: "h:80"}}},
