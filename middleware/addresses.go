@@ -10,13 +10,14 @@ import (
 // Addresses returns a middleware that lets requests in by the address that they
 // come from: Exchange.Client, or the peer where nobody looked. Whoever is in
 // deny is refused with 403, and so is whoever is not in allow, unless that is
-// empty. A request without an address is refused.
+// empty. A request without an address, or from one that is unspecified since
+// nobody knows it, is refused.
 func Addresses(allow, deny []netip.Prefix) func(http.Handler) http.Handler {
 	allow, deny = plainPrefixes(allow), plainPrefixes(deny)
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			ip := clientAddress(r)
-			if !ip.IsValid() || contains(deny, ip) || len(allow) > 0 && !contains(allow, ip) {
+			if !ip.IsValid() || ip.IsUnspecified() || contains(deny, ip) || len(allow) > 0 && !contains(allow, ip) {
 				goapi.WriteError(w, r, goapi.NewError(http.StatusForbidden, "this is not served to the address that the request comes from", nil))
 				return
 			}

@@ -79,6 +79,7 @@ func TestAuthDecides(t *testing.T) {
 		{"foreign to the first", []middleware.Authenticator{foreign, a}, false, "A alice", 200, "alice", nil},
 		{"foreign to all", []middleware.Authenticator{foreign, b, foreign}, false, "A alice", 401, "", []string{`A realm="a"`, `B realm="b"`}},
 		{"keys away", []middleware.Authenticator{away, a}, false, "A alice", 503, "", nil},
+		{"given up, and the client is there", []middleware.Authenticator{gone}, false, "A alice", 502, "", nil},
 		{"client gone", []middleware.Authenticator{gone}, false, "A alice", 499, "", nil},
 		{"a challenge of its own", []middleware.Authenticator{own, b}, false, "A alice", 401, "", []string{"A own"}},
 		{"verified, and nobody", []middleware.Authenticator{silent{}}, false, "", 500, "", nil},
@@ -92,6 +93,11 @@ func TestAuthDecides(t *testing.T) {
 				r.Header.Set("Authorization", tt.header)
 			}
 			w := httptest.NewRecorder()
+			if tt.want == goapi.StatusClientClosedRequest {
+				gone, leave := context.WithCancel(r.Context())
+				leave()
+				r = r.WithContext(gone)
+			}
 			h.ServeHTTP(w, r)
 			if w.Code != tt.want {
 				t.Fatalf("status = %d, want %d; %s", w.Code, tt.want, w.Body)

@@ -11,8 +11,13 @@ import (
 
 // Client returns a middleware that finds out the address that a request comes
 // from, as Exchange.Client: that of the peer or, while it is one of the trusted
-// proxies, the one that it names in X-Forwarded-For, from right to left.
-// Handlers with the same trusted proxies see the same client.
+// proxies, the one that it names in X-Forwarded-For, from right to left, with or
+// without a port. Handlers with the same trusted proxies see the same client.
+//
+// Where a trusted proxy names what is no address, such as "unknown", nobody
+// knows the client: it is never taken for the proxy, which may be more than its
+// clients may, but is "::", the unspecified address. Addresses refuses it, and
+// limits count all such requests as those of one client.
 func Client(trusted []netip.Prefix) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -27,7 +32,8 @@ func Client(trusted []netip.Prefix) func(http.Handler) http.Handler {
 }
 
 // origin returns the address that a request comes from, without zone and
-// not as IPv6 if it is IPv4. It is not valid if the peer has none.
+// not as IPv6 if it is IPv4. It is not valid if the peer has none, and
+// unspecified if a trusted proxy does not tell it.
 func origin(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	address := peerAddress(r.RemoteAddr)
 	for _, list := range slices.Backward(r.Header["X-Forwarded-For"]) {
@@ -37,14 +43,27 @@ func origin(r *http.Request, trusted []netip.Prefix) netip.Addr {
 			}
 			var hop string
 			rest, hop, more = cutLast(rest)
-			a, err := netip.ParseAddr(strings.TrimSpace(hop))
-			if err != nil {
-				return plain(address)
+			if address = hopAddress(strings.TrimSpace(hop)); address.IsUnspecified() {
+				return address
 			}
-			address = a
 		}
 	}
 	return plain(address)
+}
+
+// hopAddress returns the address that an element of X-Forwarded-For names, IP,
+// IP:PORT or [IP]:PORT, or the unspecified one if it names none.
+func hopAddress(hop string) netip.Addr {
+	a, err := netip.ParseAddr(hop)
+	if err != nil {
+		var withPort netip.AddrPort
+		withPort, err = netip.ParseAddrPort(hop)
+		a = withPort.Addr()
+	}
+	if err != nil || plain(a).IsUnspecified() {
+		return netip.IPv6Unspecified()
+	}
+	return a
 }
 
 // cutLast returns the last element of a list, and those before.

@@ -31,10 +31,19 @@ func TestClient(t *testing.T) {
 		{"a chain in lines", proxies, "10.0.0.1:1234", []string{"203.0.113.9", "198.51.100.7", "10.1.1.1"}, "198.51.100.7"},
 		{"what a client makes up is to the left", proxies, "10.0.0.1:1234", []string{"10.9.9.9, 198.51.100.7"}, "198.51.100.7"},
 		{"all are trusted", proxies, "10.0.0.1:1234", []string{"10.9.9.9, 10.8.8.8"}, "10.9.9.9"},
-		{"what is no address ends it", proxies, "10.0.0.1:1234", []string{"198.51.100.7, unknown, 10.8.8.8"}, "10.8.8.8"},
-		{"an address with a port ends it", proxies, "10.0.0.1:1234", []string{"198.51.100.7:99"}, "10.0.0.1"},
-		{"an empty element ends it", proxies, "10.0.0.1:1234", []string{"198.51.100.7,"}, "10.0.0.1"},
-		{"an empty line ends it", proxies, "10.0.0.1:1234", []string{"198.51.100.7", ""}, "10.0.0.1"},
+		{"what is no address is nobody known", proxies, "10.0.0.1:1234", []string{"198.51.100.7, unknown, 10.8.8.8"}, "::"},
+		{"a name is nobody known", proxies, "10.0.0.1:1234", []string{"_hidden"}, "::"},
+		{"what is left of nobody known does not count", proxies, "10.0.0.1:1234", []string{"10.1.1.1, 198.51.100.7, _hidden"}, "::"},
+		{"an unspecified address is nobody known", proxies, "10.0.0.1:1234", []string{"0.0.0.0"}, "::"},
+		{"an unspecified address with a port is nobody known", proxies, "10.0.0.1:1234", []string{"[::ffff:0.0.0.0]:1"}, "::"},
+		{"nobody known, all are trusted", "::/0 0.0.0.0/0", "10.0.0.1:1234", []string{"198.51.100.7, unknown"}, "::"},
+		{"an address with a port", proxies, "10.0.0.1:1234", []string{"203.0.113.9, 198.51.100.7:99"}, "198.51.100.7"},
+		{"an IPv6 address with a port", proxies, "10.0.0.1:1234", []string{"[2001:db8:2::7]:44"}, "2001:db8:2::7"},
+		{"a proxy with a port", proxies, "10.0.0.1:1234", []string{"198.51.100.7:99, 10.1.1.1:80"}, "198.51.100.7"},
+		{"an address with a port that is none", proxies, "10.0.0.1:1234", []string{"198.51.100.7:http"}, "::"},
+		{"an address with half a port", proxies, "10.0.0.1:1234", []string{"198.51.100.7:"}, "::"},
+		{"an empty element is nobody known", proxies, "10.0.0.1:1234", []string{"198.51.100.7,"}, "::"},
+		{"an empty line is nobody known", proxies, "10.0.0.1:1234", []string{"198.51.100.7", ""}, "::"},
 		{"IPv6", proxies, "[2001:db8:1::2]:1234", []string{"2001:db8:2::7"}, "2001:db8:2::7"},
 		{"IPv4 as IPv6", proxies, "[::ffff:10.0.0.1]:1234", []string{"::ffff:198.51.100.7"}, "198.51.100.7"},
 		{"a zone", proxies, "[fe80::1%eth0]:1234", nil, "fe80::1"},
@@ -67,6 +76,50 @@ func TestClientKeepsTheExchange(t *testing.T) {
 	})).ServeHTTP(httptest.NewRecorder(), r)
 	if got := ex.Client.String(); got != "192.0.2.1" {
 		t.Errorf("Client = %s, want httptest's 192.0.2.1", got)
+	}
+}
+
+// TestClientUnknown: whoever a trusted proxy does not tell gets nothing of what
+// the proxy may, and is not counted with it.
+func TestClientUnknown(t *testing.T) {
+	trusted := prefixes("127.0.0.1/32 ::1/128")
+	statusOf := func(forwarded, allow, deny string) int {
+		h := middleware.Client(trusted)(middleware.Addresses(prefixes(allow), prefixes(deny))(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+		r, _ := withExchange(httptest.NewRequest("GET", "/", nil))
+		r.RemoteAddr = "127.0.0.1:1234"
+		r.Header.Set("X-Forwarded-For", forwarded)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Code
+	}
+	for _, forwarded := range []string{"8.8.8.8", "8.8.8.8:1234", "[2001:db8::9]:44", "unknown", "_hidden", ""} {
+		if got := statusOf(forwarded, "127.0.0.0/8", ""); got != 403 {
+			t.Errorf("X-Forwarded-For %q: status = %d where the proxy is allowed, want 403", forwarded, got)
+		}
+	}
+	for _, forwarded := range []string{"10.1.1.1", "10.1.1.1:80", "unknown"} {
+		if got := statusOf(forwarded, "", "10.1.1.1/32"); got != 403 {
+			t.Errorf("X-Forwarded-For %q: status = %d where it is denied, want 403", forwarded, got)
+		}
+	}
+	if got := statusOf("unknown", "::/0 0.0.0.0/0", ""); got != 403 {
+		t.Errorf("status of nobody known = %d where all addresses are allowed, want 403", got)
+	}
+	key, err := middleware.RateKey("client")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := map[string]string{}
+	for peer, forwarded := range map[string]string{"127.0.0.1:1": "unknown", "127.0.0.1:2": "127.0.0.1", "127.0.0.1:3": "::1", "127.0.0.1:4": "8.8.8.8"} {
+		r, _ := withExchange(httptest.NewRequest("GET", "/", nil))
+		r.RemoteAddr = peer
+		r.Header.Set("X-Forwarded-For", forwarded)
+		middleware.Client(trusted)(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if other, ok := keys[key(r)]; ok {
+				t.Errorf("%s is counted with %s", forwarded, other)
+			}
+			keys[key(r)] = forwarded
+		})).ServeHTTP(httptest.NewRecorder(), r)
 	}
 }
 
@@ -121,7 +174,16 @@ func clientOf(r *http.Request, trusted []netip.Prefix) (client netip.Addr) {
 // disagreement says whether a handler sees another client than the middleware.
 // It tells callers apart by the IDs that it gives to their events: a request
 // that comes directly from the client has the same one.
+//
+// Handlers do not know ports and clients that nobody knows.
 func disagreement(r *http.Request, trusted []netip.Prefix) string {
+	for _, list := range r.Header["X-Forwarded-For"] {
+		for hop := range strings.SplitSeq(list, ",") {
+			if _, err := netip.ParseAddr(strings.TrimSpace(hop)); err != nil {
+				return ""
+			}
+		}
+	}
 	client, got := clientOf(r, trusted), eventID(r, trusted)
 	through := prefixes("127.0.0.9/32")
 	same := func(peer, hop string) bool { // who is seen as the same client

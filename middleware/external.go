@@ -252,7 +252,10 @@ func (e *External) question(r *http.Request) (*http.Request, error) {
 	q.Header["X-Forwarded-Proto"] = []string{proto}
 	q.Header["X-Forwarded-Host"] = []string{r.Host}
 	q.Header["X-Forwarded-Uri"] = []string{uri}
-	if ip := clientAddress(r); ip.IsValid() {
+	switch ip := clientAddress(r); {
+	case ip.IsUnspecified():
+		q.Header["X-Forwarded-For"] = []string{"unknown"} // with none, it would be us
+	case ip.IsValid():
 		q.Header["X-Forwarded-For"] = []string{ip.String()}
 	}
 	return q, nil

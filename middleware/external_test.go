@@ -170,6 +170,21 @@ func TestExternalQuestion(t *testing.T) {
 	}
 }
 
+// TestExternalUnknownClient: a client that nobody knows is not the gateway.
+func TestExternalUnknownClient(t *testing.T) {
+	var told []string
+	service := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { told = r.Header["X-Forwarded-For"] }))
+	defer service.Close()
+	r, ex := withExchange(httptest.NewRequest("GET", "/", nil))
+	ex.Client = netip.IPv6Unspecified()
+	if _, err := mustExternal(t, service.URL, nil).Authenticate(r); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(told, []string{"unknown"}) {
+		t.Errorf("X-Forwarded-For = %q, want unknown", told)
+	}
+}
+
 // TestExternalHangs has a service that never answers: requests end in time, few
 // wait for it, and nothing is left of them.
 func TestExternalHangs(t *testing.T) {

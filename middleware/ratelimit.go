@@ -58,8 +58,9 @@ func clientKey(r *http.Request) string {
 }
 
 // network returns the address that stands for all that a client is likely to have.
+// That of a client that nobody knows is not that of one on this machine.
 func network(a netip.Addr) netip.Addr {
-	if !a.Is6() {
+	if !a.Is6() || a.IsLoopback() {
 		return a
 	}
 	p, _ := a.Prefix(64) // of IPv6: cannot fail
