@@ -84,3 +84,18 @@ func TestEndpointKeys(t *testing.T) {
 		}
 	}
 }
+
+// TestConsulKeys: the section about Consul lists all that an endpoint takes.
+func TestConsulKeys(t *testing.T) {
+	data, err := os.ReadFile("../../docs/registries.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(data), "## Plain services in Consul")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, key := range endpointKeys() {
+		if !strings.Contains(section, "`"+key+"`") {
+			t.Errorf("docs/registries.md does not list the key %q of an endpoint in Consul", key)
+		}
+	}
+}

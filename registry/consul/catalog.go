@@ -91,7 +91,7 @@ func (c *catalog) reject(name string, why error) bool {
 	if old != nil {
 		c.replace(name, old, &known{indexes: []uint64{0}})
 	}
-	c.omit(url.PathEscape(name), name, why)
+	c.omit(registry.Omission{Key: url.PathEscape(name), Service: name, Reason: reason(why)})
 	return old != nil
 }
 
@@ -146,11 +146,23 @@ func (c *catalog) add(now *known, e *entry) {
 	s, err := c.decode(e, now.held[key])
 	if err != nil {
 		c.records.Delete(key)
-		c.omit(key, e.Service.Service, err)
+		c.omit(registry.Omission{Key: key, Service: e.Service.Service, Reason: reason(err)})
 		return
 	}
-	c.admit(key)
-	c.records.Set(key, s)
+	c.records.Set(key, c.endow(key, s, e.Service.Meta))
+}
+
+// endow adds to a node the endpoints of Consul's metadata. Those that cannot be
+// read are left out, and not the node.
+func (c *catalog) endow(key string, s *registry.Service, meta map[string]string) *registry.Service {
+	endpoints, err := parseEndpoints(meta)
+	if err != nil {
+		c.omit(registry.Omission{Key: key, Service: s.Name, Node: s.Nodes[0].ID, Reason: err.Error()})
+	} else {
+		c.admit(key)
+	}
+	s.Endpoints = append(s.Endpoints, endpoints...)
+	return s
 }
 
 // hold reads the tags of an instance.
@@ -163,7 +175,8 @@ func (c *catalog) hold(e *entry) []digest {
 	return held
 }
 
-// decode returns the service that an instance announces.
+// decode returns the service that an instance announces, less the endpoints of
+// Consul's metadata.
 func (c *catalog) decode(e *entry, held []digest) (*registry.Service, error) {
 	if len(held) > maxTags {
 		return nil, &registry.FieldError{Field: "tags", Reason: fmt.Sprintf("there are more than %d", maxTags)}
@@ -183,11 +196,7 @@ func (c *catalog) decode(e *entry, held []digest) (*registry.Service, error) {
 	if said.version != nil {
 		version = *said.version
 	}
-	endpoints, err := parseEndpoints(e.Service.Meta)
-	if err != nil {
-		return nil, err
-	}
-	s := &registry.Service{Version: version, Endpoints: append(said.endpoints, endpoints...)}
+	s := &registry.Service{Version: version, Endpoints: said.endpoints}
 	if said.more != nil {
 		s.Metadata = said.more.Metadata
 	}
@@ -282,16 +291,15 @@ func (e *entry) address() (string, error) {
 	return net.JoinHostPort(host, strconv.Itoa(e.Service.Port)), nil
 }
 
-// omit notes why the record of a key is left out.
-func (c *catalog) omit(key, service string, err error) {
-	o := registry.Omission{Key: key, Service: service, Reason: reason(err)}
-	if c.bad[key] == o {
+// omit notes what is left out of the record of a key, and why.
+func (c *catalog) omit(o registry.Omission) {
+	if c.bad[o.Key] == o {
 		return
 	}
 	if c.bad == nil {
 		c.bad = make(map[string]registry.Omission)
 	}
-	c.bad[key], c.stale = o, true
+	c.bad[o.Key], c.stale = o, true
 }
 
 // admit forgets that the record of a key was left out.

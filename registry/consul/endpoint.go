@@ -74,18 +74,33 @@ func isEndpoint(key string) bool {
 }
 
 // parseEndpoints returns the endpoints that Consul's metadata tells of, in the
-// order of their keys.
+// order of their keys. One that cannot be read is hidden: what it would have
+// kept from the public stays there. The error says which, beside the list.
 func parseEndpoints(meta map[string]string) ([]*registry.Endpoint, error) {
-	var list []*registry.Endpoint
+	var (
+		list  []*registry.Endpoint
+		first error
+		more  int
+	)
 	for _, key := range slices.Sorted(maps.Keys(meta)) {
 		if !isEndpoint(key) {
 			continue
 		}
 		e, err := ParseEndpoint(meta[key], meta[keyProtocol])
+		switch {
+		case err == nil:
+		case first == nil:
+			first = fmt.Errorf("the endpoint of meta %s: %w", key, err)
+		default:
+			more++
+		}
 		if err != nil {
-			return nil, &registry.FieldError{Field: "meta " + key, Reason: err.Error()}
+			e = &registry.Endpoint{Name: key, Metadata: map[string]string{keyExpose: "false"}}
 		}
 		list = append(list, e)
 	}
-	return list, nil
+	if more > 0 {
+		first = fmt.Errorf("%w (and %d more endpoints)", first, more)
+	}
+	return list, first
 }

@@ -279,8 +279,6 @@ func TestLeftOut(t *testing.T) {
 		{"values too deep", "bad/node-2/7", instance{ID: "7", Address: "h", Port: 80, Tags: []string{
 			`e={"name":"A.B","request":` + strings.Repeat(`{"values":[`, 70) + strings.Repeat(`]}`, 70) + `}`,
 		}}, "tags[0]: request: values nest deeper"},
-		{"no endpoint", "bad/node-2/8", instance{ID: "8", Address: "h", Port: 80, Meta: map[string]string{"goapi-endpoint-1": "path=/x"}}, "meta goapi-endpoint-1: it has no name"},
-		{"an unknown key", "bad/node-2/9", instance{ID: "9", Address: "h", Port: 80, Meta: map[string]string{"goapi-endpoint-1": "A;pth=/x"}}, `meta goapi-endpoint-1: "pth=/x" is not known`},
 		{"many tags", "bad/node-2/a", instance{ID: "a", Address: "h", Port: 80, Tags: slices.Repeat([]string{"t={}"}, 10_001)}, "tags: there are more than 10000"},
 		{"large tags", "bad/node-2/b", instance{ID: "b", Address: "h", Port: 80, Tags: slices.Repeat([]string{`t={"a":"` + strings.Repeat("x", 1<<19) + `"}`}, 17)}, "tags: they hold more than 8388608 bytes"},
 	}
@@ -312,6 +310,95 @@ func TestLeftOut(t *testing.T) {
 	if got := strings.Count(log.String(), "\n"); got != len(tests) {
 		t.Errorf("the log has %d lines, want one for each record:\n%.2000s", got, log.String())
 	}
+}
+
+// TestBadEndpointIsLeftOut: an endpoint that cannot be read takes neither its
+// node nor other endpoints along, and makes nothing public.
+func TestBadEndpointIsLeftOut(t *testing.T) {
+	tests := []struct {
+		name string
+		meta map[string]string
+		want string // of the reason; empty is none
+		read []string
+	}{
+		{"none is bad", map[string]string{"goapi-endpoint-1": "A;path=/a"}, "", []string{"A"}},
+		{"no name", map[string]string{"goapi-endpoint-1": "path=/x", "goapi-endpoint-2": "B;path=/b"}, "the endpoint of meta goapi-endpoint-1: it has no name", []string{"goapi-endpoint-1 hidden", "B"}},
+		{"an unknown key", map[string]string{"goapi-endpoint": "A;path=/a", "goapi-endpoint-1": "Admin;pth=/x"}, `"pth=/x" is not known; want NAME`, []string{"A", "goapi-endpoint-1 hidden"}},
+		{"not true or false", map[string]string{"goapi-endpoint-1": "Admin;expose=no"}, `"expose=no": want expose=true or expose=false`, []string{"goapi-endpoint-1 hidden"}},
+		{"two", map[string]string{"goapi-endpoint-1": "x=y", "goapi-endpoint-2": ""}, "(and 1 more endpoints)", []string{"goapi-endpoint-1 hidden", "goapi-endpoint-2 hidden"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFakeAgent(t)
+			f.add(&instance{Name: "svc", ID: "web", Address: "h", Port: 80, Meta: tt.meta}, "")
+			r := open(t, f.address())
+			list, err := r.List(t.Context())
+			if err != nil || !registrytest.HasNodes("web@node-2")(list) {
+				t.Fatalf("List() = %v, %v, want the node", list, err)
+			}
+			var got []string
+			for _, e := range list[0].Endpoints {
+				if e.Metadata["expose"] == "false" {
+					e = &registry.Endpoint{Name: e.Name + " hidden"}
+				}
+				got = append(got, e.Name)
+			}
+			if !slices.Equal(got, tt.read) {
+				t.Errorf("List() has the endpoints %q, want %q", got, tt.read)
+			}
+			out := r.LeftOut()
+			if tt.want == "" {
+				if len(out) != 0 {
+					t.Errorf("LeftOut() = %+v, want none", out)
+				}
+				return
+			}
+			if len(out) != 1 || out[0].Key != "svc/node-2/web" || out[0].Service != "svc" || out[0].Node != "web@node-2" || !strings.Contains(out[0].Reason, tt.want) {
+				t.Errorf("LeftOut() = %+v, want the node's endpoint: %s", out, tt.want)
+			}
+		})
+	}
+}
+
+// TestBadEndpointIsForgotten: an endpoint that is mended is told of no more.
+func TestBadEndpointIsForgotten(t *testing.T) {
+	f := newFakeAgent(t)
+	f.add(&instance{Name: "svc", ID: "web", Address: "h", Port: 80, Meta: map[string]string{"goapi-endpoint-1": "x=y"}}, "")
+	r := open(t, f.address())
+	w := registrytest.Watch(t, r)
+	w.Await("the node", registrytest.HasNodes("web@node-2"))
+	if list := r.LeftOut(); len(list) != 1 {
+		t.Errorf("LeftOut() = %+v, want the endpoint", list)
+	}
+	f.add(&instance{Name: "svc", ID: "web", Address: "h", Port: 80, Meta: map[string]string{"goapi-endpoint-1": "X;path=/x"}}, "passing")
+	w.Await("its endpoint", func(list []*registry.Service) bool { return list[0].Endpoints[0].Name == "X" })
+	if list := r.LeftOut(); len(list) != 0 {
+		t.Errorf("LeftOut() = %+v, want none", list)
+	}
+}
+
+// FuzzParseEndpoint: what is read has a name and known keys alone.
+func FuzzParseEndpoint(f *testing.F) {
+	f.Add("Hello;method=GET;path=/hello/{name}", "http")
+	f.Add(" OnOrder ;; subscriber=true;push=true;topic=orders", "grpc")
+	f.Add("Admin;expose=no", "mucp")
+	f.Fuzz(func(t *testing.T, text, protocol string) {
+		e, err := consul.ParseEndpoint(text, protocol)
+		if (e == nil) == (err == nil) {
+			t.Fatalf("ParseEndpoint(%q) = %v, %v: want exactly one", text, e, err)
+		}
+		if err != nil {
+			return
+		}
+		if e.Name == "" || e.Metadata["endpoint"] != e.Name {
+			t.Errorf("ParseEndpoint(%q) has the name %q, and %q in its metadata", text, e.Name, e.Metadata["endpoint"])
+		}
+		for key := range e.Metadata {
+			if key != "endpoint" && !slices.Contains(consul.EndpointKeys(), key) {
+				t.Errorf("ParseEndpoint(%q) has the key %q", text, key)
+			}
+		}
+	})
 }
 
 // TestLeftOutIsForgotten: a watcher says what is wrong now.
