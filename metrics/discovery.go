@@ -42,9 +42,9 @@ func newDiscovery(live *router.Live, pools *upstream.Pools, steadies []*registry
 		routes:   desc("goapi_routes", "Routes that are announced and served."),
 		reports:  desc("goapi_reports", "Things that are announced and not served, by kind.", "kind"),
 
-		connected: desc("goapi_registry_connected", "1 while the registry is followed, all of them if there are several."),
-		away:      desc("goapi_registry_away_seconds", "For how long the registry has been away."),
-		updated:   desc("goapi_registry_updated_timestamp_seconds", "When the routing table last took a state of the registry."),
+		connected: desc("goapi_registry_connected", "1 while every registry is followed, 0 while any has no contact. Files, and what is in this process, are none."),
+		away:      desc("goapi_registry_away_seconds", "For how long that registry has been away which has been for longest, 0 while every one is followed."),
+		updated:   desc("goapi_registry_updated_timestamp_seconds", "When the routing table last took a state of the registries."),
 
 		sourceUp:       desc("goapi_registry_source_up", "1 while this registry is followed.", source),
 		sourceAge:      desc("goapi_registry_source_age_seconds", "How old the state of this registry is.", source),
@@ -101,9 +101,26 @@ func (d *discovery) collectTable(g gauges) {
 	for kind, n := range reports {
 		g.set(d.reports, float64(n), string(kind))
 	}
-	g.set(d.connected, one(!status.Updated.IsZero() && status.Lost.IsZero()))
-	g.set(d.away, d.live.Age().Seconds())
+	contact, away := d.contact()
+	g.set(d.connected, one(contact && !status.Updated.IsZero() && status.Lost.IsZero()))
+	g.set(d.away, max(away, d.live.Age()).Seconds())
 	g.set(d.updated, seconds(status.Updated))
+}
+
+// contact says whether there is contact with every registry, and for how long
+// there has been none with the one that has been away for longest. The table
+// cannot tell: it does not lose contact while one of its registries is left, and
+// one that is always there may be among them.
+func (d *discovery) contact() (all bool, away time.Duration) {
+	all = true
+	for _, s := range d.steadies {
+		status := s.Status()
+		all = all && status.Contact
+		if !status.Lost.IsZero() {
+			away = max(away, time.Since(status.Lost))
+		}
+	}
+	return all, away
 }
 
 // countRoutes returns how many routes a table has. It is the same for as long as

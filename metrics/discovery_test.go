@@ -43,7 +43,7 @@ func TestFollow(t *testing.T) {
 			`goapi_registry_source_age_seconds{registry="memory"}`:    0,
 			`goapi_registry_source_snapshot{registry="memory"}`:       0,
 			`goapi_registry_source_held_nodes{registry="memory"}`:     0,
-			`goapi_registry_source_up{registry="memory 2"}`:           0, // nobody watches it
+			`goapi_registry_source_up{registry="memory 2"}`:           1,
 			`goapi_upstream_nodes{service="greeter",state="up"}`:      1,
 			`goapi_upstream_nodes{service="greeter",state="ejected"}`: 1,
 			`goapi_upstream_ejected_nodes{reason="unreachable"}`:      1,
@@ -88,6 +88,48 @@ func TestRegistryAway(t *testing.T) {
 		if _, ok := got[`goapi_node_up{node="n1",service="greeter"}`]; ok {
 			t.Error("a node has a series, which nobody asked for")
 		}
+	})
+}
+
+// One registry that never answered is enough.
+func TestRegistryNeverThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := new(flaky)
+		source.away.Store(true)
+		f := follow(t, source, nil)
+		time.Sleep(time.Minute)
+		got := scrape(t, f.metrics)
+		if connected, away := got["goapi_registry_connected"], got["goapi_registry_away_seconds"]; connected != 0 || away != 60 {
+			t.Errorf("connected = %v, away for %v; want 0, and the minute since the start", connected, away)
+		}
+		source.away.Store(false)
+		time.Sleep(time.Minute)
+		got = scrape(t, f.metrics)
+		if connected, away := got["goapi_registry_connected"], got["goapi_registry_away_seconds"]; connected != 1 || away != 0 {
+			t.Errorf("connected = %v, away for %v once it answers; want 1 and 0", connected, away)
+		}
+	})
+}
+
+// Without a registry that can be away, none is.
+func TestNoRegistryThatCanBeAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		live, pools, m := router.NewLive(new(registry.Memory), upstream.NewPools(nil), nil), upstream.NewPools(nil), metrics.New(nil)
+		m.Follow(live, pools)
+		if got := scrape(t, m)["goapi_registry_connected"]; got != 0 {
+			t.Errorf("connected before the first state = %v, want 0", got)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- live.Run(ctx) }()
+		<-live.Ready()
+		time.Sleep(time.Minute)
+		got := scrape(t, m)
+		if connected, away := got["goapi_registry_connected"], got["goapi_registry_away_seconds"]; connected != 1 || away != 0 {
+			t.Errorf("connected = %v, away for %v; want 1 and 0", connected, away)
+		}
+		stop()
+		<-done
 	})
 }
 
@@ -188,15 +230,17 @@ type following struct {
 	pools   *upstream.Pools
 }
 
-// follow measures a gateway that follows a registry, and another that nobody
-// watches.
+// follow measures a gateway that follows a registry and another, beside what is
+// always there.
 func follow(t *testing.T, source *flaky, opts *metrics.Options) *following {
 	t.Helper()
 	f := &following{metrics: metrics.New(opts), source: source, pools: upstream.NewPools(nil)}
 	steady := registry.NewSteady(source, &registry.SteadyOptions{Name: "memory"})
-	unused := registry.NewSteady(new(registry.Memory), &registry.SteadyOptions{Name: "memory"})
-	f.live = router.NewLive(steady, f.pools, nil)
-	f.metrics.Follow(f.live, f.pools, steady, unused)
+	other := registry.NewSteady(new(registry.Memory), &registry.SteadyOptions{Name: "memory"})
+	f.live = router.NewLive(registry.NewMulti([]registry.Member{
+		{Name: "own", Reader: new(registry.Memory), Exclusive: true}, {Name: "memory", Reader: steady}, {Name: "other", Reader: other},
+	}, nil), f.pools, nil)
+	f.metrics.Follow(f.live, f.pools, steady, other)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- f.live.Run(ctx) }()

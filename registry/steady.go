@@ -123,6 +123,9 @@ type SteadyStatus struct {
 	// Heard is when the state was last known to be that of the source: now,
 	// while there is contact. It is zero if there never was any.
 	Heard time.Time
+	// Lost is since when there is no contact; if there never was any, since
+	// somebody first watched. It is zero while there is contact, and before.
+	Lost time.Time
 	// Err is why there is no contact; nil while nothing is known.
 	Err error
 	// Held is what is held back, ordered by service. It is shared: read-only.
@@ -181,6 +184,9 @@ func (s *Steady) Watch(ctx context.Context) (Watcher, error) {
 	w.life, w.end = context.WithCancel(context.Background())
 	if s.leader == nil {
 		s.leader = w
+	}
+	if !s.status.Contact && s.status.Lost.IsZero() {
+		s.status.Lost = time.Now()
 	}
 	return w, nil
 }
@@ -272,8 +278,12 @@ func (s *Steady) leave(w *steadyWatcher) {
 }
 
 func (s *Steady) setContact(contact bool) {
-	if s.status.Contact && !contact {
-		s.status.Heard = time.Now()
+	switch {
+	case contact:
+		s.status.Lost = time.Time{}
+	case s.status.Contact:
+		now := time.Now()
+		s.status.Heard, s.status.Lost = now, now
 	}
 	s.status.Contact = contact
 }

@@ -18,7 +18,7 @@ func TestSteadyKeepsTheStateWithoutContact(t *testing.T) {
 		w := watch(t, s)
 		f.say([]*registry.Service{serving("a", "n1"), serving("b", "n1", "n2", "n3")})
 		before := next(t, w)
-		if got := s.Status(); !got.Contact || got.Err != nil || got.Snapshot || !got.Heard.Equal(time.Now()) {
+		if got := s.Status(); !got.Contact || got.Err != nil || got.Snapshot || !got.Heard.Equal(time.Now()) || !got.Lost.IsZero() {
 			t.Errorf("Status() with contact = %+v", got)
 		}
 
@@ -26,8 +26,8 @@ func TestSteadyKeepsTheStateWithoutContact(t *testing.T) {
 		lost := time.Now()
 		wantUnavailable(t, w)
 		time.Sleep(100 * 24 * time.Hour)
-		if got := s.Status(); got.Contact || !errors.Is(got.Err, registry.ErrUnavailable) || !got.Heard.Equal(lost) {
-			t.Errorf("Status() without contact = %+v, want it heard at %v", got, lost)
+		if got := s.Status(); got.Contact || !errors.Is(got.Err, registry.ErrUnavailable) || !got.Heard.Equal(lost) || !got.Lost.Equal(lost) {
+			t.Errorf("Status() without contact = %+v, want it heard, and lost, at %v", got, lost)
 		}
 
 		f.say(nil) // it is back, and empty
