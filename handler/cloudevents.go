@@ -77,7 +77,8 @@ type CloudEventsOptions struct {
 //     is UTF-8, else body_base64.
 //
 // Events of CloudEvents 0.3 are converted to 1.0; a schemaurl that is relative stays
-// an extension, as a dataschema cannot be. An event that is not valid is 400,
+// an extension, as a dataschema cannot be. A time may be a leap second, at the end of
+// a month in UTC, and is published as the second after it. An event that is not valid is 400,
 // and the error names the attribute; if it is of a batch, nothing of the batch
 // is published. Another format than JSON is 415.
 //

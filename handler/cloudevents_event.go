@@ -186,8 +186,8 @@ func setText(c *ce.EventContextV1, name, text string) (not string) {
 		}
 		c.DataSchema = &types.URI{URL: *u}
 	case "time":
-		t, err := time.Parse(time.RFC3339, text)
-		if err != nil {
+		t, ok := parseTime(text)
+		if !ok {
 			return "timestamp as of RFC 3339"
 		}
 		c.Time = &types.Timestamp{Time: t}
@@ -198,6 +198,37 @@ func setText(c *ce.EventContextV1, name, text string) (not string) {
 		c.DataContentType = &text
 	}
 	return ""
+}
+
+// parseTime returns the time that a text is, as of RFC 3339. It is not ok for what
+// is none, or has no such text in UTC, where its year may be another.
+func parseTime(text string) (t time.Time, ok bool) {
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil { // as nearly never
+		t, ok = parseRareTime(strings.ToUpper(text))
+		if !ok {
+			return time.Time{}, false
+		}
+	}
+	year := t.UTC().Year()
+	return t, year >= 0 && year <= 9999
+}
+
+// parseRareTime takes a leap second at the end of a month as well, for the second
+// after it.
+func parseRareTime(text string) (t time.Time, ok bool) {
+	const minute, second = len("2006-01-02T15:04"), len("2006-01-02T15:04:05")
+	leap := len(text) > second && text[minute:second] == ":60"
+	if leap {
+		text = text[:minute] + ":59" + text[second:]
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil || !leap {
+		return t, err == nil
+	}
+	t = t.Add(time.Second).UTC()
+	month := time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)
+	return t, t.Sub(month) < time.Second
 }
 
 // checkName returns the error for a name that no attribute has.

@@ -21,6 +21,7 @@ func FuzzCloudEventsHeader(f *testing.F) {
 		{"Ce-Ext", "a%20b", "application/json", `{"a":1}`},
 		{"Ce-Subject", `"a \" b"`, "text/plain; charset=utf-8", "ü"},
 		{"Ce-Time", "2018-04-05T17:31:00.5+02:00", "", "1"},
+		{"Ce-Time", "2016-12-31t23:59:60.5z", "", "1"},
 		{"Ce-Dataschema", "https://example.com/#a", "application/a+json", "{}"},
 		{"Ce-Specversion", "0.3", "image/png", "\xff"},
 		{"Ce-Id", "%C0%A0", "application/json", "{"},
@@ -102,6 +103,7 @@ func FuzzCloudEventsJSON(f *testing.F) {
 	for _, seed := range []string{
 		`{` + attrs + `}`, `{` + attrs + `,"data":{"a":[1]},"ext":true,"n":-1}`, `{` + attrs + `,"data_base64":"/w==","datacontenttype":"a/b"}`,
 		`{` + attrs + `,"datacontenttype":"a/b+json","data":{}}`, `{"specversion":"0.3","id":"1","source":"/s","type":"t","datacontentencoding":"base64","data":"eA=="}`,
+		`{` + attrs + `,"time":"2016-12-31t18:59:60-05:00"}`, `{` + attrs + `,"time":"9999-12-31T23:59:59-01:00"}`,
 		`[{` + attrs + `},{` + attrs + `}]`, `[]`, `{}`, `{` + attrs + `,"data_base64":1}`, `{` + attrs + `,"time":"2018-04-05T03:56:24Z","subject":"\ud800"}`,
 		`{"datacontentencoding":null,"specversion":"0.3"}`, `{` + attrs + `,"":1}`, `{"data":1,` + attrs + `}`,
 	} {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
 
@@ -92,6 +93,7 @@ func readEvent(raw json.RawMessage) (e *cloudEvent, version string, err error) {
 		if a[name], err = readAttribute(name, value); err != nil {
 			return nil, "", err
 		}
+		plain = plain && (name != "time" || isPlainTime(value))
 	}
 	if version, err = a.version(); err != nil {
 		return nil, "", err
@@ -187,6 +189,10 @@ func readAttribute(name string, raw json.RawMessage) (any, error) {
 	}
 	return int32(n), nil
 }
+
+// isPlainTime says whether a value in JSON is a time that all readers know: of
+// those that RFC 3339 allows, many know none in lower case and no leap seconds.
+func isPlainTime(raw json.RawMessage) bool { return new(time.Time).UnmarshalJSON(raw) == nil }
 
 // readData returns the data of an event in JSON.
 func readData(a attributes, members map[string]json.RawMessage, version string) (*eventData, error) {
