@@ -33,6 +33,7 @@ func keysOf[V any](m map[string]V) []string {
 func (f *File) check(d *decoder) {
 	f.checkServer(d)
 	f.checkIdentity(d)
+	f.checkAuthHeaders(d)
 	f.checkPatterns(d)
 	f.checkRoutes(d)
 	for _, name := range keysOf(f.Service) {

@@ -106,7 +106,7 @@ func checkIdentityHeader(name string) error {
 	canonical := textproto.CanonicalMIMEHeaderKey(name)
 	switch canonical {
 	case "Connection", "Proxy-Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings",
-		"Proxy", "Proxy-Authorization", "Proxy-Authenticate", "Host", "Via", "Expect", "X-Real-Ip", "Forwarded", "Cookie":
+		"Proxy", "Proxy-Authorization", "Proxy-Authenticate", "Host", "Via", "Expect", "X-Real-Ip", "Forwarded", "Cookie", "Authorization":
 		return fmt.Errorf("middleware: header %s has a meaning of its own: take another, such as X-User", name)
 	}
 	for _, prefix := range []string{"Content-", "X-Forwarded-", "Micro-", "X-Micro-", "Grpc-"} {
