@@ -30,6 +30,7 @@ type File struct {
 	name   string
 	places map[string]place
 	inputs inputs
+	empty  bool
 }
 
 // Server holds the settings of the server, each under the name of its flag. The
@@ -175,6 +176,10 @@ type Limits struct {
 
 // Name returns the name of the file, as it was given.
 func (f *File) Name() string { return f.name }
+
+// Empty says whether the file says nothing at all, not even {}: it may be on its
+// way.
+func (f *File) Empty() bool { return f.empty }
 
 // from names a place of the file, for people.
 func (f *File) from(key string) string {

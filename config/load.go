@@ -61,6 +61,7 @@ func parse(name, dir string, text []byte, env func(string) (string, bool), in in
 		return nil, &Error{[]Mistake{*mistake}}
 	}
 	if root == nil {
+		f.empty = true
 		return f, nil
 	}
 	d := newDecoder(name, dir, env)

@@ -4,8 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"maps"
+	"path/filepath"
 	"slices"
 	"time"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/goapi-dev/goapi/internal/files"
 )
@@ -15,26 +18,33 @@ const (
 	// notifications may be lost, and some file systems have none.
 	look = 2 * time.Second
 	// quiet is how long files are the same before they count as changed: editors
-	// and programs write in steps.
-	quiet = 20 * time.Millisecond
-	// patience bounds the wait for that.
-	patience = 2 * time.Second
+	// and programs write in steps, and half a file may be right and say less.
+	quiet = time.Second
+	// doubt is quiet for a file that has lost a whole section.
+	doubt = 3 * time.Second
 )
 
 // A Watcher tells when a configuration has changed: the file, or one that it
 // names, be it edited, replaced, or reached by a link that leads elsewhere. It is
 // level-triggered, by what the files hold: what happens between two calls of Next
-// is not lost, and a file that is as it was did not change. It is used by one
-// goroutine at a time.
+// is not lost, and a file that is as it was did not change. What is written in steps
+// changes when it has been the same for a second, and, where a section of the
+// configuration is gone, such as patterns, for three: the rest of it may be on its
+// way. It is used by one goroutine at a time.
 type Watcher struct {
 	name string
+	path string // of the file, from the root
 	seen inputs
+	had  []string // the sections of the last version that was right
+
+	quiet, doubt time.Duration
 }
 
 // NewWatcher returns a watcher of the files that f was made of, as they were
 // then.
 func NewWatcher(f *File) *Watcher {
-	return &Watcher{name: f.name, seen: maps.Clone(f.inputs)}
+	path, _ := filepath.Abs(f.name) // Load has done it
+	return &Watcher{name: f.name, path: path, seen: maps.Clone(f.inputs), had: f.sections(), quiet: quiet, doubt: doubt}
 }
 
 // Load reads the configuration again, as the function Load does, and follows the
@@ -43,6 +53,9 @@ func NewWatcher(f *File) *Watcher {
 func (w *Watcher) Load(env func(string) (string, bool)) (*File, error) {
 	f, in, err := load(w.name, env)
 	w.seen = in
+	if err == nil && !f.Empty() {
+		w.had = f.sections()
+	}
 	return f, err
 }
 
@@ -76,25 +89,58 @@ func (w *Watcher) Next(ctx context.Context) error {
 	}
 }
 
-// settle returns what the files hold once they stay the same, if that is soon.
+// settle returns what the files hold once they have stayed the same.
 func (w *Watcher) settle(ctx context.Context) (inputs, error) {
 	now := w.digests()
-	if maps.Equal(now, w.seen) {
-		return now, nil
-	}
-	begun := time.Now()
-	for {
+	since, calm := time.Now(), w.calm()
+	for !maps.Equal(now, w.seen) && time.Since(since) < calm {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(quiet):
+		case <-time.After(w.quiet / 20):
 		}
-		next := w.digests()
-		if maps.Equal(next, now) || time.Since(begun) > patience {
-			return next, nil
+		if next := w.digests(); !maps.Equal(next, now) {
+			now, since, calm = next, time.Now(), w.calm()
 		}
-		now = next
 	}
+	return now, nil
+}
+
+// calm returns how long the files have to be the same before they are taken.
+func (w *Watcher) calm() time.Duration {
+	text, err := readFile(w.path)
+	if err != nil {
+		return w.quiet // nothing is taken over
+	}
+	has := sectionsOf(text)
+	if slices.ContainsFunc(w.had, func(key string) bool { return !slices.Contains(has, key) }) {
+		return w.doubt
+	}
+	return w.quiet
+}
+
+// sections returns the keys of the file without which it would say less of who may
+// pass, or where to.
+func (f *File) sections() []string {
+	return slices.DeleteFunc(sections(), func(key string) bool {
+		_, ok := f.places[key]
+		return !ok
+	})
+}
+
+func sections() []string { return []string{"identity", "policy", "patterns", "services", "routes"} }
+
+// sectionsOf returns those of a text.
+func sectionsOf(text []byte) []string {
+	root, mistake := tree(text)
+	if mistake != nil || root == nil || root.Kind != yaml.MappingNode {
+		return nil
+	}
+	var has []string
+	for i := 0; i < len(root.Content); i += 2 {
+		has = append(has, root.Content[i].Value)
+	}
+	return has
 }
 
 // paths returns those of the files, in no order.

@@ -9,7 +9,21 @@ import (
 	"time"
 
 	"github.com/goapi-dev/goapi/config"
+	"github.com/goapi-dev/goapi/middleware"
 )
+
+// Times that are long enough for writers on a busy machine.
+const (
+	quiet = 120 * time.Millisecond
+	doubt = 600 * time.Millisecond
+)
+
+// watch returns a watcher that waits less than others do.
+func watch(f *config.File) *config.Watcher {
+	w := config.NewWatcher(f)
+	w.Hurry(quiet, doubt)
+	return w
+}
 
 // watched returns a file that names another, and its watcher.
 func watched(t *testing.T) (dir string, w *config.Watcher) {
@@ -21,7 +35,7 @@ func watched(t *testing.T) (dir string, w *config.Watcher) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return dir, config.NewWatcher(f)
+	return dir, watch(f)
 }
 
 // next fails the test when nothing changes.
@@ -37,7 +51,7 @@ func next(t *testing.T, w *config.Watcher) {
 // calm fails the test when something changes.
 func calm(t *testing.T, w *config.Watcher) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*quiet) // more than files take to settle
 	defer cancel()
 	if err := w.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("Next error = %v, want that nothing changed", err)
@@ -73,6 +87,7 @@ func TestWatcher(t *testing.T) {
 	for _, tt := range tests {
 		for _, when := range []string{"before", "while"} {
 			t.Run(tt.name+" "+when, func(t *testing.T) {
+				t.Parallel()
 				dir, w := watched(t)
 				if when == "before" {
 					tt.change(t, dir)
@@ -119,7 +134,7 @@ func TestWatcherLinks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := config.NewWatcher(f)
+	w := watch(f)
 	calm(t, w)
 	link("2", "..data")
 	next(t, w)
@@ -138,10 +153,67 @@ func TestWatcherRepair(t *testing.T) {
 		t.Fatalf("Load = %v, want that a file is missing", f)
 	}
 	calm(t, w)
-	write(t, dir, "later.txt", "")
+	write(t, dir, "later.txt", "acme "+middleware.HashKey("k")+"\n")
 	next(t, w)
 	if _, err := w.Load(noEnv); err != nil {
 		t.Fatalf("Load error = %v, want none any more", err)
 	}
 	calm(t, w)
+}
+
+// TestWatcherWaitsForTheRest: a file that is written in steps is not taken in the
+// midst of it, be the part that is there right or not.
+func TestWatcherWaitsForTheRest(t *testing.T) {
+	const head, tail = "routes: [{match: /**, to: [\"a:1\"]}]\n", "patterns: [{match: /admin/**, deny: [10.0.0.0/8]}]\n"
+	tests := []struct {
+		name  string
+		first string        // what the file holds at the start
+		steps []string      // what it holds later
+		pause time.Duration // between them
+	}{
+		{"in steps", head + tail, []string{"", head, head + tail + "# x\n"}, quiet / 2},
+		{"without a section for a while", head + tail, []string{head, head + tail + "# x\n"}, doubt / 2},
+		{"empty for a while", head + tail, []string{"", "# x\n", "# x\n" + head + tail}, doubt / 2},
+		{"a new section in steps", head, []string{head + "pol", head + "policy:\n", head + "policy:\n  timeout: 5s\n"}, quiet / 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			write(t, dir, "goapi.yaml", tt.first)
+			f, err := config.Load(filepath.Join(dir, "goapi.yaml"), noEnv)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := watch(f)
+			done := make(chan struct{})
+			go func() { // ends with the last step
+				defer close(done)
+				for _, text := range tt.steps {
+					<-time.After(tt.pause) // whoever writes takes time
+					write(t, dir, "goapi.yaml", text)
+				}
+			}()
+			next(t, w)
+			select {
+			case <-done:
+			default:
+				t.Error("Next returned before all was written")
+			}
+			<-done
+			got, err := w.Load(noEnv)
+			if want := tt.steps[len(tt.steps)-1]; err != nil || got.Empty() || len(got.Routes) != 1 {
+				t.Errorf("Load = %+v, %v, want %q", got, err, want)
+			}
+			calm(t, w)
+		})
+	}
+}
+
+func TestEmpty(t *testing.T) {
+	for text, want := range map[string]bool{"": true, "# nothing\n": true, "---\n": true, "{}": false, "namespace: a": false} {
+		if got := parse(t, text).Empty(); got != want {
+			t.Errorf("Parse(%q).Empty() = %v, want %v", text, got, want)
+		}
+	}
 }

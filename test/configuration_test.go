@@ -144,6 +144,50 @@ func TestReloadChangesAllOrNothing(t *testing.T) {
 	c.await(func() bool { return strings.Count(c.logged(), reloaded) > before }, "reload after SIGHUP")
 }
 
+// TestReloadOfAFileInSteps: while the configuration is written bit by bit, what is
+// protected stays so, and a file that is emptied changes nothing.
+func TestReloadOfAFileInSteps(t *testing.T) {
+	s := startEcho(t)
+	keys := filepath.Join(t.TempDir(), "keys.txt")
+	line, _, _ := command(t, "key", "partner")
+	write(t, keys, line)
+	head := fmt.Sprintf("identity: {keys: {partners: {file: %s}}}\n%s", keys, operated(s, ""))
+	const tail = "patterns: [{match: /web/admin/**, auth: {any: [keys/partners]}}]\n"
+	c := startConfigured(t, head+tail)
+	c.await(func() bool { return c.status(c.address, "/web/x") == http.StatusOK }, "route")
+	add := func(flags int, text string) {
+		f, err := os.OpenFile(c.file, os.O_WRONLY|flags, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := strings.Count(c.logged(), reloaded)
+	add(os.O_TRUNC, head)
+	for written := time.Now(); time.Since(written) < 1500*time.Millisecond; {
+		if got := c.status(c.address, "/web/admin/x"); got != http.StatusUnauthorized {
+			t.Fatalf("GET of what is protected = %d while the file is written, want 401", got)
+		}
+	}
+	add(os.O_APPEND, tail+"policy: {timeout: 9s}\n")
+	c.await(func() bool { return strings.Count(c.logged(), reloaded) > before }, "reload")
+	if got := strings.Count(c.logged(), reloaded) - before; got != 1 {
+		t.Errorf("the configuration was reloaded %d times, want once", got)
+	}
+	add(os.O_TRUNC, "# soon\n")
+	c.await(func() bool { return strings.Contains(c.logged(), "it is empty: write {}") }, "refusal of an empty file in the log")
+	if got := c.status(c.address, "/web/admin/x"); got != http.StatusUnauthorized {
+		t.Errorf("GET of what is protected = %d after the file was emptied, want 401", got)
+	}
+	if err := c.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	c.await(func() bool { return c.status(c.address, "/web/admin/x") == http.StatusNotFound }, "end of all routes after SIGHUP")
+}
+
 // TestWhoMayPass: keys let in whom they are for; the service is told who it is,
 // and nobody else can say so.
 func TestWhoMayPass(t *testing.T) {
@@ -184,7 +228,8 @@ patterns:
 			t.Errorf("%s: GET %s = %d %s, want %d with %s", tt.name, tt.path, got, body, tt.status, tt.want)
 		}
 	}
-	write(t, keys, "# nobody\n")
+	other, _, _ := command(t, "key", "another")
+	write(t, keys, other)
 	c.await(func() bool {
 		got, _ := c.get(c.address, "/web/closed/x", "X-API-Key", key)
 		return got == http.StatusUnauthorized

@@ -118,7 +118,7 @@ func (g *gateway) configured(ctx context.Context, reloads <-chan os.Signal) {
 			continue
 		}
 		if err == nil || told {
-			err = g.reload(ctx, t, files)
+			err = g.reload(ctx, t, files, told)
 		}
 		g.reloaded(err)
 	}

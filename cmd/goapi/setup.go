@@ -232,12 +232,17 @@ func (g *gateway) isStatic(service string) bool {
 	return s.routes.names[service] || before != nil && before.routes.names[service]
 }
 
-// reload reads the configuration again. Nothing changes unless all of it can.
-func (g *gateway) reload(ctx context.Context, t *tasks, files *config.Watcher) error {
+// reload reads the configuration again. Nothing changes unless all of it can. An
+// empty file, of which nobody has told that it is meant, may be one that is being
+// written.
+func (g *gateway) reload(ctx context.Context, t *tasks, files *config.Watcher, told bool) error {
 	old := g.current.Load()
 	file, err := files.Load(g.env)
 	if err != nil {
 		return err
+	}
+	if file.Empty() && !old.file.Empty() && !told {
+		return fmt.Errorf("%s: it is empty: write {} for a gateway with its defaults, or send SIGHUP if that is meant", g.cfg.configFile)
 	}
 	if fixed := file.Fixed(old.file); len(fixed) > 0 {
 		return fmt.Errorf("%s: %s cannot change while the gateway runs: restart it, or take the change back", g.cfg.configFile, strings.Join(fixed, ", "))
