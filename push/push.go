@@ -33,8 +33,10 @@
 // many attempts, it is given up: it becomes a dead letter, a message on a topic
 // of its own, with the reason in its header; see [DeadLetter]. As long as no node
 // is there it waits, and no attempt is counted. Where
-// [broker.Capabilities.Redelivery] is false, it is given up at once. A service
-// that fails one message after the other is sent fewer of them.
+// [broker.Capabilities.Redelivery] is false, it is given up at once; where
+// [broker.Capabilities.History] is, its dead letter is lost unless somebody
+// subscribes to their topic then. A service that fails one message after the other
+// is sent fewer of them.
 package push
 
 import (
@@ -142,6 +144,7 @@ func New(b broker.Broker, source Source, pools *upstream.Pools, opts *Options) *
 // Run follows the services and pushes until ctx is done, and returns ctx.Err().
 // What is on its way then has 5 s to arrive. It is called once.
 func (p *Pusher) Run(ctx context.Context) error {
+	p.warn()
 	ctx, stop := context.WithCancel(ctx)
 	defer p.transport.CloseIdleConnections()
 	defer p.ended.Wait()
@@ -160,6 +163,19 @@ func (p *Pusher) Run(ctx context.Context) error {
 			return err
 		}
 		wait = min(2*wait, maxWait)
+	}
+}
+
+// warn logs what those whose topics are pushed may miss on this broker.
+func (p *Pusher) warn() {
+	if len(p.opts.Topics) == 0 {
+		return
+	}
+	if !p.caps.Redelivery {
+		p.log.Warn("messages are pushed once only; the broker delivers none again")
+	}
+	if !p.caps.History {
+		p.log.Warn("messages that a service does not take are lost; the broker keeps no dead letters")
 	}
 }
 

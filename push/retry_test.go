@@ -252,6 +252,45 @@ func TestAtMostOnce(t *testing.T) {
 	}
 }
 
+// TestKeepsNothing: where nobody keeps dead letters, the log says so at the start,
+// and speaks of no dead letter when a message is given up.
+func TestKeepsNothing(t *testing.T) {
+	const once, lost = "WARN messages are pushed once only", "WARN messages that a service does not take are lost"
+	tests := []struct {
+		name                string
+		redelivery, history bool
+		topics              []string
+		warns               map[string]int
+		givenUp             string
+	}{
+		{"neither", false, false, nil, map[string]int{once: 1, lost: 1}, "WARN message given up and lost; the broker keeps no dead letters"},
+		{"no history", true, false, nil, map[string]int{once: 0, lost: 1}, "WARN message given up and lost; the broker keeps no dead letters"},
+		{"no redelivery", false, true, nil, map[string]int{once: 1, lost: 0}, "WARN message given up; it is a dead letter"},
+		{"both", true, true, nil, map[string]int{once: 0, lost: 0}, "WARN message given up; it is a dead letter"},
+		{"nothing is pushed", false, false, []string{}, map[string]int{once: 0, lost: 0}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newTap(new(broker.Memory))
+			b.caps.Redelivery, b.caps.History = tt.redelivery, tt.history
+			g := start(t, b, push.Options{Topics: tt.topics})
+			if tt.givenUp != "" {
+				n := serve(t, always(http.StatusBadRequest))
+				g.announce(t, "mailer", n, "orders")
+				g.subscribed(t, "orders")
+				g.publish(t, "orders", "m-1", "x")
+				g.log.wait(t, tt.givenUp, "m-1")
+			}
+			g.stop()
+			for line, want := range tt.warns {
+				if got := g.log.count(line); got != want {
+					t.Errorf("the log has %q %d times, want %d", line, got, want)
+				}
+			}
+		})
+	}
+}
+
 // TestNoDeadLetter: what cannot be made a dead letter is not lost: it is pushed
 // again, until it can.
 func TestNoDeadLetter(t *testing.T) {

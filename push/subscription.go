@@ -191,11 +191,16 @@ func (s *subscription) count(who string, attempt int, excuse bool) (counted, exc
 	return max(attempt-excuses, 1), excuses
 }
 
-// giveUp makes a message a dead letter. If that fails it is pushed again.
+// giveUp makes a message a dead letter. If that fails it is pushed again. Where the
+// broker has no history, only who subscribes to the topic of dead letters has it.
 func (s *subscription) giveUp(ctx context.Context, who string, d *broker.Delivery, f *failed) {
 	err := s.bury(ctx, f)
 	if err == nil {
-		s.report(&s.buried, slog.LevelWarn, "message given up; it is a dead letter", f, slog.Int("attempts", f.attempts))
+		what := "message given up; it is a dead letter"
+		if !s.caps.History {
+			what = "message given up and lost; the broker keeps no dead letters"
+		}
+		s.report(&s.buried, slog.LevelWarn, what, f, slog.Int("attempts", f.attempts))
 		s.settle(ctx, who, func(ctx context.Context) error { return d.Term(ctx, f.reason) })
 		return
 	}
