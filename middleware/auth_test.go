@@ -318,6 +318,7 @@ func TestAuthOptions(t *testing.T) {
 		{"no name", nil, map[string]string{"X User": "subject"}, "no name of a header"},
 		{"underscore", nil, map[string]string{"X_User": "subject"}, "X-User"},
 		{"one hop", nil, map[string]string{"Te": "subject"}, "meaning of its own"},
+		{"credentials", nil, map[string]string{"authorization": "subject"}, "meaning of its own"},
 		{"host", nil, map[string]string{"host": "subject"}, "meaning of its own"},
 		{"framing", nil, map[string]string{"Content-Length": "subject"}, "Content-"},
 		{"forwarded", nil, map[string]string{"X-Forwarded-User": "subject"}, "X-Forwarded-"},

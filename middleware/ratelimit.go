@@ -23,7 +23,8 @@ import (
 //	client        the address of the client; of IPv6 its network of 64 bits
 //	subject       who the request comes from, and how that was verified
 //	claim:NAME    what is claimed of whom the request comes from
-//	header:NAME   a header, which is as good as whoever sets it
+//	header:NAME   a header, which is as good as whoever sets it; of Host the name
+//	              without port, in lower case, as hosts are compared
 //	route         service and endpoint
 //
 // The key of a request that has no such thing is empty: it is not limited.
@@ -38,6 +39,8 @@ func RateKey(spec string) (func(*http.Request) string, error) {
 		return routeKey, nil
 	case kind == "claim" && name != "":
 		return func(r *http.Request) string { return claimKey(r, name) }, nil
+	case kind == "header" && strings.EqualFold(name, "Host"):
+		return hostKey, nil
 	case kind == "header" && httpguts.ValidHeaderFieldName(name):
 		name = textproto.CanonicalMIMEHeaderKey(name)
 		return func(r *http.Request) string { return r.Header.Get(name) }, nil
@@ -65,6 +68,15 @@ func network(a netip.Addr) netip.Addr {
 	}
 	p, _ := a.Prefix(64) // of IPv6: cannot fail
 	return p.Addr()
+}
+
+// hostKey returns the host that a request is for, which is not in its Header.
+func hostKey(r *http.Request) string {
+	host := r.Host
+	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
+		host = host[:i]
+	}
+	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
 func subjectKey(r *http.Request) string {

@@ -80,6 +80,26 @@ func TestRateKey(t *testing.T) {
 	})
 }
 
+// TestRateKeyHost: nobody gets around a limit by writing the host in another way.
+func TestRateKeyHost(t *testing.T) {
+	for _, spec := range []string{"header:Host", "header:host"} {
+		key, err := middleware.RateKey(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for host, want := range map[string]string{
+			"api.example.com": "api.example.com", "API.example.com:8080": "api.example.com", "api.example.com.:80": "api.example.com",
+			"[2001:DB8::1]": "[2001:db8::1]", "[2001:db8::1]:80": "[2001:db8::1]", "": "",
+		} {
+			r := httptest.NewRequest("GET", "/", nil)
+			r.Host = host
+			if got := key(r); got != want {
+				t.Errorf("%s: key of %q = %q, want %q", spec, host, got, want)
+			}
+		}
+	}
+}
+
 func TestRateKeyErrors(t *testing.T) {
 	for spec, want := range map[string]string{
 		"":               `unknown key ""; known: client, subject, claim:NAME, header:NAME, route`,
