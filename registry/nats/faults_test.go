@@ -171,9 +171,7 @@ func TestRegisterMakesALostBucketAgain(t *testing.T) {
 	s := start(t, t.TempDir(), nil)
 	r := open(t, "embedded:", s)
 	registrytest.Register(t, r, registrytest.Greeter("1"), 0)
-	if err := jetStream(t, s).DeleteStream(t.Context(), "KV_goapi_registry"); err != nil {
-		t.Fatal(err)
-	}
+	deleteBucket(t, s)
 	registrytest.Register(t, r, registrytest.Greeter("2"), 0)
 	got, err := r.List(bound(t, deadline))
 	if err != nil || !registrytest.HasNodes("2")(got) {
@@ -181,7 +179,9 @@ func TestRegisterMakesALostBucketAgain(t *testing.T) {
 	}
 }
 
-// TestBucketIsDeleted: nothing tells a watcher but silence.
+// TestBucketIsDeleted: nothing tells a watcher but silence. Whoever watches is to
+// know that there was no contact: what is in the next bucket says nothing of what
+// there is.
 func TestBucketIsDeleted(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir(), nil)
@@ -189,12 +189,42 @@ func TestBucketIsDeleted(t *testing.T) {
 	registrytest.Register(t, r, registrytest.Greeter("1"), 0)
 	w := registrytest.Watch(t, r)
 	w.Await("a node", registrytest.HasNodes("1"))
-	if err := jetStream(t, s).DeleteStream(t.Context(), "KV_goapi_registry"); err != nil {
-		t.Fatal(err)
-	}
+	deleteBucket(t, s)
+	w.AwaitLoss()
 	w.Await("no node", registrytest.HasNodes())
 	registrytest.Register(t, r, registrytest.Greeter("2"), 0)
 	w.Await("a new node", registrytest.HasNodes("2"))
+}
+
+// TestBucketIsReplaced: it is the same where somebody has made it again meanwhile.
+// So the nodes stay that had no time yet to announce themselves again.
+func TestBucketIsReplaced(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), nil)
+	r := open(t, "embedded:", s)
+	registrytest.Register(t, r, registrytest.Greeter("1", "2", "3"), 0)
+	steady := registry.NewSteady(r, nil)
+	plain, kept := registrytest.Watch(t, r), registrytest.Watch(t, steady)
+	plain.Await("all nodes", registrytest.HasNodes("1", "2", "3"))
+	kept.Await("all nodes", registrytest.HasNodes("1", "2", "3"))
+	deleteBucket(t, s)
+	registrytest.Register(t, r, registrytest.Greeter("3"), 0)
+	plain.AwaitLoss()
+	plain.Await("the node that is there", registrytest.HasNodes("3"))
+	kept.AwaitLoss()
+	kept.Await("all nodes still", registrytest.HasNodes("1", "2", "3"))
+	held := steady.Status().Held
+	if len(held) != 1 || len(held[0].Nodes) != 2 || time.Until(held[0].Until) < 20*time.Second {
+		t.Errorf("Held = %+v, want two nodes for 30s", held)
+	}
+}
+
+// deleteBucket deletes the bucket that is there by default.
+func deleteBucket(t *testing.T, s *conns.Server) {
+	t.Helper()
+	if err := jetStream(t, s).DeleteStream(t.Context(), "KV_goapi_registry"); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestSlowWatcher: more happens than anybody holds for a watcher that does not

@@ -11,6 +11,8 @@ import (
 
 	natsgo "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/goapi-dev/goapi/registry"
 )
 
 // TestFeedRead: what may come is read, and what is missing is noticed.
@@ -67,16 +69,42 @@ func TestTakeLosesNothing(t *testing.T) {
 		m.Data = fmt.Appendf(nil, `{"name":"greeter","nodes":[{"id":"%d","address":"127.0.0.1:1"}]}`, i)
 		f.messages <- m
 	}
-	w.take(<-f.messages)
+	if err := w.take(<-f.messages); err != nil {
+		t.Fatalf("take() error = %v", err)
+	}
 	if got := len(f.messages); got != more {
 		t.Errorf("take() of %d messages leaves %d, want %d", maxBatch+more, got, more)
 	}
-	w.take(<-f.messages)
-	if w.feed == nil {
-		t.Fatal("take() found a gap, want none")
+	if err := w.take(<-f.messages); err != nil || w.feed == nil {
+		t.Fatalf("take() error = %v, or it found a gap; want none", err)
 	}
 	if got := len(w.records.Services()[0].Nodes); got != maxBatch+more {
 		t.Errorf("take() of %d nodes has %d of them", maxBatch+more, got)
+	}
+}
+
+// TestTakeLosesContact: a feed that the server ends is a loss of contact, which is
+// told once; messages that were lost on the way are none.
+func TestTakeLosesContact(t *testing.T) {
+	end := &natsgo.Msg{Header: natsgo.Header{headerStatus: {"409"}, "Description": {"Consumer Deleted"}}}
+	tests := []struct {
+		name    string
+		message *natsgo.Msg
+		lost    bool // before
+		want    bool
+	}{
+		{"the server ends it", end, false, true},
+		{"the server ends it, and that is known", end, true, false},
+		{"a gap", message("9", "Header", ""), false, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := &Registry{bucket: bucket{name: "test"}, log: slog.New(slog.DiscardHandler)}
+			w := &watcher{registry: r, lost: tt.lost, feed: &feed{registry: r, done: make(chan struct{}), sub: new(natsgo.Subscription)}}
+			if err := w.take(tt.message); errors.Is(err, registry.ErrUnavailable) != tt.want || w.feed != nil {
+				t.Errorf("take() error = %v, with a feed: %t; want a loss of contact: %t, and none", err, w.feed != nil, tt.want)
+			}
+		})
 	}
 }
 

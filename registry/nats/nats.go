@@ -6,9 +6,9 @@
 // made by whoever comes first; it may be replicated over a cluster. Keys with a
 // TTL live for at least a second, and whole ones.
 //
-// A watcher that loses the server returns registry.ErrUnavailable once; when
-// the server is back it reads the bucket anew, so that nothing that happened
-// meanwhile is missed. Whoever announces nodes does so again when
+// A watcher that loses the server, or the bucket, returns registry.ErrUnavailable
+// once; when it is back it reads the bucket anew, so that nothing that happened
+// meanwhile is missed. A bucket that was deleted is made again. Whoever announces nodes does so again when
 // [Registry.Reconnected] says so: the server may have come back with an empty
 // store.
 package nats

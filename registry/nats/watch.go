@@ -24,6 +24,11 @@ const (
 	maxBatch = 4096
 )
 
+// errSilent is the loss of contact with a bucket whose server is there. One that
+// was deleted is followed by an empty one, which says nothing of the services:
+// whoever watches is to know that there was none for a while.
+var errSilent = fmt.Errorf("%w: NATS says nothing more of the bucket", registry.ErrUnavailable)
+
 // A watcher follows the bucket, or one service in it. It runs nothing of its
 // own: Next reads what the server has sent.
 type watcher struct {
@@ -130,34 +135,39 @@ func (w *watcher) wait(ctx context.Context) error {
 			return w.lose(fmt.Errorf("%w: the connection to NATS was lost", registry.ErrUnavailable))
 		}
 	case <-silence.C:
-		if len(w.feed.messages) == 0 {
-			w.drop() // the server has forgotten us, or is gone: the next attempt tells
+		if len(w.feed.messages) == 0 { // the bucket is gone, or the server has forgotten us
+			w.drop()
+			return w.lose(errSilent)
 		}
 	case m := <-w.feed.messages:
-		w.take(m)
+		return w.take(m)
 	}
 	return nil
 }
 
-// take sees to a message, and to those that are there besides.
-func (w *watcher) take(m *natsgo.Msg) {
+// take sees to a message, and to those that are there besides. It returns why
+// contact is lost; messages that were are read anew.
+func (w *watcher) take(m *natsgo.Msg) error {
 	for n := 1; ; n++ {
 		c, err := w.feed.read(m)
 		if err != nil {
 			w.registry.log.Debug("registry bucket is read anew", slog.Any("reason", err))
 			w.drop()
-			return
+			if errors.Is(err, errGap) {
+				return nil
+			}
+			return w.lose(fmt.Errorf("%w: %w", registry.ErrUnavailable, err))
 		}
 		if c.key != "" {
 			w.apply(c)
 		}
 		if n == maxBatch {
-			return
+			return nil
 		}
 		select {
 		case m = <-w.feed.messages:
 		default:
-			return
+			return nil
 		}
 	}
 }
@@ -191,6 +201,7 @@ func (w *watcher) connect(ctx context.Context) error {
 		return err
 	}
 	w.retry = min(max(2*w.retry, minRetry), maxRetry)
+	made := false
 	err := w.registry.call(ctx, func(ctx context.Context) error {
 		f, err := w.registry.newFeed(ctx, w.service)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -198,10 +209,14 @@ func (w *watcher) connect(ctx context.Context) error {
 				return err
 			}
 			f, err = w.registry.newFeed(ctx, w.service)
+			made = true
 		}
 		w.feed = f
 		return err
 	})
+	if err == nil && made && w.begun {
+		return w.lose(errSilent)
+	}
 	if err == nil {
 		return nil
 	}
