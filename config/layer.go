@@ -1,11 +1,13 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/goapi-dev/goapi"
@@ -221,6 +223,7 @@ func (m *maker) layer(p *Policy, place, from string) (*layer, error) {
 		key string
 		do  func() error
 	}{
+		{"hash_by", func() error { return checkHashBy(*p.HashBy) }},
 		{"auth", func() error { return m.auth(l) }},
 		{"cors", func() (err error) { l.cors, err = p.CORS.part(); return err }},
 		{"headers", func() (err error) { l.headers, err = p.Headers.part(); return err }},
@@ -238,6 +241,15 @@ func (m *maker) layer(p *Policy, place, from string) (*layer, error) {
 		}
 	}
 	return l, nil
+}
+
+// checkHashBy refuses what would keep no request on a node: the host is not among
+// the headers by which nodes are found.
+func checkHashBy(by string) error {
+	if strings.EqualFold(by, "header:Host") {
+		return errors.New("nodes are not found by the host; write another header, or cookie:NAME")
+	}
+	return nil
 }
 
 func (m *maker) auth(l *layer) error {

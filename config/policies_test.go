@@ -284,6 +284,21 @@ func TestWithoutExchange(t *testing.T) {
 	}
 }
 
+// TestHashByHost: the host is in no header that nodes are found by, so that it is
+// refused and not silently without effect.
+func TestHashByHost(t *testing.T) {
+	for _, text := range []string{
+		"\npolicy: {hash_by: 'header:Host'}",
+		"\nservices: {a: {endpoints: {b: {hash_by: 'header:host'}}}}",
+	} {
+		_, err := config.New(parse(t, text), nil)
+		if err == nil || !strings.Contains(err.Error(), ":2:") || !strings.Contains(err.Error(), "hash_by: nodes are not found by the host") {
+			t.Errorf("New(%q) error = %v, want one on line 2", text, err)
+		}
+	}
+	policies(t, "policy: {hash_by: 'header:X-Host'}", nil)
+}
+
 // TestMetadata: what a service announces is read like the file, and what is wrong
 // is left out.
 func TestMetadata(t *testing.T) {
