@@ -187,16 +187,45 @@ func (a *api) readiness(w http.ResponseWriter, _ *http.Request) error {
 	if err := a.ready(); err != nil {
 		return goapi.NewError(http.StatusServiceUnavailable, err.Error(), nil)
 	}
-	answer := map[string]string{"status": "ready"}
+	answer := readinessAnswer{Status: "ready"}
 	for _, s := range a.steadies {
-		switch status := s.Status(); {
-		case status.Snapshot:
-			answer["registry"] = "one has not answered yet: what is served of it is the snapshot of " + status.Heard.UTC().Format(time.RFC3339)
-		case !status.Contact && !status.Heard.IsZero():
-			answer["registry"] = "one is away: what is served of it is its state of " + status.Heard.UTC().Format(time.RFC3339)
+		if how := howIs(s.Status()); how != "" {
+			answer.Registry = append(answer.Registry, s.Name()+" "+how)
 		}
 	}
 	return writeJSON(w, answer)
+}
+
+// readinessAnswer is the answer of a gateway that is to get requests.
+type readinessAnswer struct {
+	Status string `json:"status"`
+	// Registry says of each registry what is not as it should be; none if all is.
+	Registry []string `json:"registry,omitempty"`
+}
+
+// howIs says what is served of a registry that is not what it says itself; ""
+// is nothing.
+func howIs(status registry.SteadyStatus) string {
+	at := status.Heard.UTC().Format(time.RFC3339)
+	held := 0
+	for _, h := range status.Held {
+		held += len(h.Nodes)
+	}
+	how := ""
+	switch {
+	case status.Snapshot:
+		how = "has not answered yet: what is served of it is the snapshot of " + at
+	case !status.Contact && status.Heard.IsZero():
+		how = "has not answered yet: nothing is known of it"
+	case !status.Contact:
+		how = "is away: what is served of it is its state of " + at
+	case held > 0:
+		return fmt.Sprintf("is followed, and %d nodes are kept that it does not have any more", held)
+	}
+	if held > 0 {
+		how += fmt.Sprintf(", and %d nodes that it did not have any more", held)
+	}
+	return how
 }
 
 func (a *api) routes(w http.ResponseWriter, _ *http.Request) error {

@@ -7,8 +7,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -112,6 +114,85 @@ func TestReadiness(t *testing.T) {
 		t.Errorf("/readyz before the first table = %d, want 503", w.Code)
 	}
 }
+
+// TestReadinessTellsOfEachRegistry by its name, unless it is as it should be.
+func TestReadinessTellsOfEachRegistry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		state, none, away := said{services: []*registry.Service{{Name: "web", Nodes: []*registry.Node{
+			{ID: "1", Address: "127.0.0.1:1"}, {ID: "2", Address: "127.0.0.1:2"},
+		}}}}, said{}, said{err: registry.ErrUnavailable}
+		var steadies []*registry.Steady
+		for _, f := range []struct {
+			name   string
+			source script
+		}{
+			{"etcd://well", script{state}},
+			{"etcd://away", script{state, away}},
+			{"etcd://new", script{away}},
+			{"etcd://empty", script{state, away, none}},
+			{"etcd://worst", script{state, away, none, away}},
+			{"etcd://back", script{state, away, state}},
+		} {
+			s := registry.NewSteady(f.source, &registry.SteadyOptions{Name: f.name})
+			w, err := s.Watch(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.Close()
+			for _, want := range f.source {
+				if _, err := w.Next(t.Context()); !errors.Is(err, want.err) {
+					t.Fatalf("Next() of %s error = %v, want %v", f.name, err, want.err)
+				}
+			}
+			steadies = append(steadies, s)
+		}
+		w := httptest.NewRecorder()
+		newAPI(t, &admin.Options{Steadies: steadies}).ServeHTTP(w, request("GET", "/readyz", ""))
+		var got struct {
+			Status   string
+			Registry []string
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 200 || got.Status != "ready" {
+			t.Fatalf("/readyz = %d %s, want that it is ready", w.Code, w.Body)
+		}
+		at := "2000-01-01T00:00:00Z" // when a test begins
+		want := []string{
+			"etcd://away is away: what is served of it is its state of " + at,
+			"etcd://new has not answered yet: nothing is known of it",
+			"etcd://empty is followed, and 2 nodes are kept that it does not have any more",
+			"etcd://worst is away: what is served of it is its state of " + at + ", and 2 nodes that it did not have any more",
+		}
+		if !slices.Equal(got.Registry, want) {
+			t.Errorf("registry = %q, want %q", got.Registry, want)
+		}
+	})
+}
+
+// A script is a registry that says what it holds, and then nothing.
+type script []said
+
+type said struct {
+	services []*registry.Service
+	err      error
+}
+
+func (script) Get(context.Context, string) ([]*registry.Service, error) { return nil, registry.ErrNotFound }
+func (script) List(context.Context) ([]*registry.Service, error)        { return nil, nil }
+func (s script) Watch(context.Context) (registry.Watcher, error)        { return &scriptWatcher{rest: s}, nil }
+
+type scriptWatcher struct{ rest script }
+
+func (w *scriptWatcher) Next(ctx context.Context) ([]*registry.Service, error) {
+	if len(w.rest) == 0 {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	next := w.rest[0]
+	w.rest = w.rest[1:]
+	return next.services, next.err
+}
+
+func (*scriptWatcher) Close() error { return nil }
 
 func TestClient(t *testing.T) {
 	srv := httptest.NewServer(newAPI(t, &admin.Options{Token: "s3cret"}))
