@@ -15,6 +15,20 @@ import (
 	"github.com/goapi-dev/goapi/router"
 )
 
+// An ExplainedNode is a node, and what the request can expect of it.
+type ExplainedNode struct {
+	Node
+
+	// For says which requests the node is for: all, canary, "canary 5%", or
+	// "match X-Tenant:blue".
+	For string `json:"for"`
+	// Percent is how many of the requests that are like this one go to the node
+	// and to those that are for the same, together.
+	Percent float64 `json:"percent"`
+	// Spare says that the node gets them when none is available that is for them.
+	Spare bool `json:"spare,omitempty"`
+}
+
 // explain answers how a request would be routed.
 func (a *api) explain(w http.ResponseWriter, r *http.Request) error {
 	asked, err := askedRequest(r)
@@ -32,19 +46,24 @@ func (a *api) explain(w http.ResponseWriter, r *http.Request) error {
 		answer.Candidates = []router.Candidate{}
 	}
 	if e.Err != nil {
-		answer.Status, answer.Error = goapi.Status(e.Err), e.Err.Error()
-		if known, ok := errors.AsType[*goapi.Error](e.Err); ok {
-			answer.Error = known.Detail
-		}
+		answer.fail(e.Err)
 	}
 	if rt := e.Route; rt != nil {
 		answer.Service, answer.Endpoint, answer.Handler, answer.Path = rt.Service, rt.Endpoint.Name, rt.Endpoint.Handler, rt.Pattern
 		answer.Policies = a.applied(rt, asked)
-		for _, st := range rt.Upstream.Nodes() {
-			answer.Nodes = append(answer.Nodes, nodeOf(st.Node, &st))
+		for _, p := range rt.Upstream.Purposes(asked.Header) {
+			answer.Nodes = append(answer.Nodes, ExplainedNode{Node: nodeOf(p.Node, &p.NodeState), For: p.For, Percent: p.Percent, Spare: p.Spare})
 		}
 	}
 	return writeJSON(w, answer)
+}
+
+// fail says what the request is answered with instead.
+func (e *Explanation) fail(err error) {
+	e.Status, e.Error = goapi.Status(err), err.Error()
+	if known, ok := errors.AsType[*goapi.Error](err); ok {
+		e.Error = known.Detail
+	}
 }
 
 // askedRequest returns the request that ?method=, ?url= and ?header= describe.

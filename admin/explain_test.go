@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -35,6 +36,18 @@ func TestExplainAndExposed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	err = reg.Register(ctx, &registry.Service{
+		Name: "web", Version: "1",
+		Nodes: []*registry.Node{
+			{ID: "n1", Address: "127.0.0.1:1", Metadata: map[string]string{"protocol": "http"}},
+			{ID: "n2", Address: "127.0.0.1:2", Metadata: map[string]string{"protocol": "http", "canary": "true"}},
+			{ID: "n3", Address: "127.0.0.1:3", Metadata: map[string]string{"protocol": "http", "match": "X-Tenant:blue"}},
+		},
+		Endpoints: []*registry.Endpoint{{Name: "Web", Metadata: map[string]string{"handler": "http", "path": "/web"}}},
+	}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	w, err := live.Watch(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +58,7 @@ func TestExplainAndExposed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(services) > 0 {
+		if len(services) > 1 {
 			break
 		}
 	}
@@ -73,6 +86,15 @@ func TestExplainAndExposed(t *testing.T) {
 		}},
 		{"GET", "/events/a/b", nil, func(e *admin.Explanation) bool { return e.Mount != nil && e.Mount.Handler == "event" }},
 		{"GET", "/eventsx", nil, func(e *admin.Explanation) bool { return e.Mount == nil && e.Status == 404 }},
+		{"GET", "/web", nil, func(e *admin.Explanation) bool {
+			return purposes(e) == "n1 all 100, n2 canary 0, n3 match X-Tenant:blue 0"
+		}},
+		{"GET", "/web", []string{"x-canary: true"}, func(e *admin.Explanation) bool {
+			return purposes(e) == "n1 all 0, n2 canary 100, n3 match X-Tenant:blue 0" && e.Nodes[0].Spare
+		}},
+		{"GET", "/web", []string{"X-Tenant: blue"}, func(e *admin.Explanation) bool {
+			return purposes(e) == "n1 all 0, n2 canary 0, n3 match X-Tenant:blue 100"
+		}},
 		{"GET", "/a/../b", nil, func(e *admin.Explanation) bool { return e.Status == 400 && e.Error != "" }},
 	}
 	for _, tt := range tests {
@@ -89,8 +111,18 @@ func TestExplainAndExposed(t *testing.T) {
 	}
 
 	e, err := c.Exposed(ctx)
-	if err != nil || len(e.Mounts) != 1 || len(e.Routes) != 1 || e.Resolver != "micro" || len(e.Resolved) != 1 ||
+	if err != nil || len(e.Mounts) != 1 || len(e.Routes) != 2 || e.Resolver != "micro" || len(e.Resolved) != 2 ||
 		strings.Join(e.Resolved[0].Methods, " ") != "Greeter.Bye Greeter.Hello" || e.Resolved[0].Any {
-		t.Errorf("Exposed = %+v, %v; want the mount, the route and two methods", e, err)
+		t.Errorf("Exposed = %+v, %v; want the mount, two routes and two methods", e, err)
 	}
+}
+
+// purposes returns which requests the nodes of an explanation are for, and how
+// many of them they get.
+func purposes(e *admin.Explanation) string {
+	list := make([]string, len(e.Nodes))
+	for i, n := range e.Nodes {
+		list[i] = fmt.Sprintf("%s %s %v", n.ID, n.For, n.Percent)
+	}
+	return strings.Join(list, ", ")
 }

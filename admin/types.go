@@ -132,8 +132,8 @@ type Explanation struct {
 	// Policies is what configuration and flags lay on it: where they say nothing,
 	// the defaults hold.
 	Policies []Applied `json:"policies,omitempty"`
-	// Nodes are those that can serve the request.
-	Nodes []Node `json:"nodes,omitempty"`
+	// Nodes are those of the endpoint, with which of them get the request.
+	Nodes []ExplainedNode `json:"nodes,omitempty"`
 	// Candidates are the announced routes for the path, the first first, and More
 	// how many there are besides.
 	Candidates []router.Candidate `json:"candidates"`

@@ -103,32 +103,47 @@ func served(e *admin.Explanation) string {
 	return what
 }
 
-func printExplainedNodes(out io.Writer, nodes []admin.Node) error {
+// printExplainedNodes marks those that get the request.
+func printExplainedNodes(out io.Writer, nodes []admin.ExplainedNode) error {
 	if len(nodes) == 0 {
 		_, err := fmt.Fprintln(out, "\nNo node serves it now: the answer is 503.")
 		return err
 	}
-	fmt.Fprintln(out)
-	t := newTable(out, "NODE", "ADDRESS", "PROTOCOL", "STATE", "WEIGHT", "IN FLIGHT", "LATENCY")
+	fmt.Fprintln(out, "\nNodes, and which of them get such a request:")
+	t := newTable(out, "", "NODE", "FOR", "SUCH REQUESTS", "ADDRESS", "PROTOCOL", "STATE", "WEIGHT", "IN FLIGHT", "LATENCY")
 	for _, n := range nodes {
-		t.row(n.ID, n.Address, orDash(n.Protocol), stateOf(n), strconv.FormatFloat(n.Weight, 'g', 3, 64), strconv.Itoa(n.InFlight), fmt.Sprintf("%.1f ms", n.LatencyMS))
+		t.row(mark(n.Percent > 0), n.ID, n.For, expects(n), n.Address, orDash(n.Protocol), stateOf(n.Node),
+			strconv.FormatFloat(n.Weight, 'g', 3, 64), strconv.Itoa(n.InFlight), fmt.Sprintf("%.1f ms", n.LatencyMS))
 	}
 	return t.flush()
 }
 
+// expects says what a request can expect of a node.
+func expects(n admin.ExplainedNode) string {
+	switch {
+	case n.Percent > 0:
+		return strconv.FormatFloat(n.Percent, 'g', 4, 64) + "%"
+	case n.Spare:
+		return "if no other can"
+	}
+	return "none"
+}
+
+// mark is what stands before that which is chosen.
+func mark(chosen bool) string {
+	if chosen {
+		return "*"
+	}
+	return ""
+}
+
 // printCandidates prints what there was to choose from.
 func printCandidates(out io.Writer, e *admin.Explanation) error {
-	won := func(b bool) string {
-		if b {
-			return "*"
-		}
-		return ""
-	}
 	if len(e.Candidates) > 0 {
 		fmt.Fprintln(out, "\nAnnounced routes for the path, in the order in which they are tried:")
 		t := newTable(out, "", "METHOD", "HOST", "PATH", "SERVICE", "ENDPOINT", "WHY")
 		for _, c := range e.Candidates {
-			t.row(won(c.Won), orAny(strings.Join(c.Methods, ",")), orAny(c.Host), c.Path, c.Service, c.Endpoint, c.Reason)
+			t.row(mark(c.Won), orAny(strings.Join(c.Methods, ",")), orAny(c.Host), c.Path, c.Service, c.Endpoint, c.Reason)
 		}
 		if err := t.flush(); err != nil {
 			return err
@@ -143,7 +158,7 @@ func printCandidates(out io.Writer, e *admin.Explanation) error {
 	fmt.Fprintln(out, "\nNo route is announced for the path. The resolver reads it as:")
 	t := newTable(out, "", "SERVICE", "METHOD", "KIND", "WHY")
 	for _, o := range e.Targets {
-		t.row(won(o.Won), o.Service, o.Method, o.Kind, o.Reason)
+		t.row(mark(o.Won), o.Service, o.Method, o.Kind, o.Reason)
 	}
 	return t.flush()
 }

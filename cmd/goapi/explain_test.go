@@ -1,0 +1,61 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/goapi-dev/goapi/admin"
+)
+
+// squeezed returns text with each run of blanks as one.
+func squeezed(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		lines[i] = strings.Join(strings.Fields(line), " ")
+	}
+	return strings.Join(lines, "\n")
+}
+
+func explained(id, purpose string, percent float64, spare bool) admin.ExplainedNode {
+	return admin.ExplainedNode{Node: admin.Node{ID: id, Address: "127.0.0.1:9", State: "up", Weight: 1}, For: purpose, Percent: percent, Spare: spare}
+}
+
+func TestPrintExplanation(t *testing.T) {
+	tests := []struct {
+		name string
+		e    admin.Explanation
+		want []string
+		not  []string
+	}{
+		{
+			"nodes for certain requests",
+			admin.Explanation{Status: 200, Service: "web", Handler: "http", Nodes: []admin.ExplainedNode{
+				explained("n1", "all", 0, true), explained("n2", "canary 5%", 100, false), explained("n3", "match X-Tenant:blue", 0, false), explained("n4", "all", 94.5, false),
+			}},
+			[]string{
+				"\n n1 all if no other can 127.0.0.1:9", "\n* n2 canary 5% 100% 127.0.0.1:9",
+				"\n n3 match X-Tenant:blue none 127.0.0.1:9", "\n* n4 all 94.5% 127.0.0.1:9",
+			},
+			[]string{"No node"},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var out strings.Builder
+			if err := printExplanation(&out, &tt.e); err != nil {
+				t.Fatal(err)
+			}
+			got := strings.ReplaceAll("\n"+squeezed(out.String()), "\nn", "\n n")
+			for _, want := range tt.want {
+				if !strings.Contains(got, want) {
+					t.Errorf("printExplanation() =%s\nwant something of %q", got, want)
+				}
+			}
+			for _, not := range tt.not {
+				if strings.Contains(got, not) {
+					t.Errorf("printExplanation() =%s\nwant nothing of %q", got, not)
+				}
+			}
+		})
+	}
+}
