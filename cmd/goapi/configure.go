@@ -17,7 +17,7 @@ import (
 func (c *settings) configure(flags *pflag.FlagSet, env func(string) (string, bool)) error {
 	c.file = new(config.File)
 	if c.configFile == "" {
-		return nil
+		return noName(flags, env)
 	}
 	file, err := config.Load(c.configFile, env)
 	if err != nil {
@@ -38,6 +38,18 @@ func (c *settings) configure(flags *pflag.FlagSet, env func(string) (string, boo
 		}
 	})
 	return errors.Join(errs...)
+}
+
+// noName returns that a configuration was asked for without its name, as by a
+// variable of a script that is not set: without its policies, all would be open.
+func noName(flags *pflag.FlagSet, env func(string) (string, bool)) error {
+	if f := flags.Lookup("config"); f != nil && f.Changed {
+		return errors.New("--config: name a file, or leave the flag out")
+	}
+	if _, ok := env("GOAPI_CONFIG"); ok {
+		return errors.New("GOAPI_CONFIG is empty: name a file, or unset it")
+	}
+	return nil
 }
 
 // fileKey returns the key of the file that says what a flag does.
