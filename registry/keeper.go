@@ -217,6 +217,16 @@ func (k *keeper) hold(name string, l *loss, gone []heldNode, until, now time.Tim
 	k.stirred = true
 }
 
+// marked returns a node with the mark of those that are held back.
+func marked(n *Node) *Node {
+	held := &Node{ID: n.ID, Address: n.Address, Metadata: maps.Clone(n.Metadata)}
+	if held.Metadata == nil {
+		held.Metadata = make(map[string]string, 1)
+	}
+	held.Metadata[MetaHeld] = "true"
+	return held
+}
+
 // later returns t, or when the source has settled if that is later.
 func (k *keeper) later(t time.Time) time.Time {
 	if t.Before(k.settled) {
@@ -230,7 +240,14 @@ func (k *keeper) later(t time.Time) time.Time {
 func (k *keeper) build(told []*Service, l *loss, old []*Service) []*Service {
 	services := told
 	if l != nil && len(l.held) > 0 {
-		services = withHeld(told, l.held)
+		held := l.held
+		if l.reason == reasonNodes && countNodes(told) > 0 { // else it is the registry that is to be doubted
+			held = slices.Clone(held)
+			for i := range held {
+				held[i].node = marked(held[i].node)
+			}
+		}
+		services = withHeld(told, held)
 	}
 	if !k.seen {
 		return services

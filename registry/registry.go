@@ -54,6 +54,11 @@ type Node struct {
 	Metadata map[string]string `json:"metadata"`
 }
 
+// MetaHeld is the key of the metadata of nodes that a [Steady] holds back, though
+// its source does not have them any more. Who cannot send a request twice takes
+// another node, if there is one.
+const MetaHeld = "held"
+
 // An Endpoint is a method of a service. Its metadata says how it appears over
 // HTTP.
 type Endpoint struct {

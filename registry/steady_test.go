@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -211,12 +212,46 @@ func TestSteadyForgetsWhatCameBack(t *testing.T) {
 		wantHeld(t, s, "a n1 n2: most nodes of the service went within a short time")
 
 		f.say([]*registry.Service{serving("a", "n1", "n2", "n3")})
-		wantQuiet(t, w) // a is as it was
+		if back := next(t, w); len(back) != 1 || !reflect.DeepEqual(back[0], before[0]) {
+			t.Errorf("Next() = %q, want a as it was", outline(back))
+		}
 		wantHeld(t, s)
-		f.say([]*registry.Service{serving("a", "n1", "n2", "n3"), serving("b", "n1")})
-		after := next(t, w)
-		if after[0] != before[0] {
-			t.Errorf("a service that came back is another pointer, want the same")
+	})
+}
+
+// TestSteadyMarksWhatItHoldsBack: who must not lose a request is told which nodes
+// the registry does not have any more, unless it has none at all.
+func TestSteadyMarksWhatItHoldsBack(t *testing.T) {
+	marks := func(services []*registry.Service) (ids []string) {
+		for _, s := range services {
+			for _, n := range s.Nodes {
+				if n.Metadata[registry.MetaHeld] != "" {
+					ids = append(ids, n.ID)
+				}
+			}
+		}
+		return ids
+	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed()
+		w := watch(t, registry.NewSteady(f, nil))
+		all := []*registry.Service{serving("a", "n1", "n2", "n3")}
+		f.say(all)
+		before := next(t, w)
+		f.say([]*registry.Service{serving("a", "n1")})
+		if got := next(t, w); !slices.Equal(outline(got), outline(before)) || !slices.Equal(marks(got), []string{"n2", "n3"}) {
+			t.Errorf("Next() = %q, of which %q are marked; want all, and those that went marked", outline(got), marks(got))
+		}
+		if got := marks(all); len(got) > 0 {
+			t.Errorf("%q are marked in what the registry said", got)
+		}
+		f.say(all)
+		if got := next(t, w); len(marks(got)) > 0 {
+			t.Errorf("%q are marked that came back, want none", marks(got))
+		}
+		f.say([]*registry.Service{serving("b", "n1"), serving("c", "n1"), serving("d", "n1")})
+		if got := next(t, w); len(marks(got)) > 0 {
+			t.Errorf("%q are marked of a service that has no others, want none", marks(got))
 		}
 	})
 }

@@ -20,6 +20,7 @@ type pick struct {
 	adaptive   bool   // nodes have limits of their own
 	key        uint64 // what the choice depends on, if keyed
 	keyed      bool
+	sparing    bool          // of nodes that the registry does not have any more
 	cold       bool          // some node is in its slow start
 	slow       time.Duration // a node that was silent for longer is no choice for a key; 0: none
 	fits       func(*registry.Node) bool
@@ -51,7 +52,21 @@ func (p *pick) fit(n *node) bool { return p.fits == nil || p.fits(n.announced.Lo
 // the try probes. A node that the request has not tried comes first, then one
 // that it has, then one that is ejected. It is nil if there are no nodes, or
 // all have reached the limit. The try counts as begun.
+//
+// A node that the registry does not have any more may be about to end, and then
+// what it is working on is lost: it serves what can be tried again, and the rest
+// only if no other can.
 func (p *pick) from(g, spare *group) (*node, *ejection) {
+	if !p.idempotent && (g.holds || spare.holds) {
+		p.sparing = true
+		n, probe := p.available(g)
+		if n == nil && spare != g {
+			n, probe = p.available(spare)
+		}
+		if p.sparing = false; n != nil {
+			return n, probe
+		}
+	}
 	if n, probe := p.available(g); n != nil {
 		return n, probe
 	}
@@ -118,6 +133,7 @@ func (p *pick) dismiss(n *node) {
 func (p *pick) free(n *node) bool {
 	return n.available(p.now, p.idempotent) &&
 		!p.full(n) &&
+		(!p.sparing || !n.held()) &&
 		!slices.Contains(p.tried, n) &&
 		p.fit(n)
 }

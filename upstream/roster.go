@@ -39,6 +39,7 @@ type group struct {
 	mean, most float64
 	uneven     bool
 	drained    *group // those of weight 0 that are not among them; nil for none
+	holds      bool   // nodes that the registry does not have any more
 }
 
 // newRoster sorts nodes by the requests that they are for.
@@ -94,6 +95,7 @@ func newGroup(nodes []*node) group {
 	}
 	total, most, drained := 0.0, 0.0, 0
 	for _, n := range nodes {
+		g.holds = g.holds || n.held()
 		if n.drained() {
 			drained++
 			continue

@@ -25,6 +25,7 @@ type traits struct {
 	match   match
 	canary  bool
 	percent float64  // of the requests that do not ask, for all canaries together
+	held    bool     // the registry does not have the node any more
 	bad     []string // what is ignored, and why
 }
 
@@ -41,10 +42,11 @@ func traitsOf(n *registry.Node) *traits {
 	weight, weighs := n.Metadata[metaWeight]
 	canary, isCanary := n.Metadata[metaCanary]
 	header, matches := n.Metadata[metaMatch]
-	if !weighs && !isCanary && !matches {
+	_, held := n.Metadata[registry.MetaHeld]
+	if !weighs && !isCanary && !matches && !held {
 		return nil
 	}
-	t := &traits{weight: 1}
+	t := &traits{weight: 1, held: held}
 	if weighs {
 		if w, ok := number(weight, maxWeight); ok {
 			t.weight = w

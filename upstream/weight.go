@@ -42,6 +42,12 @@ func (n *node) drained() bool {
 	return t != nil && t.weight == 0
 }
 
+// held says that the registry does not have the node any more.
+func (n *node) held() bool {
+	t := n.traits.Load()
+	return t != nil && t.held
+}
+
 // weighted returns a free node of g, or nil: each with the probability of its
 // weight, as long as it is idle or no other has less than half as much to do for
 // its weight. What they have to do alone would not do: of two idle nodes the
