@@ -135,12 +135,13 @@ func (e effective) part(key string, of func(*layer) part) part {
 }
 
 // auth returns who may pass. A route whose endpoint wants scopes, while no
-// policy says who may have some, lets nobody pass.
+// policy says who may have some, lets nobody pass, and neither does one that
+// wants scopes and names none.
 func (e effective) auth(rt *goapi.Route) part {
 	if l := e["auth"]; l != nil && !l.policy.Auth.None {
 		return l.auth
 	}
-	if rt.Endpoint.Metadata[metaScopes] == "" {
+	if _, wanted := rt.Endpoint.Metadata[metaScopes]; !wanted {
 		return nil
 	}
 	refuse, err := middleware.Auth(nil, nil)
@@ -152,6 +153,16 @@ func (e effective) auth(rt *goapi.Route) part {
 
 // metaScopes is the metadata of an endpoint that names the scopes it needs.
 const metaScopes = "scopes"
+
+// scopes returns what an endpoint announces of the scopes it needs, for people, and
+// whether it does.
+func scopes(e *goapi.Endpoint) (text string, announced bool) {
+	text, announced = e.Metadata[metaScopes]
+	if strings.Trim(text, ", \t\r\n") == "" {
+		return "it names none, so that nobody may pass", announced
+	}
+	return strings.TrimSpace(text), announced
+}
 
 // forbidden lets nobody pass.
 func forbidden(http.Handler) http.Handler {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 
 	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/middleware"
@@ -317,9 +316,8 @@ func (p *Policies) Explain(rt *goapi.Route, r *http.Request) []Applied {
 	}
 	e := p.of(rt.Service, rt.Endpoint.Name, p.announced(rt), set)
 	list := e.applied()
-	scopes := strings.TrimSpace(rt.Endpoint.Metadata[metaScopes])
-	if scopes != "" {
-		list = append(list, Applied{Policy: metaScopes, Value: scopes, From: announcedBy(rt)})
+	if text, ok := scopes(rt.Endpoint); ok {
+		list = append(list, Applied{Policy: metaScopes, Value: text, From: announcedBy(rt)})
 	}
 	return list
 }

@@ -152,6 +152,14 @@ hash_by none services.greeter.endpoints.Greeter.Hello (goapi.yaml:16)
 health_check none services.greeter (goapi.yaml:12)
 scopes a b metadata of greeter/Greeter.Hello
 `},
+		{"scopes that name none", "/b", map[string]string{"timeout": "6s", "scopes": " ,"}, `timeout 6s metadata of greeter/Greeter.Hello
+max_body 7 --max-body
+max_in_flight 1 policy (goapi.yaml:1)
+max_per_node none services.greeter (goapi.yaml:12)
+hash_by none services.greeter.endpoints.Greeter.Hello (goapi.yaml:16)
+health_check none services.greeter (goapi.yaml:12)
+scopes it names none, so that nobody may pass metadata of greeter/Greeter.Hello
+`},
 		{"a path that is refused", "/;x/a", nil, "patterns refused the path\n"},
 	}
 	for _, tt := range tests {

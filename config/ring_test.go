@@ -158,6 +158,9 @@ func TestScopesFailClosed(t *testing.T) {
 	}{
 		{"no policy", "", scoped, 403},
 		{"a policy about something else", "policy: {timeout: 1s}", scoped, 403},
+		{"scopes that name none", "", map[string]string{"scopes": ","}, 403},
+		{"scopes of space", "policy: {auth: {none: true}}", map[string]string{"scopes": " "}, 403},
+		{"empty scopes", "", map[string]string{"scopes": ""}, 403},
 		{"no scopes", "", nil, 200},
 		{"a policy that lets anybody in", "policy: {auth: {none: true}}", scoped, 403},
 		{"no scopes, and a policy that lets anybody in", "policy: {auth: {none: true}}", nil, 200},

@@ -17,7 +17,8 @@ import (
 type AuthOptions struct {
 	// Scopes are needed, all of them, to be let in. Those of the metadata
 	// "scopes" of the endpoint (separated by commas or space) are needed in
-	// addition. Default: none.
+	// addition; where that is there and names none, nobody is let in. Default:
+	// none.
 	Scopes []string
 	// Headers says what the service is told of the identity: from the name of
 	// a request header to "subject", "method", "scopes" or "claim:NAME". What a
@@ -167,11 +168,14 @@ func (a *auth) needCredentials() error {
 
 // permit returns why an identity may not do what the route needs, or nil.
 func (a *auth) permit(ex *goapi.Exchange, by int) error {
-	announced := ""
+	announced, announces := "", false
 	if ex.Route != nil {
-		announced = ex.Route.Endpoint.Metadata["scopes"]
+		announced, announces = ex.Route.Endpoint.Metadata["scopes"]
 	}
-	if len(a.scopes) == 0 && announced == "" {
+	switch {
+	case announces && strings.TrimFunc(announced, isBetweenScopes) == "":
+		return goapi.NewError(http.StatusForbidden, "the endpoint needs scopes and names none, so that nobody may call it", nil)
+	case len(a.scopes) == 0 && !announces:
 		return nil
 	}
 	var have []string

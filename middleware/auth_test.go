@@ -145,13 +145,19 @@ func TestAuthScopes(t *testing.T) {
 		{"no credentials", []middleware.Authenticator{bearer}, []string{"a"}, "", "", 401, `Bearer realm="x"`},
 		{"no authenticators, an operator's scope", nil, []string{"a"}, "", "Bearer alice,a", 403, ""},
 		{"no authenticators, an endpoint's scope", nil, nil, "a", "Bearer alice,a", 403, ""},
-		{"separators alone", nil, nil, " , ", "", 200, ""},
+		{"separators alone", nil, nil, " , ", "", 403, ""},
+		{"separators alone, with credentials", []middleware.Authenticator{bearer}, nil, ",", "Bearer alice,a", 403, ""},
+		{"space alone", []middleware.Authenticator{bearer}, []string{"a"}, " ", "Bearer alice,a", 403, ""},
 	}
 	for _, tt := range tests {
 		for _, optional := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, optional %t", tt.name, optional), func(t *testing.T) {
 				h, _ := auth(t, tt.any, &middleware.AuthOptions{Scopes: tt.scopes, Optional: optional})
-				h = goapi.With(&goapi.Route{Endpoint: &goapi.Endpoint{Metadata: map[string]string{"scopes": tt.announced}}, Upstream: upstream.Static()}, h)
+				endpoint := new(goapi.Endpoint)
+				if tt.announced != "" {
+					endpoint.Metadata = map[string]string{"scopes": tt.announced}
+				}
+				h = goapi.With(&goapi.Route{Endpoint: endpoint, Upstream: upstream.Static()}, h)
 				r := httptest.NewRequest("GET", "/", nil)
 				if tt.header != "" {
 					r.Header.Set("Authorization", tt.header)

@@ -191,12 +191,18 @@ func (b *builder) addResolved(s *service) {
 }
 
 // scopes returns metadata with all the scopes that endpoints of the service want,
-// nil if none does: who names the service reaches all of them.
+// nil if none does: who names the service reaches all of them. Where one wants some
+// and names none, nobody can have them, and the same is said of all.
 func (b *builder) scopes() map[string]string {
 	var all []string
 	for _, s := range b.members {
 		for _, e := range s.Endpoints {
-			if scopes := strings.TrimSpace(e.Metadata[metaScopes]); scopes != "" && !slices.Contains(all, scopes) {
+			scopes, announced := e.Metadata[metaScopes]
+			scopes = strings.Trim(scopes, ", \t\r\n")
+			switch {
+			case announced && scopes == "":
+				return map[string]string{metaScopes: ""}
+			case announced && !slices.Contains(all, scopes):
 				all = append(all, scopes)
 			}
 		}
