@@ -176,9 +176,11 @@ type said struct {
 	err      error
 }
 
-func (script) Get(context.Context, string) ([]*registry.Service, error) { return nil, registry.ErrNotFound }
-func (script) List(context.Context) ([]*registry.Service, error)        { return nil, nil }
-func (s script) Watch(context.Context) (registry.Watcher, error)        { return &scriptWatcher{rest: s}, nil }
+func (script) Get(context.Context, string) ([]*registry.Service, error) {
+	return nil, registry.ErrNotFound
+}
+func (script) List(context.Context) ([]*registry.Service, error) { return nil, nil }
+func (s script) Watch(context.Context) (registry.Watcher, error) { return &scriptWatcher{rest: s}, nil }
 
 type scriptWatcher struct{ rest script }
 

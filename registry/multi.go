@@ -168,9 +168,12 @@ func (m *Multi) report(i int, err error) {
 		return
 	}
 	s.Since = time.Now()
-	if err != nil {
+	switch {
+	case err == nil:
+		m.log.Info("registry found", "registry", s.Name)
+	case known:
 		m.log.Warn("registry lost; what it said last is kept", "registry", s.Name, "error", err)
-		return
+	default:
+		m.log.Warn("registry does not answer; it is asked again", "registry", s.Name, "error", err)
 	}
-	m.log.Info("registry found", "registry", s.Name)
 }

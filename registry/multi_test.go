@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -245,11 +247,46 @@ func TestMultiLogsTransitions(t *testing.T) {
 		f.say(nil)
 		f.say([]*registry.Service{serving("a", "n1")})
 		time.Sleep(time.Minute)
+		f.fail(registry.ErrUnavailable)
+		time.Sleep(time.Minute)
 		_ = w.Close()
-		want := "level=WARN msg=\"registry lost; what it said last is kept\" registry=bus error=\"no such host\"\n" +
-			"level=INFO msg=\"registry found\" registry=bus\n"
+		want := "level=WARN msg=\"registry does not answer; it is asked again\" registry=bus error=\"no such host\"\n" +
+			"level=INFO msg=\"registry found\" registry=bus\n" +
+			"level=WARN msg=\"registry lost; what it said last is kept\" registry=bus error=\"registry: unavailable\"\n"
 		if got := log.String(); got != want {
 			t.Errorf("log =\n%s, want\n%s", got, want)
+		}
+	})
+}
+
+// TestMultiFindsNoSnapshot: what a Steady knows of the time before is no contact.
+func TestMultiFindsNoSnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opts := &registry.SteadyOptions{Name: "bus", Path: filepath.Join(t.TempDir(), "bus")}
+		saved(t, []*registry.Service{serving("a", "n1")}, opts)
+		var log bytes.Buffer
+		f := newFeed()
+		f.refuse(errors.New("no such host"))
+		m := registry.NewMulti([]registry.Member{{Name: "bus", Reader: registry.NewSteady(f, opts)}}, &registry.MultiOptions{
+			Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		w := watch(t, m)
+		if got, want := outline(next(t, w)), []string{"a : n1"}; !slices.Equal(got, want) {
+			t.Errorf("Next() = %q, want %q of the snapshot", got, want)
+		}
+		if got := m.Members()[0]; got.Ready {
+			t.Errorf("Members() = %+v, want no contact", got)
+		}
+		wantUnavailable(t, w)
+		synctest.Wait()
+		if got := log.String(); strings.Contains(got, "found") || strings.Count(got, "registry does not answer") != 1 {
+			t.Errorf("log =\n%s, want once that it does not answer, and not that it was found", got)
+		}
+		f.refuse(nil)
+		f.say([]*registry.Service{serving("a", "n1")})
+		next(t, w)
+		if got := m.Members()[0]; !got.Ready {
+			t.Errorf("Members() = %+v, want contact", got)
 		}
 	})
 }

@@ -171,7 +171,7 @@ func (w *multiWatcher) read(ctx context.Context, i int, retry *backoff) (err err
 		services, err := watcher.Next(ctx)
 		switch {
 		case err == nil:
-			w.find(i, services)
+			w.find(i, services, !isAway(watcher))
 		case errors.Is(err, ErrUnavailable) && ctx.Err() == nil:
 			w.lose(i, err)
 			retry.wait(ctx)
@@ -181,12 +181,21 @@ func (w *multiWatcher) read(ctx context.Context, i int, retry *backoff) (err err
 	}
 }
 
-// find notes what member i says.
-func (w *multiWatcher) find(i int, services []*Service) {
+// isAway says of a watcher whether what it said last is not of its source: one of
+// a [Steady] tells the snapshot before it tells that there is no contact.
+func isAway(w Watcher) bool {
+	steady, ok := w.(*steadyWatcher)
+	return ok && !steady.contact
+}
+
+// find notes what member i says, and whether that is a sign of contact.
+func (w *multiWatcher) find(i int, services []*Service, contact bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.news[i] = news{services: services, fresh: true, known: true}
-	w.multi.report(i, nil)
+	if contact {
+		w.multi.report(i, nil)
+	}
 	w.signal()
 }
 

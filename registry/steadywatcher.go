@@ -20,7 +20,7 @@ type steadyWatcher struct {
 	mu      sync.Mutex // held by Next, and by Close for the rest
 	source  Watcher    // nil before the source can be watched, and when that failed
 	keeper  *keeper
-	contact bool      // the source has said something since contact was lost
+	contact bool      // the source has said something since contact was lost; whoever calls Next may look
 	lost    bool      // contact is known to be lost
 	began   time.Time // of the first Next
 

@@ -36,6 +36,7 @@ type Live struct {
 	log      *slog.Logger
 	updated  func(time.Duration) // may be nil
 	table    atomic.Pointer[Table]
+	departed *departed
 	ready    chan struct{} // closed with the first table of the registry
 
 	mu      sync.Mutex
@@ -61,7 +62,7 @@ type Status struct {
 // up to date.
 func NewLive(reg registry.Reader, pools *upstream.Pools, opts *Options) *Live {
 	o := opts.orDefault()
-	l := &Live{registry: reg, log: o.Logger, updated: o.Updated, ready: make(chan struct{}), changed: make(chan struct{})}
+	l := &Live{registry: reg, log: o.Logger, updated: o.Updated, ready: make(chan struct{}), changed: make(chan struct{}), departed: newDeparted(opts)}
 	l.table.Store(NewTable(pools, opts))
 	return l
 }
@@ -83,12 +84,19 @@ func (l *Live) Run(ctx context.Context) error {
 	}
 }
 
-// Route implements goapi.Router. Before the registry has told its state for the
-// first time, it is 503.
+// Route implements goapi.Router. It is 503 before the registry has told its state
+// for the first time, and for what a service had that was announced in the last 15
+// minutes, and is not any more; the latest 256 such services are known.
 func (l *Live) Route(r *http.Request) (*goapi.Route, error) {
 	select {
 	case <-l.ready:
-		return l.table.Load().Route(r)
+		rt, err := l.table.Load().Route(r)
+		if errors.Is(err, goapi.ErrNoRoute) {
+			if gone := l.departed.route(r); gone != nil {
+				return nil, gone
+			}
+		}
+		return rt, err
 	default:
 		return nil, goapi.NewError(http.StatusServiceUnavailable, "the gateway is starting: it does not know the services yet", nil)
 	}
@@ -148,7 +156,10 @@ func (l *Live) follow(ctx context.Context) error {
 // update makes the table of a new state.
 func (l *Live) update(services []*registry.Service) {
 	began := time.Now()
-	table, reports := l.table.Load().Next(services)
+	table := l.table.Load()
+	changes := table.changes(services)
+	table, reports := table.next(services, changes)
+	l.departed.note(changes, began)
 	l.table.Store(table)
 	if l.updated != nil {
 		l.updated(time.Since(began))
@@ -177,14 +188,18 @@ func (l *Live) lost(ctx context.Context, err error) {
 		return // it is we who leave
 	}
 	l.mu.Lock()
-	known := !l.status.Lost.IsZero()
+	known, served := !l.status.Lost.IsZero(), !l.status.Updated.IsZero()
 	if !known {
 		l.status.Lost = time.Now()
 	}
 	l.status.Err = err
 	l.mu.Unlock()
-	if !known {
+	switch {
+	case known:
+	case served:
 		l.log.Warn("registry lost; the last table serves on", "error", err)
+	default:
+		l.log.Warn("no registry answers; nothing is known yet", "error", err)
 	}
 }
 
