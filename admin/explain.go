@@ -13,6 +13,7 @@ import (
 
 	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/router"
+	"github.com/goapi-dev/goapi/upstream"
 )
 
 // An ExplainedNode is a node, and what the request can expect of it.
@@ -35,12 +36,11 @@ func (a *api) explain(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return goapi.NewError(http.StatusBadRequest, err.Error(), err)
 	}
-	for _, m := range a.mounts {
-		if below, ok := strings.CutPrefix(asked.URL.EscapedPath(), m.Path); ok && (below == "" || below[0] == '/') {
-			return writeJSON(w, Explanation{Status: http.StatusOK, Mount: &m, Policies: a.applied(m.Route(), asked), Candidates: []router.Candidate{}})
-		}
-	}
 	e := a.live.Table().Explain(asked)
+	refused := e.Err != nil && goapi.Status(e.Err) == http.StatusBadRequest // whatever is there
+	if m := a.mountOf(asked); m != nil && !refused {
+		return writeJSON(w, Explanation{Status: http.StatusOK, Mount: m, Policies: a.applied(m.Route(), asked), Candidates: []router.Candidate{}})
+	}
 	answer := Explanation{Status: http.StatusOK, Candidates: e.Candidates, More: e.More, Targets: e.Targets, Variables: e.Variables}
 	if answer.Candidates == nil {
 		answer.Candidates = []router.Candidate{}
@@ -48,14 +48,35 @@ func (a *api) explain(w http.ResponseWriter, r *http.Request) error {
 	if e.Err != nil {
 		answer.fail(e.Err)
 	}
-	if rt := e.Route; rt != nil {
-		answer.Service, answer.Endpoint, answer.Handler, answer.Path = rt.Service, rt.Endpoint.Name, rt.Endpoint.Handler, rt.Pattern
-		answer.Policies = a.applied(rt, asked)
-		for _, p := range rt.Upstream.Purposes(asked.Header) {
-			answer.Nodes = append(answer.Nodes, ExplainedNode{Node: nodeOf(p.Node, &p.NodeState), For: p.For, Percent: p.Percent, Spare: p.Spare})
-		}
+	if e.Route != nil {
+		answer.Policies = a.applied(e.Route, asked)
+		answer.take(e.Route, asked)
 	}
 	return writeJSON(w, answer)
+}
+
+// mountOf returns the mount that a request is below, or nil.
+func (a *api) mountOf(r *http.Request) *Mount {
+	for _, m := range a.mounts {
+		if below, ok := strings.CutPrefix(r.URL.EscapedPath(), m.Path); ok && (below == "" || below[0] == '/') {
+			return &m
+		}
+	}
+	return nil
+}
+
+// take says what serves the request, which must have a node unless it is
+// published.
+func (e *Explanation) take(rt *goapi.Route, r *http.Request) {
+	e.Service, e.Endpoint, e.Handler, e.Path = rt.Service, rt.Endpoint.Name, rt.Endpoint.Handler, rt.Pattern
+	served := e.Handler == "event" || e.Handler == "cloudevents"
+	for _, p := range rt.Upstream.Purposes(r.Header) {
+		e.Nodes = append(e.Nodes, ExplainedNode{Node: nodeOf(p.Node, &p.NodeState), For: p.For, Percent: p.Percent, Spare: p.Spare})
+		served = served || p.Percent > 0
+	}
+	if !served {
+		e.fail(goapi.NewError(goapi.Status(upstream.ErrNoNodes), "service "+rt.Service+" has no node that can serve", upstream.ErrNoNodes))
+	}
 }
 
 // fail says what the request is answered with instead.

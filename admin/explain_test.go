@@ -17,7 +17,7 @@ import (
 
 func TestExplainAndExposed(t *testing.T) {
 	reg, pools := new(registry.Memory), upstream.NewPools(nil)
-	live := router.NewLive(reg, pools, &router.Options{Resolver: resolver.Micro})
+	live := router.NewLive(reg, pools, &router.Options{Resolver: resolver.Micro, Handlers: []string{"rpc", "http", "event"}})
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -48,6 +48,17 @@ func TestExplainAndExposed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	err = reg.Register(ctx, &registry.Service{
+		Name: "next", Version: "1",
+		Nodes: []*registry.Node{{ID: "next-1", Address: "127.0.0.1:4", Metadata: map[string]string{"protocol": "http", "canary": "true"}}},
+		Endpoints: []*registry.Endpoint{
+			{Name: "Next", Metadata: map[string]string{"handler": "http", "path": "/next"}},
+			{Name: "Said", Metadata: map[string]string{"handler": "event", "path": "/said", "topic": "said"}},
+		},
+	}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	w, err := live.Watch(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +69,7 @@ func TestExplainAndExposed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(services) > 1 {
+		if len(services) > 2 {
 			break
 		}
 	}
@@ -95,6 +106,12 @@ func TestExplainAndExposed(t *testing.T) {
 		{"GET", "/web", []string{"X-Tenant: blue"}, func(e *admin.Explanation) bool {
 			return purposes(e) == "n1 all 0, n2 canary 0, n3 match X-Tenant:blue 100"
 		}},
+		{"GET", "/next", nil, func(e *admin.Explanation) bool {
+			return e.Status == 503 && strings.Contains(e.Error, "next has no node") && e.Service == "next" && purposes(e) == "next-1 canary 0"
+		}},
+		{"GET", "/next", []string{"X-Canary: true"}, func(e *admin.Explanation) bool { return e.Status == 200 && e.Error == "" }},
+		{"GET", "/said", nil, func(e *admin.Explanation) bool { return e.Status == 200 && e.Handler == "event" }},
+		{"GET", "/events/%2e%2e/x", nil, func(e *admin.Explanation) bool { return e.Status == 400 && e.Mount == nil && e.Error != "" }},
 		{"GET", "/a/../b", nil, func(e *admin.Explanation) bool { return e.Status == 400 && e.Error != "" }},
 	}
 	for _, tt := range tests {
@@ -111,9 +128,9 @@ func TestExplainAndExposed(t *testing.T) {
 	}
 
 	e, err := c.Exposed(ctx)
-	if err != nil || len(e.Mounts) != 1 || len(e.Routes) != 2 || e.Resolver != "micro" || len(e.Resolved) != 2 ||
+	if err != nil || len(e.Mounts) != 1 || len(e.Routes) != 4 || e.Resolver != "micro" || len(e.Resolved) != 3 ||
 		strings.Join(e.Resolved[0].Methods, " ") != "Greeter.Bye Greeter.Hello" || e.Resolved[0].Any {
-		t.Errorf("Exposed = %+v, %v; want the mount, two routes and two methods", e, err)
+		t.Errorf("Exposed = %+v, %v; want the mount, four routes and two methods", e, err)
 	}
 }
 

@@ -59,10 +59,11 @@ func printExplanation(out io.Writer, e *admin.Explanation) error {
 	case e.Mount != nil:
 		fmt.Fprintf(out, "The mount %s serves it, with the handler %s.\n", printable(e.Mount.Path), e.Mount.Handler)
 		return printPolicies(out, e.Policies)
-	case e.Error != "":
-		fmt.Fprintf(out, "It is answered with %d: %s.\n", e.Status, printable(e.Error))
-	default:
+	case e.Service != "":
 		fmt.Fprintf(out, "%s serves it, with the handler %s.\n", printable(served(e)), printable(e.Handler))
+	}
+	if e.Error != "" {
+		fmt.Fprintf(out, "It is answered with %d: %s.\n", e.Status, printable(e.Error))
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Variables)) {
 		fmt.Fprintf(out, "Variable: %s = %q\n", printable(name), e.Variables[name])
@@ -70,7 +71,7 @@ func printExplanation(out io.Writer, e *admin.Explanation) error {
 	if err := printPolicies(out, e.Policies); err != nil {
 		return err
 	}
-	if e.Service != "" {
+	if len(e.Nodes) > 0 {
 		if err := printExplainedNodes(out, e.Nodes); err != nil {
 			return err
 		}
@@ -105,10 +106,6 @@ func served(e *admin.Explanation) string {
 
 // printExplainedNodes marks those that get the request.
 func printExplainedNodes(out io.Writer, nodes []admin.ExplainedNode) error {
-	if len(nodes) == 0 {
-		_, err := fmt.Fprintln(out, "\nNo node serves it now: the answer is 503.")
-		return err
-	}
 	fmt.Fprintln(out, "\nNodes, and which of them get such a request:")
 	t := newTable(out, "", "NODE", "FOR", "SUCH REQUESTS", "ADDRESS", "PROTOCOL", "STATE", "WEIGHT", "IN FLIGHT", "LATENCY")
 	for _, n := range nodes {

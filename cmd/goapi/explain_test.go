@@ -36,8 +36,15 @@ func TestPrintExplanation(t *testing.T) {
 				"\n n1 all if no other can 127.0.0.1:9", "\n* n2 canary 5% 100% 127.0.0.1:9",
 				"\n n3 match X-Tenant:blue none 127.0.0.1:9", "\n* n4 all 94.5% 127.0.0.1:9",
 			},
-			[]string{"No node"},
+			[]string{"answered"},
 		},
+		{
+			"no node",
+			admin.Explanation{Status: 503, Error: "service web has no node that can serve", Service: "web", Handler: "http"},
+			[]string{"Service web serves it, with the handler http.", "It is answered with 503: service web has no node that can serve."},
+			[]string{"NODE"},
+		},
+		{"refused", admin.Explanation{Status: 400, Error: "the path is refused"}, []string{"It is answered with 400: the path is refused."}, []string{"serves"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
