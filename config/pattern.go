@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -73,6 +74,9 @@ func parseHost(s string) (string, error) {
 	odd := strings.Trim(bare, "abcdefghijklmnopqrstuvwxyz0123456789-._[]:") != "" || strings.Contains(bare, "..") || strings.HasPrefix(bare, ".")
 	if bare == "" || odd || port != "" && !isDigits(port) || len(s) > maxHost {
 		return "", fmt.Errorf("%.80q is no host; write a name, *.NAME, or nothing for any", s)
+	}
+	if n, err := strconv.Atoi(port); port != "" && (err != nil || n == 0 || n > 65535) {
+		return "", fmt.Errorf("%.80q has no port that there is; write one from 1 to 65535, or none for any", s)
 	}
 	host := bare
 	if port != "" {

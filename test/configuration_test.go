@@ -125,6 +125,7 @@ func TestReloadChangesAllOrNothing(t *testing.T) {
 	tests := []struct{ name, text, said string }{
 		{"a mistake", operated(s, "policy: {deny: [127.0.0.0/8]}\nnosuch: 1"), "goapi.yaml:3:1: nosuch: unknown key"},
 		{"a fixed key", operated(s, "policy: {deny: [127.0.0.0/8]}\nresolver: path"), "resolver cannot change while the gateway runs"},
+		{"a route that is none", fmt.Sprintf("policy: {deny: [127.0.0.0/8]}\nroutes: [{match: \"/{a}/{a}\", to: [%q]}]", s.Listener.Addr()), "goapi.yaml:2:10: routes[0]: it would not be routed"},
 		{"a file that is not there", operated(s, "policy: {deny: [127.0.0.0/8]}\nidentity: {keys: {partners: {file: nosuch}}}"), "identity.keys.partners.file"},
 	}
 	for _, tt := range tests {

@@ -44,7 +44,7 @@ of listeners or of who has which key, is not compared.`,
 			switch {
 			case schema && len(args) > 0:
 				return errors.New("--schema prints the JSON Schema of all configurations: leave the file out")
-			case !schema && len(args) != 1:
+			case !schema && (len(args) != 1 || args[0] == ""):
 				return errors.New("name one configuration file: goapi check FILE")
 			}
 			return nil
@@ -123,11 +123,34 @@ func checked(name string, env func(string) (string, bool)) (*checkedFile, error)
 		}
 		return ratelimit.NewMemory(rate, nil), nil
 	}
+	if err := checkRoutes(c.file); err != nil {
+		return nil, err
+	}
 	policies, err := config.New(c.file, plugins)
 	if err != nil {
 		return nil, err
 	}
 	return &checkedFile{c, policies}, nil
+}
+
+// checkRoutes returns which routes of a file a router would leave out: requests for
+// them would go to routes that are less specific, with the policies of these.
+func checkRoutes(file *config.File) error {
+	services := file.Services()
+	place := make(map[string]int, len(services))
+	for i, s := range services {
+		place[s.Name] = i
+	}
+	_, reports := router.NewTable(upstream.NewPools(nil), &router.Options{
+		Handlers: routeHandlers(), Operator: config.Static,
+	}).Next(services)
+	errs := make([]error, len(services)) // in the order of the file
+	for _, r := range reports {
+		i := place[r.Service]
+		key := fmt.Sprintf("routes[%d]", i)
+		errs[i] = fmt.Errorf("%s: %s: it would not be routed: %s", file.Position(key), key, r.Reason)
+	}
+	return errors.Join(errs...)
 }
 
 // checkLive says what a configuration would change of what a gateway serves.

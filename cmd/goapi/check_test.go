@@ -27,6 +27,9 @@ func TestCheckSaysWhatRunWould(t *testing.T) {
 		`admin_token_file: empty`:                                  `:1:19: admin_token_file FILE: the file holds no token on its first line`,
 		`data: empty`:                                              `:1:7: data FILE is a file: name a directory`,
 		`tls: {http: ":8080"}`:                                     `:1:6: tls: TLS without a certificate: name the files of one, or have them issued`,
+		`routes: [{match: /x, to: ["a:1"]}, {match: "/{a}/{a}", to: ["a:1"]}]`: `:1:36: routes[1]: it would not be routed: `,
+		`routes: [{match: /x/**, to: ["a:1"], methods: [CONNECT]}]`:            `:1:10: routes[0]: it would not be routed: `,
+
 		`{registry: ["memory:"], tls: {acme: {domains: [a.example.com], storage: nats}}}`:                    `:1:73: tls.acme.storage: gateways share it over NATS,`,
 		`{registry: ["memory:"], policy: {rate_limit: [{key: client, requests: 1, per: 1s, shared: true}]}}`: `:1:33: policy.rate_limit: gateways share it over NATS,`,
 	} {
@@ -54,6 +57,43 @@ func TestCheckSaysWhatRunWould(t *testing.T) {
 			}
 			if lines := strings.Split(strings.TrimSpace(said[1]), "\n"); lines[len(lines)-1]+"\n" != said[0] {
 				t.Errorf("goapi run says %q, want what check does: %q", said[1], said[0])
+			}
+		})
+	}
+}
+
+// TestConfigWithoutName: a configuration that is asked for by an empty name, as by
+// a variable that is not set, is not one that says nothing.
+func TestConfigWithoutName(t *testing.T) {
+	tests := []struct {
+		name string
+		args []string
+		env  string
+		want string
+	}{
+		{"a flag", []string{"run", "--config", ""}, "", "--config: name a file"},
+		{"a flag over the environment", []string{"run", "--config="}, "goapi.yaml", "--config: name a file"},
+		{"the environment", []string{"run"}, "empty", "GOAPI_CONFIG is empty: name a file"},
+		{"check", []string{"check", ""}, "", "name one configuration file"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // of a gateway that starts after all
+			defer cancel()
+			dir := t.TempDir()
+			env := func(name string) (string, bool) {
+				if name == "GOAPI_CONFIG" {
+					return strings.TrimPrefix(tt.env, "empty"), tt.env != ""
+				}
+				return dir, name == "HOME"
+			}
+			args := tt.args
+			if args[0] == "run" {
+				args = append(args, "--address", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", "off")
+			}
+			var errs strings.Builder
+			if status := run(ctx, args, world{strings.NewReader(""), io.Discard, &errs, env}); status != 1 || !strings.Contains(errs.String(), tt.want) {
+				t.Errorf("goapi %q = %d %s, want 1 and %q", tt.args, status, errs.String(), tt.want)
 			}
 		})
 	}

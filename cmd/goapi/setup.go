@@ -46,6 +46,9 @@ type authenticator struct {
 // newSetup makes what a file says. What it says as the old one did is kept, with
 // what is known of callers.
 func (g *gateway) newSetup(file *config.File, old *setup) (*setup, error) {
+	if err := checkRoutes(file); err != nil {
+		return nil, err
+	}
 	s := &setup{file: file, routes: newRouteSet(file, old)}
 	var known map[string]*authenticator
 	var before *config.Policies
