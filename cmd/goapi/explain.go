@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/goapi-dev/goapi/admin"
+	"github.com/goapi-dev/goapi/config"
 	"github.com/goapi-dev/goapi/router"
 )
 
@@ -92,6 +93,14 @@ func printPolicies(out io.Writer, policies []admin.Applied) error {
 	return t.flush()
 }
 
+// origin says where the routes of a service come from.
+func origin(service string) string {
+	if config.Static(service) {
+		return "configured"
+	}
+	return "announced"
+}
+
 // served says what serves a request.
 func served(e *admin.Explanation) string {
 	what := "Service " + e.Service
@@ -99,7 +108,7 @@ func served(e *admin.Explanation) string {
 		what = "Endpoint " + e.Endpoint + " of service " + e.Service
 	}
 	if e.Path != "" {
-		what += ", announced for " + e.Path + ","
+		what += ", " + origin(e.Service) + " for " + e.Path + ","
 	}
 	return what
 }
@@ -137,7 +146,7 @@ func mark(chosen bool) string {
 // printCandidates prints what there was to choose from.
 func printCandidates(out io.Writer, e *admin.Explanation) error {
 	if len(e.Candidates) > 0 {
-		fmt.Fprintln(out, "\nAnnounced routes for the path, in the order in which they are tried:")
+		fmt.Fprintln(out, "\nRoutes for the path, in the order in which they are tried:")
 		t := newTable(out, "", "METHOD", "HOST", "PATH", "SERVICE", "ENDPOINT", "WHY")
 		for _, c := range e.Candidates {
 			t.row(mark(c.Won), orAny(strings.Join(c.Methods, ",")), orAny(c.Host), c.Path, c.Service, c.Endpoint, c.Reason)
@@ -152,7 +161,11 @@ func printCandidates(out io.Writer, e *admin.Explanation) error {
 	if len(e.Targets) == 0 {
 		return nil
 	}
-	fmt.Fprintln(out, "\nNo route is announced for the path. The resolver reads it as:")
+	if len(e.Candidates) == 0 {
+		fmt.Fprintln(out, "\nNo route is announced for the path. The resolver reads it as:")
+	} else {
+		fmt.Fprintln(out, "\nNone of them takes it. The resolver reads the path as:")
+	}
 	t := newTable(out, "", "SERVICE", "METHOD", "KIND", "WHY")
 	for _, o := range e.Targets {
 		t.row(mark(o.Won), o.Service, o.Method, o.Kind, o.Reason)
@@ -195,7 +208,7 @@ func printExposed(out io.Writer, e *admin.Exposed) error {
 		t.row("any", "any", m.Path+"/**", "-", "-", "mounted: "+m.Handler)
 	}
 	for _, rt := range e.Routes {
-		t.row(orAny(strings.Join(rt.Methods, ",")), orAny(rt.Host), rt.Path, rt.Service, rt.Endpoint, "announced: "+rt.Handler)
+		t.row(orAny(strings.Join(rt.Methods, ",")), orAny(rt.Host), rt.Path, rt.Service, rt.Endpoint, origin(rt.Service)+": "+rt.Handler)
 	}
 	for _, r := range e.Resolved {
 		t.row("-", "-", "-", r.Service, reached(r), "the resolver "+e.Resolver+" finds it")
@@ -204,7 +217,7 @@ func printExposed(out io.Writer, e *admin.Exposed) error {
 		return err
 	}
 	if len(e.Resolved) > 0 {
-		_, err := fmt.Fprintln(out, "\nWith --resolver none, announced routes and mounts are all that is reached; expose=false in metadata hides a service or an endpoint.")
+		_, err := fmt.Fprintln(out, "\nWith --resolver none, routes and mounts are all that is reached; expose=false in metadata hides a service or an endpoint.")
 		return err
 	}
 	return nil

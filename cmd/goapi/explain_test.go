@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/goapi-dev/goapi/admin"
+	"github.com/goapi-dev/goapi/router"
 )
 
 // squeezed returns text with each run of blanks as one.
@@ -44,6 +45,28 @@ func TestPrintExplanation(t *testing.T) {
 			[]string{"Service web serves it, with the handler http.", "It is answered with 503: service web has no node that can serve."},
 			[]string{"NODE"},
 		},
+		{
+			"the operator's own route",
+			admin.Explanation{Status: 200, Service: "static/legacy/**", Path: "/legacy/**", Handler: "http", Candidates: []router.Candidate{{Won: true}}},
+			[]string{"Service static/legacy/**, configured for /legacy/**, serves it", "Routes for the path"},
+			[]string{"nnounced", "None of them"},
+		},
+		{
+			"a service's route",
+			admin.Explanation{Status: 200, Service: "web", Path: "/web", Handler: "http"},
+			[]string{"Service web, announced for /web, serves it"}, []string{"configured"},
+		},
+		{
+			"a hidden route, and the resolver",
+			admin.Explanation{Status: 404, Error: "no route", Candidates: []router.Candidate{{Reason: "the endpoint is hidden: expose=false"}}, Targets: []router.TargetOutcome{{Service: "web"}}},
+			[]string{"Routes for the path", "hidden", "None of them takes it. The resolver reads the path as:"},
+			[]string{"No route is announced"},
+		},
+		{
+			"the resolver alone",
+			admin.Explanation{Status: 404, Error: "no route", Targets: []router.TargetOutcome{{Service: "web"}}},
+			[]string{"No route is announced for the path. The resolver reads it as:"}, []string{"Routes for the path"},
+		},
 		{"refused", admin.Explanation{Status: 400, Error: "the path is refused"}, []string{"It is answered with 400: the path is refused."}, []string{"serves"}},
 	}
 	for _, tt := range tests {
@@ -64,5 +87,22 @@ func TestPrintExplanation(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestPrintExposed(t *testing.T) {
+	e := &admin.Exposed{Resolver: "micro", Resolved: []router.Resolvable{{Service: "greeter", Any: true}}, Routes: []router.Listing{
+		{Path: "/legacy/**", Service: "static/legacy/**", Endpoint: "legacy", Handler: "http"},
+		{Path: "/web", Service: "web", Endpoint: "Web", Handler: "web"},
+	}}
+	var out strings.Builder
+	if err := printExposed(&out, e); err != nil {
+		t.Fatal(err)
+	}
+	got := squeezed(out.String())
+	for _, want := range []string{"static/legacy/** legacy configured: http", "web Web announced: web", "greeter any method", "routes and mounts are all"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("printExposed() =\n%s\nwant something of %q", got, want)
+		}
 	}
 }
