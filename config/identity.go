@@ -123,7 +123,8 @@ func (k *Keys) check(d *decoder, key string) {
 	if err != nil {
 		return // see JWT.checkKeys
 	}
-	if _, err := middleware.NewKeys(strings.NewReader(""), k.Options()); err != nil {
+	right := "any " + middleware.HashKey("") // a file that is right
+	if _, err := middleware.NewKeys(strings.NewReader(right), k.Options()); err != nil {
 		d.wrongf(key, "%s", plain(err))
 	} else if _, err := middleware.NewKeys(bytes.NewReader(text), k.Options()); err != nil {
 		d.wrongf(join(key, "file"), "%s", plain(err))

@@ -59,7 +59,7 @@ var (
 
 // NewKeys reads keys, one a line: an owner, the hash that HashKey returns, and
 // the scopes of the key, separated by space. A line that starts with "#" is a
-// comment. An owner may have several keys.
+// comment. An owner may have several keys; that there is none at all is an error.
 func NewKeys(r io.Reader, opts *KeysOptions) (*Keys, error) {
 	k := &Keys{byHash: map[[sha256.Size]byte]*goapi.Identity{}, header: "X-Api-Key", challenge: keyScheme + ` realm="goapi"`}
 	if opts != nil {
@@ -83,6 +83,9 @@ func NewKeys(r io.Reader, opts *KeysOptions) (*Keys, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if len(k.byHash) == 0 { // as a file is for a moment that is written
+		return nil, errors.New("middleware: keys: there are no keys: write a line with goapi key OWNER")
 	}
 	return k, nil
 }

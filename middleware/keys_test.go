@@ -24,7 +24,8 @@ func TestNewKeys(t *testing.T) {
 		{"one", "alice " + hash, ""},
 		{"scopes, comments and empty lines", "# keys\n\n  alice\t" + hash + "  read write \r\n", ""},
 		{"upper case digits", "alice sha256:" + strings.ToUpper(strings.TrimPrefix(hash, "sha256:")), ""},
-		{"none", "", ""},
+		{"none", "", "there are no keys: write a line"},
+		{"comments alone", "# alice\n\n", "there are no keys: write a line"},
 		{"no hash", "alice", "line 1: want an owner"},
 		{"a key in the clear", "# x\nalice goapi_secretsecret", "line 2: the key of alice is no hash"},
 		{"another hash", "alice md5:" + strings.Repeat("0", 64), "line 1: the key of alice is no hash"},
@@ -122,7 +123,7 @@ func TestKeys(t *testing.T) {
 			}
 		})
 	}
-	if got, want := mustKeys(t, "", own).Challenge(), `ApiKey realm="a \"b\""`; got != want {
+	if got, want := mustKeys(t, file, own).Challenge(), `ApiKey realm="a \"b\""`; got != want {
 		t.Errorf("Challenge() = %s, want %s", got, want)
 	}
 	if id, _ := mustKeys(t, file, nil).Authenticate(&http.Request{Header: http.Header{"X-Api-Key": {key}}}); !slices.Equal(id.Scopes, []string{"read", "write"}) {
