@@ -156,7 +156,7 @@ func (f *File) checkServer(d *decoder) {
 	}
 	for i, l := range listeners {
 		for _, other := range listeners[:i] {
-			if l.address != "" && l.address == other.address && !strings.HasSuffix(l.address, ":0") {
+			if l.address != "" && l.address != "off" && l.address == other.address && !strings.HasSuffix(l.address, ":0") {
 				d.wrongf(l.key, "%s has this address, too; write another", other.key)
 			}
 		}

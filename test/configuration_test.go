@@ -346,6 +346,12 @@ func TestAdminTokenIsReadAgain(t *testing.T) {
 	if got := status("first-token"); got != http.StatusUnauthorized {
 		t.Errorf("GET /services with the old token = %d, want 401", got)
 	}
+	write(t, token, "\n")
+	const said = "goapi.yaml:1:19: admin_token_file "
+	c.await(func() bool { return strings.Contains(c.logged(), said) }, fmt.Sprintf("%q in the log", said))
+	if got := status("second-token"); got != http.StatusOK {
+		t.Errorf("GET /services = %d after the token was emptied, want 200 as before", got)
+	}
 }
 
 // TestSharedLimits: what passes at one gateway counts at the other.

@@ -112,9 +112,9 @@ func checked(name string, env func(string) (string, bool)) (*checkedFile, error)
 			return nil, c.blame(err)
 		}
 	}
-	authenticators, err := g.authenticators(c.file.Identity, nil)
+	authenticators, err := g.authenticators(c.file, nil)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.file.Position("identity"), err)
+		return nil, err
 	}
 	plugins := g.plugins(authenticators, nil)
 	plugins.Limiter = func(_ string, rate ratelimit.Rate, shared bool) (config.Limiter, error) {

@@ -30,8 +30,9 @@ func TestCheckSaysWhatRunWould(t *testing.T) {
 		`routes: [{match: /x, to: ["a:1"]}, {match: "/{a}/{a}", to: ["a:1"]}]`: `:1:36: routes[1]: it would not be routed: `,
 		`routes: [{match: /x/**, to: ["a:1"], methods: [CONNECT]}]`:            `:1:10: routes[0]: it would not be routed: `,
 
-		`{registry: ["memory:"], tls: {acme: {domains: [a.example.com], storage: nats}}}`:                    `:1:73: tls.acme.storage: gateways share it over NATS,`,
-		`{registry: ["memory:"], policy: {rate_limit: [{key: client, requests: 1, per: 1s, shared: true}]}}`: `:1:33: policy.rate_limit: gateways share it over NATS,`,
+		`identity: {jwt: {main: {algorithms: [RS256], issuer: a, audience: [b], jwks: "https://u:p@issuer.example.com/k"}}}`: `:1:24: identity.jwt.main: jwt: the URL of the keys has a password`,
+		`{registry: ["memory:"], tls: {acme: {domains: [a.example.com], storage: nats}}}`:                                    `:1:73: tls.acme.storage: gateways share it over NATS,`,
+		`{registry: ["memory:"], policy: {rate_limit: [{key: client, requests: 1, per: 1s, shared: true}]}}`:                 `:1:33: policy.rate_limit: gateways share it over NATS,`,
 	} {
 		t.Run(text, func(t *testing.T) {
 			dir := t.TempDir()

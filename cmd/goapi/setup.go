@@ -56,14 +56,16 @@ func (g *gateway) newSetup(file *config.File, old *setup) (*setup, error) {
 		known, before = old.authenticators, old.policies
 	}
 	var err error
-	if s.authenticators, err = g.authenticators(file.Identity, known); err != nil {
-		return nil, fmt.Errorf("%s: %w", file.Position("identity"), err)
+	if s.authenticators, err = g.authenticators(file, known); err != nil {
+		return nil, err
 	}
 	if s.policies, err = config.New(file, g.plugins(s.authenticators, before)); err != nil {
 		return nil, err
 	}
 	if s.adminToken, err = readSecret("admin-token-file", g.cfg.adminTokenFile); err != nil {
-		return nil, err
+		cfg := g.cfg
+		cfg.file = file
+		return nil, cfg.blame(err)
 	}
 	gw := &goapi.Gateway{Router: g.live, Handlers: g.handlers, Wrap: s.wrap, Logger: g.log}
 	s.handler = withMounts(g.mounted, s.policies.Wrap, gw)
@@ -89,20 +91,24 @@ func newCompress(c *config.Compress) (func(http.Handler) http.Handler, error) {
 	})
 }
 
-// authenticators returns those that identity defines. Of the known ones those are
+// authenticators returns those that a file defines. Of the known ones those are
 // taken that would be the same.
-func (g *gateway) authenticators(id *config.Identity, known map[string]*authenticator) (map[string]*authenticator, error) {
-	made := make(map[string]*authenticator)
+func (g *gateway) authenticators(file *config.File, known map[string]*authenticator) (map[string]*authenticator, error) {
+	made, id := make(map[string]*authenticator), file.Identity
 	if id == nil {
 		return made, nil
 	}
 	var errs []error
+	fail := func(name string, err error) {
+		key := "identity." + strings.Replace(name, "/", ".", 1)
+		errs = append(errs, fmt.Errorf("%s: %s: %w", file.Position(key), key, err))
+	}
 	add := func(name string, definition any, path config.Path, open func(content []byte) (middleware.Authenticator, error)) {
 		var content []byte
 		if path != "" {
 			var err error
 			if content, err = os.ReadFile(string(path)); err != nil {
-				errs = append(errs, fmt.Errorf("identity %s: %w", name, err))
+				fail(name, err)
 				return
 			}
 		}
@@ -112,7 +118,7 @@ func (g *gateway) authenticators(id *config.Identity, known map[string]*authenti
 		}
 		a, err := open(content)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("identity %s: %w", name, err))
+			fail(name, err)
 			return
 		}
 		made[name] = &authenticator{Authenticator: a, definition: definition, content: content}
