@@ -38,7 +38,16 @@ func TestBrokenRegistriesFail(t *testing.T) {
 		}},
 		{"does not renew", "RegisterRenews", func(f *faulty) { f.register = f.once }},
 		{"never expires", "RegisterRenews", func(f *faulty) { f.ttl = func(time.Duration) time.Duration { return 0 } }},
+		{"keeps nodes ten times as long", "RegisterRenews", func(f *faulty) { f.ttl = tenfold }},
+		{"returns although nothing changed", "RegisterRenews", func(f *faulty) { f.next = restless }},
+		{"gives up at once, and not with the context", "RegisterRenews", func(f *faulty) {
+			f.next = func(context.Context, *faultyWatcher) ([]*registry.Service, error) {
+				return nil, context.DeadlineExceeded
+			}
+		}},
 		{"keeps the first TTL", "RegisterWithoutTTLStays", func(f *faulty) { f.register = f.once }},
+		{"keeps nodes ten times as long", "RegisterWithoutTTLStays", func(f *faulty) { f.ttl = tenfold }},
+		{"returns although nothing changed", "RegisterWithoutTTLStays", func(f *faulty) { f.next = restless }},
 		{"keeps the first announcement", "RegisterReplacesAnnouncement", func(f *faulty) { f.register = f.once }},
 		{"keeps what the caller may change", "RegisterKeepsItsOwnCopy", func(f *faulty) {
 			var kept *registry.Service
@@ -92,6 +101,15 @@ func TestBrokenRegistriesFail(t *testing.T) {
 		{"accepts everything", "RejectsWhatIsInvalid", func(f *faulty) {
 			f.register = func(context.Context, *registry.Service, time.Duration) error { return nil }
 		}},
+		{"panics for what it does not check", "RejectsWhatIsInvalid", func(f *faulty) {
+			f.register = func(_ context.Context, s *registry.Service, _ time.Duration) error {
+				var ids []string
+				for _, n := range s.Nodes {
+					ids = append(ids, n.ID)
+				}
+				return fmt.Errorf("no room for %q", ids)
+			}
+		}},
 		{"refuses without saying what", "RejectsWhatIsInvalid", func(f *faulty) {
 			f.register = func(context.Context, *registry.Service, time.Duration) error { return errors.New("no") }
 		}},
@@ -120,6 +138,7 @@ func TestBrokenRegistriesFail(t *testing.T) {
 		{"is blind to what comes", "WatchSeesRegister", func(f *faulty) { f.next = nextOnce }},
 		{"is blind to what goes", "WatchSeesDeregister", func(f *faulty) { f.next = nextOnce }},
 		{"never forgets", "WatchSeesExpiry", func(f *faulty) { f.ttl = func(time.Duration) time.Duration { return 0 } }},
+		{"forgets too late", "WatchSeesExpiry", func(f *faulty) { f.ttl = func(ttl time.Duration) time.Duration { return 2 * ttl } }},
 		{"forgets too soon", "WatchSeesExpiry", func(f *faulty) { f.ttl = func(ttl time.Duration) time.Duration { return ttl / 2 } }},
 		{"decodes all anew", "WatchKeepsUnchangedPointers", func(f *faulty) {
 			f.next = func(ctx context.Context, w *faultyWatcher) ([]*registry.Service, error) {
@@ -347,6 +366,38 @@ func TestBrokenRegistriesFail(t *testing.T) {
 	}
 }
 
+// TestPanicIsNamed: a registry that panics fails the promise by name, and not
+// the whole suite.
+func TestPanicIsNamed(t *testing.T) {
+	f := newFaulty()
+	f.register = func(context.Context, *registry.Service, time.Duration) error { panic("no such node") }
+	failures := try(t, promise{"RegisterIsVisible", registerIsVisible}, f, able())
+	if len(failures) != 1 || !strings.HasPrefix(failures[0], "RegisterIsVisible: panic: no such node") {
+		t.Errorf("RegisterIsVisible = %q, want one failure with its name and the panic", failures)
+	}
+}
+
+// TestHangIsSaid: what never comes to an end fails with a sentence.
+func TestHangIsSaid(t *testing.T) {
+	f := newFaulty()
+	f.next = restless
+	failures := try(t, promise{"RegisterRenews", registerRenews}, f, able())
+	if len(failures) != 1 || !strings.Contains(failures[0], "it returned 10000 times") {
+		t.Errorf("RegisterRenews = %q, want one failure that says what returned", failures)
+	}
+}
+
+// tenfold keeps nodes longer than they ask for.
+func tenfold(ttl time.Duration) time.Duration { return 10 * ttl }
+
+// restless returns the same state for ever.
+func restless(ctx context.Context, w *faultyWatcher) ([]*registry.Service, error) {
+	if w.calls == 1 {
+		return w.follow(ctx)
+	}
+	return w.last, nil
+}
+
 // TestRecorder shows that a promise that is kept records no failure.
 func TestRecorder(t *testing.T) {
 	opts := able()
@@ -367,7 +418,7 @@ func try(t *testing.T, p promise, reg registry.Registry, opts Options) []string 
 		done := make(chan struct{})
 		go func() {
 			defer close(done) // also when Fatalf ends the goroutine
-			p.keep(&check{TB: r, reg: reg, opts: opts})
+			p.test(&check{TB: r, reg: reg, opts: opts})
 		}()
 		select {
 		case <-done:

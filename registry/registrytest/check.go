@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +18,15 @@ type check struct {
 
 	reg  registry.Registry
 	opts Options
+}
+
+// lateness is how long after its time to live a node may be there still. Where
+// the clock is fake, nothing but the registry takes time.
+func (c *check) lateness() time.Duration {
+	if c.opts.FakeClock {
+		return c.opts.MinTTL / 2
+	}
+	return c.opts.Deadline
 }
 
 // bound returns a context that ends with the deadline.
@@ -62,12 +72,25 @@ func (c *check) list() []*registry.Service {
 	return got
 }
 
+// maxCalls bounds the calls of a Next: no test makes so many changes.
+const maxCalls = 10_000
+
 // A watch is a Watcher whose every state is checked.
 type watch struct {
 	registry.Watcher
 
-	c    *check
-	last []*registry.Service
+	c     *check
+	last  []*registry.Service
+	calls atomic.Int64 // of Next
+}
+
+// Next fails when it returns again and again: nothing that waits for something
+// else would come to an end.
+func (w *watch) Next(ctx context.Context) ([]*registry.Service, error) {
+	if w.calls.Add(1) > maxCalls {
+		return nil, fmt.Errorf("it returned %d times, and there were not so many changes", maxCalls)
+	}
+	return w.Watcher.Next(ctx)
 }
 
 // watch opens a watcher that is closed when the test ends.

@@ -41,6 +41,7 @@ func newFaulty() *faulty {
 // able returns options by which every promise is tested that a faulty can keep.
 func able() Options {
 	return (&Options{
+		FakeClock: true,
 		Sever:     sever,
 		Beside:    func(_ testing.TB, reg registry.Registry) registry.Writer { return reg.(*faulty).Memory },
 		Overwrite: overwrite,

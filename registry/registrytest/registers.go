@@ -36,10 +36,12 @@ func registerRenews(c *check) {
 	c.register(renewed, ttl)
 	c.register(service("expires", "1.0.0", node("expires-1")), 2*ttl)
 	w := c.watch()
-	for deadline := time.Now().Add(2*ttl + c.opts.Deadline); ; {
+	for deadline := time.Now().Add(2*ttl + c.lateness()); ; {
 		got, err := w.within(ttl / 3)
 		switch {
-		case err != nil && (!errors.Is(err, context.DeadlineExceeded) || time.Now().After(deadline)):
+		case time.Now().After(deadline):
+			c.Fatalf("a node with a TTL of %v that is not renewed is there %v later", 2*ttl, c.lateness())
+		case err != nil && !errors.Is(err, context.DeadlineExceeded):
 			c.Fatalf("Watcher.Next() error = %v, want a node that is not renewed to be gone after %v", err, 2*ttl)
 		case err != nil:
 			c.register(renewed, ttl)
@@ -61,7 +63,7 @@ func registerWithoutTTLStays(c *check) {
 	c.register(stays, 0)
 	c.register(service("expires", "1.0.0", node("expires-1")), 2*ttl)
 	w := c.watch()
-	w.await("a node that is not renewed to be gone", 2*ttl+c.opts.Deadline, func(got []*registry.Service) bool {
+	w.await("a node that is not renewed to be gone", 2*ttl+c.lateness(), func(got []*registry.Service) bool {
 		return !hasNode(got, "expires-1")
 	})
 	c.wantGet("stays", stays)

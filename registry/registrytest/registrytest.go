@@ -11,6 +11,7 @@
 package registrytest
 
 import (
+	"runtime/debug"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,7 +29,7 @@ type Options struct {
 	// refuses it with registry.ErrTooLarge. Default: it has no bound.
 	MaxRecord int
 	// Deadline bounds the wait for anything that must happen, beyond the time
-	// to live where a node expires. Default: 30 s.
+	// to live where a node expires and the clock is real. Default: 30 s.
 	Deadline time.Duration
 	// Sever cuts the contact of reg with the system behind it, which keeps what
 	// it holds, and returns a function that restores it; a [Proxy] does that.
@@ -48,7 +49,8 @@ type Options struct {
 	// nobody can.
 	Spoil func(t testing.TB, reg registry.Registry) (mend func())
 	// FakeClock runs each test in a bubble of testing/synctest, for registries
-	// that live in the test's process. Default: the clock is real.
+	// that live in the test's process. A node that expires must then be gone within
+	// half of MinTTL more. Default: the clock is real.
 	FakeClock bool
 }
 
@@ -76,7 +78,7 @@ func Run(t *testing.T, open func(t *testing.T) registry.Registry, opts *Options)
 		t.Run(p.name, func(t *testing.T) {
 			run := func(t *testing.T) {
 				t.Helper()
-				p.keep(&check{TB: t, reg: open(t), opts: o})
+				p.test(&check{TB: t, reg: open(t), opts: o})
 			}
 			if o.FakeClock {
 				synctest.Test(t, run)
@@ -92,6 +94,18 @@ func Run(t *testing.T, open func(t *testing.T) registry.Registry, opts *Options)
 type promise struct {
 	name string
 	keep func(c *check)
+}
+
+// test fails the check when the promise is not kept. A registry that panics does
+// not keep it.
+func (p promise) test(c *check) {
+	c.Helper()
+	defer func() {
+		if v := recover(); v != nil {
+			c.Errorf("%s: panic: %v\n%s", p.name, v, debug.Stack())
+		}
+	}()
+	p.keep(c)
 }
 
 // promises returns those that a registry with the given options is to keep.

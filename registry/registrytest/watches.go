@@ -68,7 +68,7 @@ func watchSeesExpiry(c *check) {
 	begun := time.Now()
 	c.register(service("greeter", "1.0.0", node("greeter-1")), ttl)
 	w.await("a new node", c.opts.Deadline, func(got []*registry.Service) bool { return hasNode(got, "greeter-1") })
-	w.await("a node that is not renewed to be gone", ttl+c.opts.Deadline, func(got []*registry.Service) bool {
+	w.await("a node that is not renewed to be gone", ttl+c.lateness(), func(got []*registry.Service) bool {
 		return equal(got, []*registry.Service{stays})
 	})
 	if lived := time.Since(begun); lived < ttl*9/10 {
