@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -228,12 +229,17 @@ func (a *ACME) check(d *decoder, key string) {
 	if a.Replicas != 0 && a.Storage != "nats" {
 		d.wrongf(join(key, "replicas"), "it is of storage nats; write that, too, or remove it")
 	}
+	if a.CA != "" && !strings.HasPrefix(a.CA, "https://") {
+		d.wrongf(join(key, "ca"), "who is on the way could issue certificates; write https://")
+	}
 	for i, domain := range a.Domains {
 		switch _, err := netip.ParseAddr(domain); {
 		case strings.HasPrefix(domain, "*."):
 			d.wrongf(index(join(key, "domains"), i), "a certificate for %s needs a challenge over DNS; write the names, or put it in on_demand_allow", domain)
 		case err == nil:
 			d.wrongf(index(join(key, "domains"), i), "%s is an address; write the name of a host", domain)
+		case a.CA == "" && !strings.Contains(domain, "."): // authorities of one's own may have it
+			d.wrongf(index(join(key, "domains"), i), "no public authority issues a certificate for %s; write a name with a domain, such as api.example.com", domain)
 		}
 	}
 }
@@ -242,6 +248,14 @@ func (a *ACME) check(d *decoder, key string) {
 func (e *EAB) check(d *decoder, key string) {
 	if e.MACKey == "" {
 		d.wrongf(key, "it has no key; write mac_key_file")
+		return
+	}
+	if _, err := base64.RawURLEncoding.DecodeString(string(e.MACKey)); err != nil {
+		name := "mac_key"
+		if e.MACKeyFile != "" {
+			name = "mac_key_file"
+		}
+		d.wrongf(join(key, name), "the key is not in base64url without padding; write it as the authority shows it")
 	}
 }
 

@@ -48,6 +48,9 @@ func parseMount(s string) (mount, error) {
 	if (&url.URL{Path: path}).EscapedPath() != path { // requests never have it as it is
 		return mount{}, fmt.Errorf("the path %q has characters that need an escape", path)
 	}
+	if slices.ContainsFunc(strings.Split(path, "/"), func(s string) bool { return s == "." || s == ".." }) { // see above
+		return mount{}, fmt.Errorf("the path %q has . or .., which no request has: write where it leads", path)
+	}
 	known, ok := mountOptions()[name]
 	if !ok {
 		return mount{}, fmt.Errorf("no handler %q; want event, cloudevents or broker", name)

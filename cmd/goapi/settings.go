@@ -147,6 +147,9 @@ func (c *settings) checkPlugins() error {
 		if err := standard.Check(known, url); err != nil {
 			return c.wrong("registry", i, err)
 		}
+		if slices.Index(c.registries, url) != i { // both would keep one snapshot
+			return c.wrong("registry", i, errors.New("it is there twice: leave one out"))
+		}
 	}
 	if url := c.brokerURL(); url != "" {
 		if err := standard.Check(standard.Brokers(nil), url); err != nil {
