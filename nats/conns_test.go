@@ -264,6 +264,7 @@ func TestRedact(t *testing.T) {
 		{"nats://token@h", "nats://xxxxx@h"},
 		{"nats://user:password@h", "nats://xxxxx@h"},
 		{"embedded:", "embedded:"},
+		{"nats:user:hunter2@h:1", "nats:xxxxx@h:1"},
 	}
 	for _, tt := range tests {
 		if got := nats.Redact(mustParse(t, tt.url)); got != tt.want {

@@ -32,14 +32,10 @@ type target struct {
 }
 
 // Redact returns u as logs and errors may show it: without a password, without
-// a token, and without what parameters hold, which may be meant as one.
+// a token, and without what parameters hold, which may be meant as one. Of a URL
+// without // nothing is left that stands before an "@".
 func Redact(u *url.URL) string {
-	c := *u
-	if c.User != nil {
-		c.User = url.User("xxxxx")
-	}
-	c.RawQuery = ""
-	return c.String()
+	return urls.Redact(u)
 }
 
 // parse reads a URL that may have the named parameters besides those of a
@@ -81,7 +77,10 @@ func parseURL(u *url.URL, params []string) (target, error) {
 func remote(u *url.URL, query url.Values) (target, error) {
 	hosts := append([]string{u.Host}, query[urls.Host]...)
 	for _, host := range hosts {
-		if host == "" || strings.ContainsAny(host, "@/,? ") {
+		if at := strings.LastIndexByte(host, '@'); at >= 0 { // a user is not for every server
+			return target{}, fmt.Errorf("host %q is not host:port", "xxxxx"+host[at:])
+		}
+		if host == "" || strings.ContainsAny(host, "/,? ") {
 			return target{}, fmt.Errorf("host %q is not host:port", host)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/goapi-dev/goapi/broker"
 	"github.com/goapi-dev/goapi/broker/micro"
 	natsbroker "github.com/goapi-dev/goapi/broker/nats"
+	"github.com/goapi-dev/goapi/nats"
 )
 
 // subscriberIdle is how long a connection to a subscriber is kept.
@@ -49,7 +50,7 @@ func Expected(rawURL string) broker.Capabilities {
 // openHTTP opens go-micro's HTTP broker.
 func (o *Options) openHTTP(ctx context.Context, u *url.URL) (broker.Broker, error) {
 	if o.Registry == nil {
-		return nil, fmt.Errorf("%s: subscribers are found in a registry, and there is none", u.Redacted())
+		return nil, fmt.Errorf("%s: subscribers are found in a registry, and there is none", nats.Redact(u))
 	}
 	return micro.OpenHTTP(ctx, u, o.Registry, &micro.HTTPOptions{Client: o.subscribers(), Logger: o.Logger})
 }

@@ -67,6 +67,29 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestNoSecretWithoutSlashes: a URL that lacks its slashes shows its password no
+// more than one that has them. A file has none.
+func TestNoSecretWithoutSlashes(t *testing.T) {
+	check := func(scheme, rest string, check func(url string) error) {
+		if err := check(scheme + rest); err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("Check(%s%s) = %v, want an error without the secret", scheme, rest, err)
+		}
+		if got := standard.Redact(scheme + rest); strings.Contains(got, "s3cret") || !strings.Contains(got, "@h:1") {
+			t.Errorf("Redact(%s%s) = %s, want the host alone", scheme, rest, got)
+		}
+	}
+	for _, rest := range []string{":user:s3cret@h:1", ":/user:s3cret@h:1", ":///user:s3cret@h:1"} {
+		for scheme := range standard.Registries(nil) {
+			if scheme != "file" {
+				check(scheme, rest, func(url string) error { return standard.Check(standard.Registries(nil), url) })
+			}
+		}
+		for scheme := range standard.Brokers(nil) {
+			check(scheme, rest, func(url string) error { return standard.Check(standard.Brokers(nil), url) })
+		}
+	}
+}
+
 func TestRegistries(t *testing.T) {
 	srv, err := nats.Start(t.Context(), t.TempDir(), &nats.ServerOptions{Address: "127.0.0.1:0"})
 	if err != nil {

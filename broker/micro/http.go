@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/goapi-dev/goapi/broker"
+	"github.com/goapi-dev/goapi/internal/urls"
 	"github.com/goapi-dev/goapi/registry"
 )
 
@@ -102,18 +103,18 @@ var _ broker.Broker = (*HTTP)(nil)
 func OpenHTTP(ctx context.Context, u *url.URL, reg registry.Registry, opts *HTTPOptions) (*HTTP, error) {
 	cfg, err := parseHTTP(u)
 	if err != nil {
-		return nil, fmt.Errorf("broker: %s: %w", u.Redacted(), err)
+		return nil, fmt.Errorf("broker: %s: %w", urls.Redact(u), err)
 	}
 	o := opts.orDefault()
 	if !cfg.verify {
 		if o.Client, err = trusting(o.Client); err != nil {
-			return nil, fmt.Errorf("broker: %s: %w", u.Redacted(), err)
+			return nil, fmt.Errorf("broker: %s: %w", urls.Redact(u), err)
 		}
 	}
 	address, advertise := cfg.address, cfg.advertise
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("broker: %s: %w", u.Redacted(), err)
+		return nil, fmt.Errorf("broker: %s: %w", urls.Redact(u), err)
 	}
 	if advertise == "" {
 		advertise = l.Addr().String()
@@ -137,7 +138,7 @@ func OpenHTTP(ctx context.Context, u *url.URL, reg registry.Registry, opts *HTTP
 // without listening.
 func CheckHTTPURL(u *url.URL) error {
 	if _, err := parseHTTP(u); err != nil {
-		return fmt.Errorf("broker: %s: %w", u.Redacted(), err)
+		return fmt.Errorf("broker: %s: %w", urls.Redact(u), err)
 	}
 	return nil
 }

@@ -34,8 +34,8 @@ func rooms() map[string][]string {
 		"registry/registrytest": {"registry"},
 		"registry/consul":       {"registry", "internal/urls"},
 		"registry/etcd":         {"registry", "internal/urls"},
-		"registry/file":         {"registry", "internal/files", "internal/spelling"},
-		"registry/mdns":         {"registry"},
+		"registry/file":         {"registry", "internal/files", "internal/spelling", "internal/urls"},
+		"registry/mdns":         {"registry", "internal/urls"},
 		"registry/micro":        {"registry", "nats"},
 		"registry/nats":         {"registry", "nats"},
 
@@ -67,7 +67,7 @@ func rooms() map[string][]string {
 
 		"broker":            {},
 		"broker/brokertest": {"broker"},
-		"broker/micro":      {"broker", "registry"},
+		"broker/micro":      {"broker", "registry", "internal/urls"},
 		"broker/nats":       {"broker", "broker/micro", "nats"},
 
 		"push": {".", "broker", "client", "registry", "upstream", "internal/mucp"},

@@ -28,6 +28,23 @@ const (
 	PasswordFile = "password_file"
 )
 
+// Redact returns u as logs and errors may show it: without a password, without
+// a token, and without what parameters hold, which may be meant as one. Where a
+// slash is missing, or one too many, so that a password is no part of its own,
+// nothing is left of what stands before the "@".
+func Redact(u *url.URL) string {
+	c := *u
+	if c.User != nil {
+		c.User = url.User("xxxxx")
+	}
+	c.RawQuery, c.ForceQuery = "", false
+	rest := c.Opaque + c.EscapedPath() + c.EscapedFragment()
+	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
+		return c.Scheme + ":xxxxx" + rest[i:]
+	}
+	return c.String()
+}
+
 // Params returns the parameters of u, all of which are known and, but for
 // hosts, there once.
 func Params(u *url.URL, known ...string) (url.Values, error) {

@@ -44,6 +44,37 @@ func TestParams(t *testing.T) {
 	}
 }
 
+func TestRedact(t *testing.T) {
+	tests := []struct{ url, want string }{
+		{"nats://h:4222?host=sesame", "nats://h:4222"},
+		{"nats://h?", "nats://h"},
+		{"nats://sesame@h", "nats://xxxxx@h"},
+		{"nats://user:sesame@h", "nats://xxxxx@h"},
+		{"nats:user:sesame@h:1", "nats:xxxxx@h:1"},
+		{"nats:user:ses@me@h:1?a=b", "nats:xxxxx@h:1"},
+		{"nats:/user:sesame@h", "nats:xxxxx@h"},
+		{"nats:///user:sesame@h", "nats:xxxxx@h"},
+		{"nats://user:1/sesame@h", "nats:xxxxx@h"},
+		{"nats://user:1#sesame@h", "nats:xxxxx@h"},
+		{"file:services.yaml", "file:services.yaml"},
+		{"file:///a%20b/services.yaml", "file:///a%20b/services.yaml"},
+		{"mdns:", "mdns:"},
+	}
+	for _, tt := range tests {
+		u, err := url.Parse(tt.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := *u
+		if got := urls.Redact(u); got != tt.want {
+			t.Errorf("Redact(%q) = %q, want %q", tt.url, got, tt.want)
+		}
+		if *u != before {
+			t.Errorf("Redact(%q) changes it", tt.url)
+		}
+	}
+}
+
 func TestTLS(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := certificate(t, 1)

@@ -51,6 +51,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/goapi-dev/goapi/internal/urls"
 	"github.com/goapi-dev/goapi/registry"
 )
 
@@ -128,7 +129,7 @@ func CheckURL(u *url.URL) error {
 func newRegistry(u *url.URL, opts *Options) (*Registry, error) {
 	name, err := parseURL(u)
 	if err != nil {
-		return nil, fmt.Errorf("registry: %s: %w", u.Redacted(), err)
+		return nil, fmt.Errorf("registry: %s: %w", urls.Redact(u), err)
 	}
 	path, err := filepath.Abs(name) // the working directory may change
 	if err != nil {

@@ -33,6 +33,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/goapi-dev/goapi/internal/urls"
 	"github.com/goapi-dev/goapi/registry"
 )
 
@@ -101,7 +102,7 @@ func Open(ctx context.Context, u *url.URL, opts *Options) (*Registry, error) {
 	o := opts.orDefault()
 	c, err := parseURL(u)
 	if err != nil {
-		return nil, fmt.Errorf("registry: %s: %w", u.Redacted(), err)
+		return nil, fmt.Errorf("registry: %s: %w", urls.Redact(u), err)
 	}
 	n, err := openNetwork(ctx, c.interfaces, groupV4(), groupV6())
 	if err != nil {

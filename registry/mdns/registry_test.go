@@ -186,7 +186,7 @@ func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	u := &url.URL{Scheme: "mdns", RawQuery: "domian=micro"}
 	_, err := Open(t.Context(), u, nil)
-	if want := `registry: mdns:?domian=micro: unknown parameter "domian"; known parameters: domain, interface`; err == nil || err.Error() != want {
+	if want := `registry: mdns:: unknown parameter "domian"; known parameters: domain, interface`; err == nil || err.Error() != want {
 		t.Errorf("Open(%s) error = %v, want %s", u, err, want)
 	}
 }

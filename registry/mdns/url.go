@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/goapi-dev/goapi/internal/urls"
 )
 
 const (
@@ -27,7 +29,7 @@ type config struct {
 // connection.
 func CheckURL(u *url.URL) error {
 	if _, err := parseURL(u); err != nil {
-		return fmt.Errorf("registry: %s: %w", u.Redacted(), err)
+		return fmt.Errorf("registry: %s: %w", urls.Redact(u), err)
 	}
 	return nil
 }
