@@ -53,7 +53,7 @@ func (m *changes) comeAndGo(ctx context.Context, i int) error {
 		return err
 	}
 	m.came = append(m.came, took)
-	took, err = m.timed(ctx, func() error { return m.writer.Deregister(ctx, s) }, path, http.StatusNotFound)
+	took, err = m.timed(ctx, func() error { return m.writer.Deregister(ctx, s) }, path, http.StatusServiceUnavailable)
 	if err != nil {
 		return err
 	}

@@ -167,7 +167,7 @@ func fakeChanges(t *testing.T) *changes {
 		}
 		path := s.Endpoints[0].Metadata["path"]
 		asked[path] = 0
-		routes[path] = map[string]int{"POST": http.StatusOK, "DELETE": http.StatusNotFound}[r.Method]
+		routes[path] = map[string]int{"POST": http.StatusOK, "DELETE": http.StatusServiceUnavailable}[r.Method]
 	}))
 	t.Cleanup(srv.Close)
 	g := &gateway{admin: srv.URL, client: srv.Client()}

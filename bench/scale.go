@@ -345,7 +345,7 @@ func (c *comings) change(ctx context.Context, i int, due time.Time) error {
 			c.mu.Unlock()
 		}
 	} else {
-		status = http.StatusNotFound
+		status = http.StatusServiceUnavailable
 		err = c.writer.Deregister(ctx, s)
 	}
 	if err != nil {

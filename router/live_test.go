@@ -57,8 +57,8 @@ func TestLive(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if _, err := live.Route(get("/a")); !errors.Is(err, goapi.ErrNoRoute) {
-			t.Errorf("Route after Deregister error = %v, want ErrNoRoute", err)
+		if _, err := live.Route(get("/a")); goapi.Status(err) != 503 {
+			t.Errorf("Route after Deregister error = %v, want 503", err)
 		}
 		if live.Age() != 0 || live.Status().Err != nil || live.Status().Updated.IsZero() {
 			t.Errorf("Age = %v, Status = %+v, want contact", live.Age(), live.Status())

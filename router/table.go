@@ -129,7 +129,11 @@ func NewTable(pools *upstream.Pools, opts *Options) *Table {
 // pointers as before. It is called with the latest table only, by one
 // goroutine at a time; the slice is read-only from then on.
 func (t *Table) Next(services []*registry.Service) (*Table, []Report) {
-	changes := t.changes(services)
+	return t.next(services, t.changes(services))
+}
+
+// next is Next of services that have these changes.
+func (t *Table) next(services []*registry.Service, changes []registry.Change) (*Table, []Report) {
 	t.latest.Store(&services)
 	s := &step{table: *t, hasher: t.newEra(), services: services, slots: make(map[string]*claimed)}
 	for _, c := range changes {
