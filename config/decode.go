@@ -100,7 +100,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, key string, f *field) {
 	case isText(v.Type()):
 		d.text(n, at, v, key, f)
 	case v.Kind() == reflect.Struct:
-		d.mapping(n, at, v, key)
+		d.mapping(n, at, v, key, f)
 	case v.Kind() == reflect.Map:
 		d.names(n, at, v, key, f)
 	case v.Kind() == reflect.Slice:
@@ -110,9 +110,9 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, key string, f *field) {
 
 // pairs calls f with each key and value of a mapping whose keys are texts that
 // differ.
-func (d *decoder) pairs(n *yaml.Node, at place, key string, f func(name string, at place, value *yaml.Node)) {
+func (d *decoder) pairs(n *yaml.Node, at place, key string, of *field, f func(name string, at place, value *yaml.Node)) {
 	if n.Kind != yaml.MappingNode {
-		d.notef(at, key, "want keys and values, one below the other; not %s", kindOf(n))
+		d.notef(at, key, "want keys and values, one below the other; not %s%s", kindOf(n), such(key, of))
 		return
 	}
 	first := make(map[string]int, len(n.Content)/2)
@@ -143,11 +143,11 @@ func (d *decoder) advice(of reflect.Type, name string, fields []field) string {
 }
 
 // mapping reads a struct.
-func (d *decoder) mapping(n *yaml.Node, at place, v reflect.Value, key string) {
+func (d *decoder) mapping(n *yaml.Node, at place, v reflect.Value, key string, of *field) {
 	before := len(d.mistakes)
 	fields := d.fieldsOf(v.Type())
 	given := make(map[string]bool, len(n.Content)/2)
-	d.pairs(n, at, key, func(name string, at place, value *yaml.Node) {
+	d.pairs(n, at, key, of, func(name string, at place, value *yaml.Node) {
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
 		if i < 0 {
 			d.notef(at, join(key, clip(name)), "unknown key; %s", d.advice(v.Type(), name, fields))
@@ -188,6 +188,15 @@ func sample(f field) string {
 	return f.name + ": " + f.example
 }
 
+// such says how to write the value of a field, "" where no example is known of it
+// as a whole.
+func such(key string, f *field) string {
+	if f.example == "" || key != f.name && !strings.HasSuffix(key, "."+f.name) {
+		return ""
+	}
+	return "; write " + sample(*f)
+}
+
 // secrets reads the secrets that the fields of a struct give by the names of
 // files: what token_file names is token.
 func (d *decoder) secrets(v reflect.Value, key string, fields []field, given map[string]bool) {
@@ -218,7 +227,7 @@ func (d *decoder) secrets(v reflect.Value, key string, fields []field, given map
 func (d *decoder) names(n *yaml.Node, at place, v reflect.Value, key string, f *field) {
 	v.Set(reflect.MakeMap(v.Type()))
 	ofNames := field{format: f.keys}
-	d.pairs(n, at, key, func(name string, at place, value *yaml.Node) {
+	d.pairs(n, at, key, f, func(name string, at place, value *yaml.Node) {
 		if want := d.misfit(&ofNames, name); want != "" {
 			d.notef(at, join(key, clip(name)), "%.80q is not a name that can be here; want %s", name, want)
 			return
@@ -236,7 +245,7 @@ func (d *decoder) list(n *yaml.Node, at place, v reflect.Value, key string, f *f
 	case n.Kind == yaml.ScalarNode && isText(v.Type().Elem()):
 		elements = []*yaml.Node{n}
 	case n.Kind != yaml.SequenceNode:
-		d.notef(at, key, "want a list; not %s", kindOf(n))
+		d.notef(at, key, "want a list; not %s%s", kindOf(n), such(key, f))
 		return
 	}
 	if f.filled && len(elements) == 0 {

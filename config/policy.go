@@ -16,20 +16,20 @@ import (
 type Policy struct {
 	Timeout         *Duration        `yaml:"timeout" min:"1ms" max:"24h" doc:"Time that a service gets to answer." default:"30s" example:"5s"`
 	MaxBody         *Size            `yaml:"max_body" min:"1" max:"1GiB" doc:"Bound of a body that must be held up: calls and events." default:"4MiB" example:"1MiB"`
-	Retries         *Retries         `yaml:"retries" doc:"How often nodes are tried."`
+	Retries         *Retries         `yaml:"retries" doc:"How often nodes are tried." example:"{tries: 3}"`
 	MaxInFlight     *AutoLimit       `yaml:"max_in_flight" doc:"Requests that a service gets at a time; more are answered with 503. auto follows what the service can take; none lifts the limit." default:"none" example:"auto"`
 	MaxPerNode      *Limit           `yaml:"max_per_node" doc:"Requests that a node gets at a time; none lifts the limit." default:"none" example:"100"`
 	HashBy          *string          `yaml:"hash_by" format:"hash by" doc:"What keeps like requests on one node: header:NAME or cookie:NAME." default:"none" example:"\"header:X-User\""`
 	HealthCheck     *string          `yaml:"health_check" format:"health check" doc:"How nodes are probed: tcp, grpc or http:/PATH. Of policy and services only." default:"none: requests tell" example:"\"http:/healthz\""`
-	Auth            *Auth            `yaml:"auth" doc:"Who may pass."`
+	Auth            *Auth            `yaml:"auth" doc:"Who may pass; {none: true} is anybody." example:"{any: [jwt/main]}"`
 	Allow           []Prefix         `yaml:"allow" items:"1" doc:"Addresses of clients that may pass; all others may not. [0.0.0.0/0, \"::/0\"] is anybody." default:"all" example:"[10.0.0.0/8]"`
 	Deny            []Prefix         `yaml:"deny" doc:"Addresses of clients that may not pass." default:"none" example:"[192.0.2.0/24]"`
-	CORS            *CORS            `yaml:"cors" doc:"Pages of other origins that may use the route; {} is none."`
-	RateLimit       []RateLimit      `yaml:"rate_limit" doc:"How often requests may come; all of the list hold, [] is none."`
+	CORS            *CORS            `yaml:"cors" doc:"Pages of other origins that may use the route; {} is none." example:"{origins: [\"https://app.example.com\"]}"`
+	RateLimit       []RateLimit      `yaml:"rate_limit" doc:"How often requests may come; all of the list hold, [] is none." example:"[{requests: 100, per: 1s}]"`
 	Headers         *Headers         `yaml:"headers" doc:"Changes of headers; {} is none."`
-	SecurityHeaders *SecurityHeaders `yaml:"security_headers" doc:"Headers that make browsers careful; {} is the defaults of its keys."`
+	SecurityHeaders *SecurityHeaders `yaml:"security_headers" doc:"Headers that make browsers careful; {} is the defaults of its keys." example:"{}"`
 	Rewrite         *Rewrite         `yaml:"rewrite" doc:"Changes of the path that the service gets to see; {} is none."`
-	Compress        *Compress        `yaml:"compress" doc:"Compression of answers; {} is the defaults of its keys."`
+	Compress        *Compress        `yaml:"compress" doc:"Compression of answers; {} is the defaults of its keys." example:"{}"`
 }
 
 // Retries say how nodes are tried.
