@@ -370,9 +370,11 @@ func TestBrokenRegistriesFail(t *testing.T) {
 // the whole suite.
 func TestPanicIsNamed(t *testing.T) {
 	f := newFaulty()
-	f.register = func(context.Context, *registry.Service, time.Duration) error { panic("no such node") }
+	f.register = func(_ context.Context, s *registry.Service, _ time.Duration) error {
+		return errors.New(s.Nodes[len(s.Nodes)].ID)
+	}
 	failures := try(t, promise{"RegisterIsVisible", registerIsVisible}, f, able())
-	if len(failures) != 1 || !strings.HasPrefix(failures[0], "RegisterIsVisible: panic: no such node") {
+	if len(failures) != 1 || !strings.HasPrefix(failures[0], "RegisterIsVisible: panic: runtime error: index out of range") {
 		t.Errorf("RegisterIsVisible = %q, want one failure with its name and the panic", failures)
 	}
 }
