@@ -38,10 +38,36 @@ func textOf(v reflect.Value) string {
 	return v.String()
 }
 
-// Fixed returns the keys that say another thing than they did in old, and that
-// take a restart to change.
+// Fixed returns the keys that say another thing than they did in old, or name a
+// file that does, and that take a restart to change.
 func (f *File) Fixed(old *File) []string {
-	return changed("", reflect.ValueOf(f).Elem(), reflect.ValueOf(old).Elem())
+	keys := changed("", reflect.ValueOf(f).Elem(), reflect.ValueOf(old).Elem())
+	before := old.readOnce()
+	for _, once := range f.readOnce() {
+		i := slices.IndexFunc(before, func(b named) bool { return b.key == once.key })
+		if i >= 0 && before[i].path == once.path && f.inputs[string(once.path)] != old.inputs[string(once.path)] {
+			keys = append(keys, once.key)
+		}
+	}
+	return keys
+}
+
+// A named is a file that a key names.
+type named struct {
+	key  string
+	path Path
+}
+
+// readOnce returns the files that are read when the gateway starts, and not again.
+func (f *File) readOnce() []named {
+	files := []named{{"upstream_ca", f.UpstreamCA}, {"nats_token_file", f.NATSTokenFile}}
+	if f.Tracing != nil {
+		files = append(files, named{"tracing.ca", f.Tracing.CA})
+	}
+	if f.TLS != nil && f.TLS.ACME != nil {
+		files = append(files, named{"tls.acme.ca_root", f.TLS.ACME.CARoot})
+	}
+	return files
 }
 
 // changed returns the keys of two structs that differ and are not reloaded.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/goapi-dev/goapi/config"
+	"github.com/goapi-dev/goapi/middleware"
 )
 
 func TestLoadFiles(t *testing.T) {
@@ -352,5 +353,50 @@ func TestShare(t *testing.T) {
 	}
 	if got := new(config.AccessLog).Share(); got != 0 {
 		t.Errorf("Share of nothing = %v, want 0: the default", got)
+	}
+}
+
+// TestFixedFiles: a file that is read once cannot hold another thing.
+func TestFixedFiles(t *testing.T) {
+	const text = `upstream_ca: ca.pem
+nats_token_file: nats.token
+upstream_cert: cert.pem
+upstream_key: key.pem
+identity: {keys: {a: {file: keys.txt}}}
+tracing: {endpoint: "grpcs://127.0.0.1:4317", ca: other.pem}
+tls: {acme: {domains: [a.example.com], ca_root: root.pem}}
+`
+	first, _ := certificate(t)
+	second, _ := certificate(t)
+	for name, want := range map[string]string{
+		"ca.pem": "[upstream_ca]", "nats.token": "[nats_token_file]", "other.pem": "[tracing.ca]", "root.pem": "[tls.acme.ca_root]", "keys.txt": "[]",
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			inputs(t, dir)
+			write(t, dir, "root.pem", first)
+			load := func() *config.File {
+				f, err := config.Load(write(t, dir, "goapi.yaml", text), noEnv)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return f
+			}
+			old := load()
+			if got := load().Fixed(old); len(got) > 0 {
+				t.Errorf("Fixed of the same files = %v, want none", got)
+			}
+			other := second
+			switch name {
+			case "keys.txt":
+				other = "acme " + middleware.HashKey("other")
+			case "nats.token":
+				other = "other"
+			}
+			write(t, dir, name, other)
+			if got := fmt.Sprint(load().Fixed(old)); got != want {
+				t.Errorf("Fixed after %s changed = %s, want %s", name, got, want)
+			}
+		})
 	}
 }
