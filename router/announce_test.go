@@ -71,6 +71,14 @@ func target(path string) func(*http.Request) {
 	return func(r *http.Request) { r.URL = httptest.NewRequest("GET", path, nil).URL }
 }
 
+// received is a target as net/http hands it on.
+func received(uri string) func(*http.Request) {
+	return func(r *http.Request) {
+		got := httptest.NewRequest("GET", uri, nil)
+		r.RequestURI, r.URL = got.RequestURI, got.URL
+	}
+}
+
 func host(h string) func(*http.Request) { return func(r *http.Request) { r.Host = h } }
 
 // pattern returns the pattern of a route, or the error.

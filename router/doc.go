@@ -20,7 +20,7 @@
 // decoded once: an escaped slash is part of a segment. Nothing is cleaned:
 // "/a" and "/a/" are two paths, and "//" has an empty segment. What programs
 // read differently is refused with 400: segments that are or hide "." or "..",
-// and control characters.
+// control characters, and a "#" that is not escaped.
 //
 // What starts with "^" and ends with "$" is a regular expression (RE2). It is
 // matched with the whole path as it was received, escapes and all. Named groups

@@ -22,6 +22,9 @@ func (t *Table) Route(r *http.Request) (*goapi.Route, error) {
 	case r.URL.Path == "*":
 		return nil, goapi.NewError(http.StatusNotFound, "no route for the gateway as a whole (*)", goapi.ErrNoRoute)
 	}
+	if strings.IndexByte(r.RequestURI, '#') >= 0 { // net/http takes it for a part of the path, and others do not
+		return nil, goapi.NewError(http.StatusBadRequest, "the request's target has a fragment (#), which is for clients alone: write %23 for the character", nil)
+	}
 	h, err := requestHost(r.Host)
 	if err != nil {
 		return nil, goapi.NewError(http.StatusBadRequest, "the Host header is not a host", err)
