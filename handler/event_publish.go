@@ -49,7 +49,8 @@ type PublishOptions struct {
 	// but credentials, and where the request came from.
 	Header BrokerHeader
 	// Origins are the web pages that may publish, as in [StreamOptions]; those
-	// of the requested host itself always may. Default: any page.
+	// of the requested host itself always may, and no others if the list is empty.
+	// Default, if nil: any page.
 	Origins []string
 	// TrustedProxies are peers whose account of where a request came from is
 	// believed. Default: none.
@@ -135,11 +136,19 @@ func newPublishing(p broker.Publisher, opts PublishOptions) *publishing {
 	return &publishing{
 		broker: p,
 		opts:   opts,
-		pages:  parseOrigins(opts.Origins),
+		pages:  pagesOf(opts.Origins),
 		topics: broker.NewPatterns(opts.Topics...),
 		header: filter,
 		origin: slices.ContainsFunc(slices.Collect(maps.Keys(filter.allow)), reserved),
 	}
+}
+
+// pagesOf returns the pages that may publish.
+func pagesOf(patterns []string) origins {
+	if patterns != nil && len(patterns) == 0 {
+		return sameOrigin()
+	}
+	return parseOrigins(patterns)
 }
 
 // topic returns the topic of a request, which may be published, and the name of

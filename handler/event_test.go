@@ -489,6 +489,9 @@ func TestEventOrigins(t *testing.T) {
 		{"one that is listed", []string{"https://shop.example"}, "https://shop.example", http.StatusAccepted},
 		{"one that is not", []string{"https://shop.example"}, "https://evil.example", http.StatusForbidden},
 		{"none", []string{"https://shop.example"}, "", http.StatusAccepted},
+		{"an empty list", []string{}, "https://shop.example", http.StatusForbidden},
+		{"its own, with an empty list", []string{}, "http://example.com", http.StatusAccepted},
+		{"none, with an empty list", []string{}, "", http.StatusAccepted},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -110,10 +110,10 @@ func (g *gateway) openBroker(ctx context.Context, reg registry.Registry, n *node
 // publishing says how requests are published: only on topics that --publish
 // lists.
 func (g *gateway) publishing(namespace string, header handler.BrokerHeader) handler.PublishOptions {
-	return handler.PublishOptions{Namespace: namespace, Topics: listed(g.cfg.publish), Header: header, Origins: g.cfg.origins, TrustedProxies: g.proxies}
+	return handler.PublishOptions{Namespace: namespace, Topics: listed(g.cfg.publish), Header: header, Origins: listed(g.cfg.origins), TrustedProxies: g.proxies}
 }
 
-// listed returns patterns, of which none allow nothing.
+// listed returns patterns, of which none allow nothing and nobody.
 func listed(patterns []string) []string {
 	if patterns == nil {
 		return []string{}
