@@ -35,6 +35,13 @@ type BrokerHeader struct {
 	Deny []string
 }
 
+// Publishes says whether a header of that name is published by the handler Broker,
+// which takes the rest for the request's own.
+func (o BrokerHeader) Publishes(name string) bool {
+	name = textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name))
+	return name != "" && name != "Accept" && name != "Host" && o.filter().keeps(name)
+}
+
 func (o BrokerHeader) filter() headerFilter {
 	return headerFilter{allow: nameSet(o.Allow), deny: nameSet(o.Deny)}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/goapi-dev/goapi/admin"
+	"github.com/goapi-dev/goapi/handler"
 )
 
 func publishCommand(w world) *cobra.Command {
@@ -73,6 +74,9 @@ func headerOf(flags []string, body []byte) (map[string]string, error) {
 		}
 		if _, twice := header[name]; twice {
 			return nil, fmt.Errorf("--header %q: %s is there already; a message has each header once", flag, name)
+		}
+		if !(handler.BrokerHeader{}).Publishes(name) {
+			return nil, fmt.Errorf("--header %q: a header %s is not published: it is of a request, or is taken for a credential; choose another name", name, name)
 		}
 		header[name] = strings.TrimSpace(value)
 	}
