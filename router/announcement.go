@@ -101,7 +101,11 @@ func (r *reader) read(s *registry.Service) *announcement {
 			a.leaveOut(nil, fmt.Sprintf("%d endpoints beyond the first %d", len(s.Endpoints)-i, i))
 			break
 		}
-		if e == nil || e.Metadata["subscriber"] == "true" {
+		if e == nil {
+			continue
+		}
+		if e.Metadata["subscriber"] == "true" {
+			a.hides = a.hides || isPushed(s, e) // it is for the gateway alone
 			continue
 		}
 		if unexposed(e.Metadata) {
@@ -166,6 +170,24 @@ func unexposed(md map[string]string) bool { return md["expose"] == "false" }
 // only say so in the metadata of their nodes, which are all alike.
 func isHidden(s *registry.Service) bool {
 	return unexposed(s.Metadata) || slices.ContainsFunc(s.Nodes, func(n *registry.Node) bool { return n != nil && unexposed(n.Metadata) })
+}
+
+// isPushed says whether messages are pushed to a subscriber. Services of go-micro
+// can only ask for it in the metadata of their nodes, which are all alike.
+func isPushed(s *registry.Service, e *registry.Endpoint) bool {
+	return e.Metadata["push"] == "true" ||
+		slices.ContainsFunc(s.Nodes, func(n *registry.Node) bool { return n != nil && n.Metadata["push"] == "true" })
+}
+
+// onlyTakes says that a service is there for nothing but messages that are pushed
+// to it.
+func onlyTakes(s *registry.Service) bool {
+	for _, e := range s.Endpoints {
+		if e == nil || e.Metadata["subscriber"] != "true" || !isPushed(s, e) {
+			return false
+		}
+	}
+	return len(s.Endpoints) > 0
 }
 
 // metadataSize returns the bytes of metadata.

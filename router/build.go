@@ -164,7 +164,7 @@ func (b *builder) granted(c, before *claim) *claim {
 
 // addResolved adds the routes for requests that a resolver reads.
 func (b *builder) addResolved(s *service) {
-	exposed := slices.DeleteFunc(slices.Clone(b.members), isHidden)
+	exposed := slices.DeleteFunc(slices.Clone(b.members), func(s *registry.Service) bool { return isHidden(s) || onlyTakes(s) })
 	s.absent = len(exposed) == 0
 	if b.opts.Resolver == nil || s.absent {
 		return
