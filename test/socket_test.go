@@ -59,8 +59,8 @@ func TestWebSocketOfARemovedNode(t *testing.T) {
 		p.register(sockets(fmt.Sprint("other-", i), &registry.Node{ID: "o", Address: "127.0.0.1:1"}), 0)
 	}
 	roundTrip(t, c, websocket.MessageText)
-	if got := p.status(p.address, "/chat"); got != http.StatusNotFound {
-		t.Errorf("a request after the last node is gone = %d, want 404", got)
+	if got := p.status(p.address, "/chat"); got != http.StatusServiceUnavailable {
+		t.Errorf("a request after the last node is gone = %d, want 503", got)
 	}
 	if err := c.Close(websocket.StatusNormalClosure, ""); err != nil {
 		t.Errorf("Close: %v", err)
