@@ -371,7 +371,7 @@ func TestBrokenRegistriesFail(t *testing.T) {
 func TestPanicIsNamed(t *testing.T) {
 	f := newFaulty()
 	f.register = func(_ context.Context, s *registry.Service, _ time.Duration) error {
-		return errors.New(s.Nodes[len(s.Nodes)].ID)
+		return errors.New(s.Nodes[1].ID) // there is one
 	}
 	failures := try(t, promise{"RegisterIsVisible", registerIsVisible}, f, able())
 	if len(failures) != 1 || !strings.HasPrefix(failures[0], "RegisterIsVisible: panic: runtime error: index out of range") {
