@@ -59,6 +59,7 @@ func calm(t *testing.T, w *config.Watcher) {
 }
 
 func TestWatcher(t *testing.T) {
+	t.Parallel()
 	rename := func(t *testing.T, dir, name, text string) {
 		t.Helper()
 		if err := os.Rename(write(t, dir, "new", text), filepath.Join(dir, name)); err != nil {
@@ -164,6 +165,7 @@ func TestWatcherRepair(t *testing.T) {
 // TestWatcherWaitsForTheRest: a file that is written in steps is not taken in the
 // midst of it, be the part that is there right or not.
 func TestWatcherWaitsForTheRest(t *testing.T) {
+	t.Parallel()
 	const head, tail = "routes: [{match: /**, to: [\"a:1\"]}]\n", "patterns: [{match: /admin/**, deny: [10.0.0.0/8]}]\n"
 	tests := []struct {
 		name  string
