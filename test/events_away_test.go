@@ -92,21 +92,27 @@ func TestABrokerThatHangsIs503(t *testing.T) {
 
 // TestABrokerThatIsAwayAtTheStart starts the gateway before its broker.
 func TestABrokerThatIsAwayAtTheStart(t *testing.T) {
-	bus := []string{"--nats", freeAddress(t, loopback()), "--data", t.TempDir()}
-	p := startGateway(t, append(eventFlags(), "--registry", "memory:", "--broker", "nats://"+bus[1])...)
-	p.unavailable()
-	if got := p.status(p.admin, "/readyz"); got != http.StatusOK {
-		t.Errorf("/readyz without a broker = %d, want 200: requests are served", got)
-	}
-	taker := startTaker(t)
-	taker.announce(p) // which has messages pushed once there are any
+	for _, url := range []string{"nats://user:secret@ADDRESS", "nats+micro://ADDRESS", "nats://ADDRESS?jetstream=false"} {
+		t.Run(url, func(t *testing.T) {
+			bus := []string{"--nats", freeAddress(t, loopback()), "--data", t.TempDir()}
+			p := startGateway(t, append(eventFlags(), "--registry", "memory:", "--broker", strings.Replace(url, "ADDRESS", bus[1], 1))...)
+			p.unavailable()
+			if got := p.status(p.admin, "/readyz"); got != http.StatusOK {
+				t.Errorf("/readyz without a broker = %d, want 200: requests are served", got)
+			}
+			taker := startTaker(t)
+			taker.announce(p) // which has messages pushed once there are any
 
-	startGateway(t, bus...)
-	p.await(func() bool {
-		return p.post(p.address, "/broker?topic="+eventTopic, "token:1;").status == http.StatusAccepted
-	}, "202")
-	p.await(taker.any, "a push")
-	if log := p.logged(); !strings.Contains(log, "broker cannot be reached") || !strings.Contains(log, "broker found") {
-		t.Errorf("the log has neither loss nor return of the broker:\n%s", log)
+			startGateway(t, bus...)
+			n := 0
+			p.await(func() bool {
+				n++
+				return p.post(p.address, "/broker?topic="+eventTopic, "token:"+strconv.Itoa(n)+";").status == http.StatusAccepted && taker.any()
+			}, "202, and a push")
+			log := p.logged()
+			if !strings.Contains(log, "broker cannot be reached") || !strings.Contains(log, "broker found") || strings.Contains(log, "secret") {
+				t.Errorf("the log has neither loss nor return of the broker, or the password:\n%s", log)
+			}
+		})
 	}
 }

@@ -34,26 +34,6 @@ func TestCheckEvents(t *testing.T) {
 	}
 }
 
-// TestBrokerAway starts gateways whose broker is away.
-func TestBrokerAway(t *testing.T) {
-	address := freeAddress(t)
-	for _, url := range []string{
-		"nats://" + address, "nats://user:secret@" + address, "nats+micro://" + address, "nats://" + address + "?jetstream=false",
-	} {
-		t.Run(url, func(t *testing.T) {
-			_, stderr, status := execute(t, "run", "--address", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--registry", "memory:", "--data", t.TempDir(), "--broker", url)
-			for _, once := range []string{"--broker", address, "unavailable", "start that first"} {
-				if n := strings.Count(stderr, once); n != 1 {
-					t.Errorf("the error has %q %d times, want once: %s", once, n, stderr)
-				}
-			}
-			if status != 1 || strings.Contains(stderr, "secret") {
-				t.Errorf("status = %d, error = %s; want 1 and no password", status, stderr)
-			}
-		})
-	}
-}
-
 func TestMistakesOfCommands(t *testing.T) {
 	for args, want := range map[string]string{
 		"dlq lst":                `unknown command "lst" for goapi dlq; want list, show or replay`,
