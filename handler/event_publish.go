@@ -326,16 +326,19 @@ func defaultCaller(r *http.Request, trusted []netip.Prefix) string {
 }
 
 // clientAddress returns the address that a request came from: of its peer, or
-// of the last that trusted peers do not speak for.
+// of the last that trusted peers do not speak for, in their words if that is none.
 func clientAddress(r *http.Request, trusted []netip.Prefix) string {
 	address := peerIP(r.RemoteAddr)
 	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
 	for i := len(hops) - 1; i >= 0 && isTrusted(address, trusted); i-- {
 		hop := strings.TrimSpace(hops[i])
-		if _, err := netip.ParseAddr(hop); err != nil {
+		if hop == "" {
 			break
 		}
-		address = hop
+		if with, err := netip.ParseAddrPort(hop); err == nil {
+			hop = with.Addr().String()
+		}
+		address = hop // where it is no address, nobody trusts it
 	}
 	return address
 }

@@ -433,8 +433,12 @@ func TestIdempotencyKey(t *testing.T) {
 		{"one that came by two proxies", ask(behind, "/a", proxy, key, "k", forwarded, "203.0.113.9, 198.51.100.1, 192.0.2.7"), true},
 		{"another that a proxy tells", ask(behind, "/a", proxy, key, "k", forwarded, "198.51.100.1, 198.51.100.2"), false},
 		{"what is no address", ask(behind, "/a", proxy, key, "k", forwarded, "198.51.100.1, unknown"), false},
+		{"an address with a port", ask(behind, "/a", proxy, key, "k", forwarded, "198.51.100.1:4711"), true},
 		{"credentials", ask(plain, "/a", here, key, "k", auth, "Bearer t"), false},
 		{"another caller", ask(custom, "/a", here, key, "k", "X-User", "u"), false},
+	}
+	if a, b := ask(behind, "/a", proxy, key, "k", forwarded, "_a"), ask(behind, "/a", proxy, key, "k", forwarded, "_b"); a == b {
+		t.Errorf("two that a proxy has names for: ID = %q, want another for each", a)
 	}
 	known := ask(as(plain, ann), "/a", here, key, "k")
 	if again := ask(as(plain, ann), "/a", there, key, "k", auth, "Bearer new"); again != known {
