@@ -46,6 +46,9 @@ func (a *api) explain(w http.ResponseWriter, r *http.Request) error {
 		answer.Candidates = []router.Candidate{}
 	}
 	if e.Err != nil {
+		if _, err := a.live.Route(asked); err != nil { // which knows what was announced a while ago
+			e.Err = err
+		}
 		answer.fail(e.Err)
 	}
 	if e.Route != nil {

@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -142,4 +143,56 @@ func purposes(e *admin.Explanation) string {
 		list[i] = fmt.Sprintf("%s %s %v", n.ID, n.For, n.Percent)
 	}
 	return strings.Join(list, ", ")
+}
+
+// TestExplainDeparted asks for what a service had that has withdrawn.
+func TestExplainDeparted(t *testing.T) {
+	reg := new(registry.Memory)
+	live := router.NewLive(reg, upstream.NewPools(nil), nil)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = live.Run(ctx) // ends with ctx
+	}()
+	defer func() { stop(); <-done }()
+	w, err := live.Watch(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	until := func(n int) {
+		t.Helper()
+		for {
+			services, err := w.Next(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(services) == n {
+				return
+			}
+		}
+	}
+	s := &registry.Service{
+		Name: "web", Nodes: []*registry.Node{{ID: "n1", Address: "127.0.0.1:1"}},
+		Endpoints: []*registry.Endpoint{{Name: "Web", Metadata: map[string]string{"handler": "http", "path": "/web"}}},
+	}
+	if err := reg.Register(ctx, s, 0); err != nil {
+		t.Fatal(err)
+	}
+	until(1)
+	if err := reg.Deregister(ctx, s); err != nil {
+		t.Fatal(err)
+	}
+	until(0)
+	for path, want := range map[string]int{"/web": http.StatusServiceUnavailable, "/other": http.StatusNotFound} {
+		rec := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodGet, "/explain?url="+path, nil)
+		r.Host = "localhost"
+		admin.New(live, upstream.NewPools(nil), nil).ServeHTTP(rec, r)
+		var got admin.Explanation
+		if err := json.Unmarshal(rec.Body.Bytes(), &got); err != nil || got.Status != want {
+			t.Errorf("explain of %s = %s, want %d", path, rec.Body, want)
+		}
+	}
 }
