@@ -3,7 +3,6 @@ package main
 import (
 	"log/slog"
 	"maps"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -76,15 +75,4 @@ func TestRouteHandlers(t *testing.T) {
 	if got := slices.Sorted(maps.Keys(g.newHandlers(n, new(broker.Memory)))); !slices.Equal(got, routeHandlers()) {
 		t.Errorf("a gateway has the handlers %q, want those that register knows: %q", got, routeHandlers())
 	}
-}
-
-// freeAddress returns an address where nobody listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
