@@ -15,7 +15,8 @@ type Exchange struct {
 	// Began is when the outer ring, or else the Gateway, got the request.
 	Began time.Time
 	// Client is the address that the request comes from, as far as whoever
-	// forwarded it is trusted. It is not valid where nobody looked.
+	// forwarded it is trusted; :: where whoever is trusted names none. It is not
+	// valid where nobody looked.
 	Client netip.Addr
 	// Identity is who the request comes from. Nil where nobody asked.
 	Identity *Identity
