@@ -87,7 +87,7 @@ type authorityOptions struct {
 func newAuthority(t *testing.T, g *gateway, opts authorityOptions) *authority {
 	t.Helper()
 	if opts.validity == 0 {
-		opts.validity = time.Hour
+		opts.validity = 90 * 24 * time.Hour // the authority suggests a day about two thirds of that to renew at
 	}
 	quiet := log.New(io.Discard, "", 0)
 	store := db.NewMemoryStore()
