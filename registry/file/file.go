@@ -31,7 +31,7 @@
 //
 // The directory is watched, so that a file that is replaced is noticed, be it by
 // an editor, by a link that is changed, or by both, as Kubernetes does it. An
-// edit is read once the file has been the same for 5 ms: a program that writes
+// edit is read once the file has been the same for 3 ms: a program that writes
 // for longer in several steps should write another file and rename it. Where the
 // system does not tell of changes, the file is looked at every two seconds.
 //

@@ -15,7 +15,7 @@ import (
 const (
 	// quiet is how long a file is the same before it is read: editors and
 	// programs write in steps.
-	quiet = 5 * time.Millisecond
+	quiet = 3 * time.Millisecond
 	// patience bounds the wait for that.
 	patience = 2 * time.Second
 	// maxSize bounds the file, in bytes.
