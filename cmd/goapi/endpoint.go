@@ -4,16 +4,15 @@ import (
 	"fmt"
 
 	"github.com/goapi-dev/goapi/registry"
-	"github.com/goapi-dev/goapi/registry/consul"
 )
 
 // endpointKeys are the metadata keys that --endpoint takes.
-func endpointKeys() []string { return consul.EndpointKeys() }
+func endpointKeys() []string { return registry.EndpointKeys() }
 
 // parseEndpoint reads an --endpoint, which is written as in Consul:
 // 'Greeter.Hello;method=GET;path=/hello/{name}'.
 func parseEndpoint(s, protocol string) (*registry.Endpoint, error) {
-	e, err := consul.ParseEndpoint(s, protocol)
+	e, err := registry.ParseEndpoint(s, protocol)
 	if err != nil {
 		return nil, fmt.Errorf("--endpoint %q: %w", s, err)
 	}

@@ -21,7 +21,7 @@
 //	goapi-endpoint-1 = "Hello;method=GET;path=/hello/{name}"
 //
 // An endpoint that cannot be read is left out, and takes nothing else along; see
-// [ParseEndpoint].
+// [registry.ParseEndpoint].
 //
 // Nodes with a critical check, of their own or of Consul's node, are not there;
 // those with a warning are. Proxies and gateways of Consul's mesh, and the

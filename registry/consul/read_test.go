@@ -377,30 +377,6 @@ func TestBadEndpointIsForgotten(t *testing.T) {
 	}
 }
 
-// FuzzParseEndpoint: what is read has a name and known keys alone.
-func FuzzParseEndpoint(f *testing.F) {
-	f.Add("Hello;method=GET;path=/hello/{name}", "http")
-	f.Add(" OnOrder ;; subscriber=true;push=true;topic=orders", "grpc")
-	f.Add("Admin;expose=no", "mucp")
-	f.Fuzz(func(t *testing.T, text, protocol string) {
-		e, err := consul.ParseEndpoint(text, protocol)
-		if (e == nil) == (err == nil) {
-			t.Fatalf("ParseEndpoint(%q) = %v, %v: want exactly one", text, e, err)
-		}
-		if err != nil {
-			return
-		}
-		if e.Name == "" || e.Metadata["endpoint"] != e.Name {
-			t.Errorf("ParseEndpoint(%q) has the name %q, and %q in its metadata", text, e.Name, e.Metadata["endpoint"])
-		}
-		for key := range e.Metadata {
-			if key != "endpoint" && !slices.Contains(consul.EndpointKeys(), key) {
-				t.Errorf("ParseEndpoint(%q) has the key %q", text, key)
-			}
-		}
-	})
-}
-
 // TestLeftOutIsForgotten: a watcher says what is wrong now.
 func TestLeftOutIsForgotten(t *testing.T) {
 	f := newFakeAgent(t)
