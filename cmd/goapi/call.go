@@ -16,7 +16,7 @@ func callCommand(w world) *cobra.Command {
 		Long: `call calls a method of a service through the gateway and prints the reply. The
 request is JSON: the third argument, standard input when that is "-", or {}.`,
 		Example: `  goapi call greeter Greeter.Hello '{"name":"john"}'`,
-		Args:    cobra.RangeArgs(2, 3),
+		Args:    fromTo(2, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			request := []byte("{}")
 			switch {

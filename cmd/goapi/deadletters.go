@@ -87,7 +87,7 @@ func dlqShowCommand(w world) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show ID",
 		Short: "Print a dead letter with its header and body",
-		Args:  cobra.ExactArgs(1),
+		Args:  fromTo(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := f.client()
 			if err != nil {

@@ -36,6 +36,9 @@ func TestCheckEvents(t *testing.T) {
 
 func TestMistakesOfCommands(t *testing.T) {
 	for args, want := range map[string]string{
+		"explain":                "wrong number of arguments: write goapi explain [METHOD] URL",
+		"dlq show":               "wrong number of arguments: write goapi dlq show ID",
+		"call greeter":           "wrong number of arguments: write goapi call SERVICE ENDPOINT [JSON]",
 		"dlq lst":                `unknown command "lst" for goapi dlq; want list, show or replay`,
 		"subscribe orders -n -1": "--count -1: want a number of messages",
 		"publish orders b -H :v": "want 'NAME: VALUE'",

@@ -29,7 +29,7 @@ func explainCommand(w world) *cobra.Command {
 routes there are for its path, and why each of them would or would not. Nothing
 is sent to a service.`,
 		Example: `  goapi explain GET https://api.example.com/hello/john -H 'X-Canary: true'`,
-		Args:    cobra.RangeArgs(1, 2),
+		Args:    fromTo(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			method := http.MethodGet
 			if len(args) == 2 {

@@ -85,3 +85,13 @@ func readSecret(flag, file string) (string, error) {
 	}
 	return line, nil
 }
+
+// fromTo takes a number of arguments within bounds. The error says what to write.
+func fromTo(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if n := len(args); n < least || n > most {
+			return fmt.Errorf("wrong number of arguments: write %s", cmd.UseLine())
+		}
+		return nil
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -25,7 +26,7 @@ now; the line is for the file that the configuration names under identity.keys,
 and of no use to whoever reads it there.`,
 		Example: `  goapi key partner orders:read orders:write >> keys.txt   # the key is printed to standard error
   goapi key --stdin partner < key.txt >> keys.txt`,
-		Args: cobra.MinimumNArgs(1),
+		Args: fromTo(1, math.MaxInt),
 		RunE: func(_ *cobra.Command, args []string) error {
 			for _, word := range args {
 				if word == "" || word[0] == '#' || strings.ContainsFunc(word, func(c rune) bool { return unicode.IsSpace(c) || !unicode.IsPrint(c) }) {

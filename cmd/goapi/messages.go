@@ -29,7 +29,7 @@ application/json if it is that, else text/plain or application/octet-stream.
 With a header Idempotency-Key, publishing again publishes once.`,
 		Example: `  goapi publish orders.created '{"order":7}'
   goapi publish -H 'Content-Type: image/png' pictures < picture.png`,
-		Args: cobra.RangeArgs(1, 2),
+		Args: fromTo(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m := new(admin.Message)
 			if len(args) == 2 {
@@ -76,7 +76,7 @@ func headerOf(flags []string, body []byte) (map[string]string, error) {
 			return nil, fmt.Errorf("--header %q: %s is there already; a message has each header once", flag, name)
 		}
 		if !(handler.BrokerHeader{}).Publishes(name) {
-			return nil, fmt.Errorf("--header %q: a header %s is not published: it is of a request, or is taken for a credential; choose another name", name, name)
+			return nil, fmt.Errorf("--header %q: it is not published, as it is of a request, or is taken for a credential; choose another name", name)
 		}
 		header[name] = strings.TrimSpace(value)
 	}
@@ -110,7 +110,7 @@ func subscribeCommand(w world) *cobra.Command {
 of JSON, until Ctrl-C. A body that is JSON stands as it is, text as a string, and
 any other in body_base64.`,
 		Example: `  goapi subscribe orders.created --from earliest`,
-		Args:    cobra.ExactArgs(1),
+		Args:    fromTo(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if opts.Max < 0 {
 				return fmt.Errorf("--count %d: want a number of messages, or 0 for no end", opts.Max)

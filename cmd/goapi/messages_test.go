@@ -62,10 +62,10 @@ func TestHeaderOf(t *testing.T) {
 		{"no value", []string{"X-A"}, nil, "want 'NAME: VALUE'"},
 		{"no name", []string{": x"}, nil, "want 'NAME: VALUE'"},
 		{"twice", []string{"X-A: 1", "x-a: 1"}, nil, "X-A is there already"},
-		{"a credential", []string{"X-Token: 1"}, nil, "a header X-Token is not published"},
-		{"of a request", []string{"via: x"}, nil, "a header Via is not published"},
-		{"of the answer", []string{"Accept: x"}, nil, "a header Accept is not published"},
-		{"of go-micro", []string{"Micro-Id: 1"}, nil, "a header Micro-Id is not published"},
+		{"a credential", []string{"X-Token: 1"}, nil, `"X-Token": it is not published`},
+		{"of a request", []string{"via: x"}, nil, `"Via": it is not published`},
+		{"of the answer", []string{"Accept: x"}, nil, `"Accept": it is not published`},
+		{"of go-micro", []string{"Micro-Id: 1"}, nil, `"Micro-Id": it is not published`},
 		{"a key", []string{"Idempotency-Key: 1"}, map[string]string{"Content-Type": "text/plain", "Idempotency-Key": "1"}, ""},
 	}
 	for _, tt := range tests {
