@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goapi-dev/goapi/upstream"
 )
@@ -81,5 +82,43 @@ func TestBodyKeeps(t *testing.T) {
 				t.Errorf("lost = %v, want %v", got, tt.lost)
 			}
 		})
+	}
+}
+
+// deadlines is a writer that knows the last deadline for reading.
+type deadlines struct {
+	http.ResponseWriter
+
+	read time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.read = t
+	return nil
+}
+
+// TestBodyExtended has a limit set anew in the middle of a read, and at the end of
+// one, when the server may have taken the limit back already: a body that has ended
+// has none, or the server would take the client for gone when it has passed.
+func TestBodyExtended(t *testing.T) {
+	w := &deadlines{ResponseWriter: httptest.NewRecorder()}
+	client, wire := io.Pipe()
+	b := newBody(&http.Request{Body: client, ContentLength: -1, ProtoMajor: 1}, http.NewResponseController(w), time.Second, true)
+	out := new(http.Request)
+	b.open(out, new(upstream.Try))
+	go func() {
+		wire.Write([]byte("a"))
+		b.extend(time.Minute)
+		wire.Close()
+	}()
+	if _, err := io.ReadAll(struct{ io.Reader }{out.Body}); err != nil {
+		t.Fatal(err)
+	}
+	if !w.read.IsZero() {
+		t.Errorf("the deadline at the end of the body is %v, want none", w.read)
+	}
+	b.extend(time.Minute)
+	if !w.read.IsZero() {
+		t.Errorf("the deadline after the end of the body is %v, want none", w.read)
 	}
 }
