@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,11 +90,11 @@ func TestBodyKeeps(t *testing.T) {
 type deadlines struct {
 	http.ResponseWriter
 
-	read time.Time
+	read atomic.Pointer[time.Time]
 }
 
 func (d *deadlines) SetReadDeadline(t time.Time) error {
-	d.read = t
+	d.read.Store(&t)
 	return nil
 }
 
@@ -114,11 +115,11 @@ func TestBodyExtended(t *testing.T) {
 	if _, err := io.ReadAll(struct{ io.Reader }{out.Body}); err != nil {
 		t.Fatal(err)
 	}
-	if !w.read.IsZero() {
-		t.Errorf("the deadline at the end of the body is %v, want none", w.read)
+	if got := w.read.Load(); !got.IsZero() {
+		t.Errorf("the deadline at the end of the body is %v, want none", got)
 	}
 	b.extend(time.Minute)
-	if !w.read.IsZero() {
-		t.Errorf("the deadline after the end of the body is %v, want none", w.read)
+	if got := w.read.Load(); !got.IsZero() {
+		t.Errorf("the deadline after the end of the body is %v, want none", got)
 	}
 }
