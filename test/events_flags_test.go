@@ -66,7 +66,7 @@ func TestMistakesOfCommandsAboutEvents(t *testing.T) {
 		admin string
 		want  string
 	}{
-		{"publish", p.admin, "accepts between 1 and 2"},
+		{"publish", p.admin, "write goapi publish TOPIC [BODY]"},
 		{"publish a.* hello", p.admin, "has a wildcard in it"},
 		{"publish orders hello -H bad", p.admin, "want 'NAME: VALUE'"},
 		{"subscribe >", p.admin, "has a wildcard in it"},

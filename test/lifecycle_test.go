@@ -155,7 +155,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		{"run --nosuch", "unknown flag: --nosuch"},
 		{"nosuch", `unknown command "nosuch"`},
 		{"services --admin 127.0.0.1:1", "no gateway answers there"},
-		{"call greeter", "accepts between 2 and 3"},
+		{"call greeter", "write goapi call SERVICE ENDPOINT [JSON]"},
 		{"call greeter Greeter.Hello {", "not JSON"},
 		{"register --name x", "needs --name and --address"},
 		{"register --name x --address 127.0.0.1", "nodes[0].address"},

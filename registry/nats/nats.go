@@ -32,7 +32,7 @@ import (
 
 const (
 	// callTimeout bounds a call of the server.
-	callTimeout = 5 * time.Second
+	callTimeout = 10 * time.Second
 
 	paramBucket   = "bucket"
 	paramReplicas = "replicas"

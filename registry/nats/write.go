@@ -125,8 +125,9 @@ func (r *Registry) publish(ctx context.Context, m *natsgo.Msg) (*jetstream.PubAc
 	return ack, err
 }
 
-// settle is how long a replica of the bucket may lag behind.
-const settle = 2 * time.Second
+// settle is how long a replica of the bucket may lag behind: one that missed the
+// first messages of a stream notices at a heartbeat, and asks more than once.
+const settle = 10 * time.Second
 
 // writes remembers what this registry wrote a moment ago, so that what is read
 // now holds it: on a cluster, a replica that lags may be the one that answers.
