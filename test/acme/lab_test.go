@@ -22,11 +22,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/letsencrypt/challtestsrv"
 	"github.com/letsencrypt/pebble/v2/ca"
 	"github.com/letsencrypt/pebble/v2/db"
 	"github.com/letsencrypt/pebble/v2/va"
 	"github.com/letsencrypt/pebble/v2/wfe"
+	"github.com/miekg/dns"
 	"go.uber.org/goleak"
 
 	"github.com/goapi-dev/goapi/server"
@@ -127,29 +127,28 @@ func newAuthority(t *testing.T, g *gateway, opts authorityOptions) *authority {
 // names starts a server of DNS for which every name is this machine.
 func names(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.0.0.1:0") // which is how the authority asks
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := l.Addr().String()
-	l.Close()
-	s, err := challtestsrv.New(challtestsrv.Config{DNSAddrs: []string{address}, Log: log.New(io.Discard, "", 0)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.SetDefaultDNSIPv4("127.0.0.1")
-	s.SetDefaultDNSIPv6("")
-	go s.Run()
-	t.Cleanup(s.Shutdown)
-	for began := time.Now(); time.Since(began) < patience; {
-		if c, err := net.Dial("tcp", address); err == nil {
-			c.Close()
-			return address
+	s := &dns.Server{Listener: l, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, question *dns.Msg) {
+		answer := new(dns.Msg).SetReply(question)
+		for _, q := range question.Question {
+			if q.Qtype == dns.TypeA {
+				header := dns.RR_Header{Name: q.Name, Rrtype: dns.TypeA, Class: dns.ClassINET}
+				answer.Answer = append(answer.Answer, &dns.A{Hdr: header, A: net.IPv4(127, 0, 0, 1)})
+			}
 		}
-		time.Sleep(time.Millisecond)
-	}
-	t.Fatal("the server of DNS does not come up")
-	return ""
+		_ = w.WriteMsg(answer) // an asker who is gone asks again
+	})}
+	background(t, func(ctx context.Context) error {
+		defer context.AfterFunc(ctx, func() { l.Close() })()
+		if err := s.ActivateAndServe(); ctx.Err() == nil {
+			return err
+		}
+		return nil
+	})
+	return l.Addr().String()
 }
 
 // gateway has what an authority asks, and who manages its certificates.
