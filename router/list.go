@@ -110,8 +110,9 @@ func (t *Table) Holders() map[string]string {
 	return holders
 }
 
-// Services returns what the latest table was made of: every version of every
-// service, in the order of the registry. It is shared: read-only.
+// Services returns what the table was made of: every version of every service, in
+// the order of the registry, with the nodes that they have now. It is shared:
+// read-only.
 func (t *Table) Services() []*registry.Service { return *t.latest.Load() }
 
 // Reports returns what the table does not serve of the announcements, in order.

@@ -98,6 +98,8 @@ type Table struct {
 	hosts    dict[*node] // by host; ".example.com" is a wildcard
 	services dict[*service]
 	contests dict[*contest] // by slot; only of slots that several services claim
+
+	latest *atomic.Pointer[[]*registry.Service] // what it is of; of tables that are not the latest, what it was
 }
 
 var _ goapi.Router = (*Table)(nil)
@@ -109,7 +111,6 @@ type lineage struct {
 	hasher hasher // of no era
 	era    uint32 // of the latest step; the last one stays
 	pools  *upstream.Pools
-	latest atomic.Pointer[[]*registry.Service] // what the latest table is of
 	// announcements are those of the service that is being built.
 	announcements map[*registry.Service]*announcement
 }
@@ -117,7 +118,10 @@ type lineage struct {
 // NewTable returns a table without services. What it grows into takes its nodes
 // from pools, and keeps the pools up to date.
 func NewTable(pools *upstream.Pools, opts *Options) *Table {
-	t := &Table{lineage: &lineage{opts: opts.orDefault(), hasher: newHasher(), pools: pools}}
+	t := &Table{
+		lineage: &lineage{opts: opts.orDefault(), hasher: newHasher(), pools: pools},
+		latest:  new(atomic.Pointer[[]*registry.Service]),
+	}
 	t.latest.Store(new([]*registry.Service))
 	return t
 }
@@ -134,7 +138,6 @@ func (t *Table) Next(services []*registry.Service) (*Table, []Report) {
 
 // next is Next of services that have these changes.
 func (t *Table) next(services []*registry.Service, changes []registry.Change) (*Table, []Report) {
-	t.latest.Store(&services)
 	s := &step{table: *t, hasher: t.newEra(), services: services, slots: make(map[string]*claimed)}
 	for _, c := range changes {
 		s.change(c.Name, c.New)
@@ -142,9 +145,12 @@ func (t *Table) next(services []*registry.Service, changes []registry.Change) (*
 	s.settle()
 	reports := newReports(s.before, s.now)
 	if !s.changed {
+		t.latest.Store(&services)
 		return t, reports
 	}
 	next := s.table // alone: the step is not to be kept alive
+	next.latest = new(atomic.Pointer[[]*registry.Service])
+	next.latest.Store(&services)
 	return &next, reports
 }
 

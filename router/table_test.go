@@ -332,6 +332,9 @@ func TestOnlyNodes(t *testing.T) {
 	if next == table {
 		t.Error("a changed description is not in the table")
 	}
+	if was, is := same.Services()[0], next.Services()[0]; was != &other || is != changed {
+		t.Errorf("Services = %p before and %p after, want each of its own table: %p, %p", was, is, &other, changed)
+	}
 	rt2, err := next.Route(get("/a"))
 	if err != nil || rt2.Endpoint.Description != "other" || rt2.Upstream != rt.Upstream {
 		t.Errorf("Route(/a) = %v, %v, want the new description and the same Set", rt2, err)
