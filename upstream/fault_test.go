@@ -122,30 +122,39 @@ func (w *world) serve(ctx context.Context, try *upstream.Try, id int) error {
 		work = w.long
 	}
 	work = work*3/4 + rand.N(work/2)
-	for _, wait := range []time.Duration{0, work} { // the process may stop before and within
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-ended:
-			return io.ErrUnexpectedEOF
-		case <-time.After(wait):
-		}
-		w.mu.Lock()
-		runs := m.runs
-		w.mu.Unlock()
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-ended:
-			return io.ErrUnexpectedEOF
-		case <-runs:
-		}
+	if err := w.stay(ctx, m, ended); err != nil { // the process may stop before, and within
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-ended:
+		return io.ErrUnexpectedEOF
+	case <-time.After(work):
+	}
+	if err := w.stay(ctx, m, ended); err != nil {
+		return err
 	}
 	w.mu.Lock()
 	w.served[id]++
 	w.mu.Unlock()
 	try.Answered()
 	return nil
+}
+
+// stay waits for as long as the process of a machine is stopped.
+func (w *world) stay(ctx context.Context, m *machine, ended <-chan struct{}) error {
+	w.mu.Lock()
+	runs := m.runs
+	w.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-ended:
+		return io.ErrUnexpectedEOF
+	case <-runs:
+		return nil
+	}
 }
 
 // load makes 200 requests a second for d, half of them POST, and waits for them.

@@ -57,7 +57,7 @@ func (w *watcher) Next(ctx context.Context) ([]*registry.Service, error) {
 		}
 		if w.feed.complete() {
 			if err := w.read(ctx); err != nil {
-				return nil, err
+				return nil, w.reason(err)
 			}
 			if w.feed == nil {
 				continue
@@ -67,7 +67,7 @@ func (w *watcher) Next(ctx context.Context) ([]*registry.Service, error) {
 			}
 		}
 		if err := w.wait(ctx); err != nil {
-			return nil, err
+			return nil, w.reason(err)
 		}
 	}
 }
@@ -98,6 +98,15 @@ func (w *watcher) connect(ctx context.Context) {
 	if ctx.Err() == nil {
 		w.feed = w.registry.newFeed()
 	}
+}
+
+// reason returns why Next fails with err: what happens to a source that is being
+// closed says nothing of it.
+func (w *watcher) reason(err error) error {
+	if w.life.Err() != nil {
+		return registry.ErrClosed
+	}
+	return err
 }
 
 // changed says whether there is a state to return, now that nothing is left to

@@ -69,7 +69,7 @@ func (w *watcher) Next(ctx context.Context) ([]*registry.Service, error) {
 		}
 		if w.feed == nil {
 			if err := w.connect(ctx); err != nil {
-				return nil, err
+				return nil, w.reason(err)
 			}
 			continue
 		}
@@ -77,7 +77,7 @@ func (w *watcher) Next(ctx context.Context) ([]*registry.Service, error) {
 			return w.last, nil
 		}
 		if err := w.wait(ctx); err != nil {
-			return nil, err
+			return nil, w.reason(err)
 		}
 	}
 }
@@ -101,6 +101,15 @@ func (w *watcher) usable(ctx context.Context) error {
 		return registry.ErrClosed
 	}
 	return ctx.Err()
+}
+
+// reason returns why Next fails with err: what happens to a source that is being
+// closed says nothing of it.
+func (w *watcher) reason(err error) error {
+	if w.life.Err() != nil {
+		return registry.ErrClosed
+	}
+	return err
 }
 
 // changed says whether there is a state to return: one that was not returned
