@@ -27,11 +27,13 @@ func TestServerRestarts(t *testing.T) {
 	reading, writing := open(t, address, nil), open(t, address, nil)
 	registrytest.Register(t, writing, registrytest.Greeter("1", "2"), 0)
 	kill := provide(t, address, []byte(`{"name":"other","nodes":[{"id":"o","address":"127.0.0.1:1"}]}`))
-	w := registrytest.Watch(t, reading)
+	w, own := registrytest.Watch(t, reading), registrytest.Watch(t, writing)
 	before := w.Await("all nodes", registrytest.HasNodes("1", "2", "o"))
+	own.Await("all nodes", registrytest.HasNodes("1", "2", "o"))
 
 	s.Close()
 	w.AwaitLoss()
+	own.AwaitLoss() // before that, a call may fail and take effect all the same
 	begun := time.Now()
 	if err := writing.Register(bound(t, deadline), registrytest.Greeter("late"), 0); !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("Register() without a server error = %v, want ErrUnavailable", err)
