@@ -22,13 +22,15 @@ func TestServerRestarts(t *testing.T) {
 	p := registrytest.NewProxy(t, s.addr)
 	watching, announcing := open(t, "etcd://"+p.Address()), open(t, "etcd://"+p.Address())
 	registrytest.Register(t, announcing, registrytest.Greeter("1", "2"), 0)
-	w := registrytest.Watch(t, watching)
+	w, own := registrytest.Watch(t, watching), registrytest.Watch(t, announcing)
 	before := w.Await("both nodes", registrytest.HasNodes("1", "2"))
+	own.Await("both nodes", registrytest.HasNodes("1", "2"))
 	back := announcing.Reconnected(t.Context())
 
 	restore := p.Sever() // a server that is killed ends nothing in order
 	s.stop()
 	w.AwaitLoss()
+	own.AwaitLoss()
 	begin := time.Now()
 	if err := announcing.Register(bound(t, deadline), registrytest.Greeter("late"), 0); !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("Register() without a server error = %v, want ErrUnavailable", err)

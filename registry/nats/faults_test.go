@@ -23,12 +23,14 @@ func TestServerRestarts(t *testing.T) {
 	addr := s.Addr()
 	watching, announcing := open(t, "nats://"+addr, nil), open(t, "nats://"+addr, nil)
 	registrytest.Register(t, announcing, registrytest.Greeter("1", "2"), 0)
-	w := registrytest.Watch(t, watching)
+	w, own := registrytest.Watch(t, watching), registrytest.Watch(t, announcing)
 	before := w.Await("both nodes", registrytest.HasNodes("1", "2"))
+	own.Await("both nodes", registrytest.HasNodes("1", "2"))
 	back := announcing.Reconnected(t.Context())
 
 	s.Close()
 	w.AwaitLoss()
+	own.AwaitLoss()
 	begin := time.Now()
 	late := registrytest.Greeter("late")
 	if err := announcing.Register(bound(t, deadline), late, 0); !errors.Is(err, registry.ErrUnavailable) {
