@@ -112,9 +112,9 @@ type reloaded struct {
 func (m *reloaded) measure(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	var group errgroup.Group
-	defer func() { _ = group.Wait() }() // when they are stopped
-	if err := m.openStreams(ctx, &group); err != nil {
+	group, ctx := errgroup.WithContext(ctx) // a failure ends it all
+	defer func() { _ = group.Wait() }()     // when they are stopped
+	if err := m.openStreams(ctx, group); err != nil {
 		return err
 	}
 	ended := make(chan struct{}) // no more requests
@@ -152,14 +152,15 @@ func (m *reloaded) openStreams(ctx context.Context, group *errgroup.Group) error
 	return nil
 }
 
-// ask makes one request after the other on one connection, until it is to end.
+// ask makes one request after the other, on one connection as long as that is kept,
+// until it is to end.
 func (m *reloaded) ask(ctx context.Context, ended <-chan struct{}) error {
-	dials := 0
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-		if dials++; dials > 1 {
-			m.dropped.Add(1)
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
 		}
-		return new(net.Dialer).DialContext(ctx, network, address)
+		return &kept{Conn: conn, dropped: &m.dropped}, nil
 	}}}
 	defer client.CloseIdleConnections()
 	for {
@@ -188,6 +189,28 @@ func (m *reloaded) ask(ctx context.Context, ended <-chan struct{}) error {
 	}
 }
 
+// kept is a connection that its server is to keep: when it is not we who close it,
+// it was dropped.
+type kept struct {
+	net.Conn
+
+	dropped *atomic.Int64
+	ended   atomic.Bool
+}
+
+func (c *kept) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil && !c.ended.Swap(true) {
+		c.dropped.Add(1)
+	}
+	return n, err
+}
+
+func (c *kept) Close() error {
+	c.ended.Store(true)
+	return c.Conn.Close()
+}
+
 // request makes a request, and returns which configuration answered.
 func (m *reloaded) request(ctx context.Context, client *http.Client) (version int64, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.to.public+"/", http.NoBody)
@@ -201,6 +224,9 @@ func (m *reloaded) request(ctx context.Context, client *http.Client) (version in
 	defer rsp.Body.Close()
 	if _, err := io.Copy(io.Discard, rsp.Body); err != nil {
 		return 0, err
+	}
+	if rsp.Close { // the server says so, and we close it
+		m.dropped.Add(1)
 	}
 	if rsp.StatusCode != http.StatusOK {
 		return 0, fmt.Errorf("status %d", rsp.StatusCode)
