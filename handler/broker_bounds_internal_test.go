@@ -278,7 +278,9 @@ func TestHubTurnsOfSlowClients(t *testing.T) {
 			}
 			slow = append(slow, tl)
 		}
+		some := make(chan struct{})
 		time.AfterFunc(pumpSlow/2, func() { // of which some bit is taken
+			defer close(some)
 			for _, tl := range slow {
 				_, _, _ = tl.take() // what is not written again
 			}
@@ -289,6 +291,7 @@ func TestHubTurnsOfSlowClients(t *testing.T) {
 			t.Fatalf("tail of another topic = %v after %v, want no error within %v", err, took, 2*pumpSlow)
 		}
 		tl.close()
+		<-some
 		for _, tl := range slow {
 			tl.close()
 		}

@@ -75,9 +75,9 @@ func (h *hub) pump(ctx context.Context, topic string, opts broker.SubscribeOptio
 
 // run takes messages from the broker until it fails.
 func (p *pump) run(ctx context.Context) {
-	defer p.yield()
 	defer tell(p.changed)
 	defer close(p.items)
+	defer p.yield() // first: who closes the pump waits for the items
 	quiet := time.AfterFunc(pumpQuiet, p.yield)
 	defer quiet.Stop()
 	for p.err == nil {
@@ -112,7 +112,7 @@ func (p *pump) pass(ctx context.Context, d *broker.Delivery) error {
 		return err
 	}
 	if !p.hub.hold(it) {
-		p.giveBack(it)
+		p.part(it)
 		return unavailable("the gateway holds as many messages as it takes", nil)
 	}
 	began, slow := time.Now(), time.AfterFunc(pumpSlow-p.waited, p.yield)
@@ -120,10 +120,17 @@ func (p *pump) pass(ctx context.Context, d *broker.Delivery) error {
 	slow.Stop()
 	p.waited = min(p.waited+time.Since(began), pumpSlow)
 	if err != nil {
-		p.giveBack(it)
+		p.part(it)
 		it.release()
 	}
 	return err
+}
+
+// part gives back an item that the client does not get.
+func (p *pump) part(it *item) {
+	ctx, cancel := context.WithTimeout(context.Background(), parting)
+	defer cancel()
+	p.giveBack(ctx, it)
 }
 
 // hand waits until there is room for an item.
@@ -199,24 +206,23 @@ func (p *pump) free(it *item) {
 
 // giveBack lets others of a group have what the client does not get, or may not
 // have got.
-func (p *pump) giveBack(it *item) {
-	if !p.group {
-		return
+func (p *pump) giveBack(ctx context.Context, it *item) {
+	if p.group {
+		_ = it.delivery.Nack(ctx, 0) // they get it when it is overdue
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), parting)
-	defer cancel()
-	_ = it.delivery.Nack(ctx, 0) // they get it when it is overdue
 }
 
 // close ends the subscription. The rest was read, and may have been written.
 func (p *pump) close(rest []*item) {
 	p.stop()
-	p.custody.end(p.giveBack)
+	ctx, cancel := context.WithTimeout(context.Background(), parting)
+	defer cancel()
+	p.custody.end(func(it *item) { p.giveBack(ctx, it) })
 	for _, it := range rest {
-		p.giveBack(it)
+		p.giveBack(ctx, it)
 	}
 	for it := range p.items { // until run has returned
-		p.giveBack(it)
+		p.giveBack(ctx, it)
 		it.release()
 	}
 	_ = p.sub.Close() // nothing is read from it any more

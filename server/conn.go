@@ -92,17 +92,16 @@ func (c *conn) arm() {
 }
 
 // SetWriteDeadline implements net.Conn. It is not for the connection's own: a
-// handler may set another for what it writes, and net/http takes that back
-// behind each request.
+// handler may set an earlier one for what it writes, and net/http takes that
+// back behind each request.
 func (c *conn) SetWriteDeadline(t time.Time) error {
 	if t.IsZero() && !c.foreign.Swap(false) {
 		return nil // there is none but its own
 	}
+	c.foreign.Store(!t.IsZero())
 	now := time.Now()
-	if t.IsZero() {
-		t = now.Add(c.timeout)
-	} else {
-		c.foreign.Store(true)
+	if own := now.Add(c.timeout); t.IsZero() || t.After(own) {
+		t = own
 	}
 	c.armed.Store(now.UnixNano())
 	return c.Conn.SetWriteDeadline(t)

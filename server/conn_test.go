@@ -13,24 +13,33 @@ import (
 )
 
 // TestClientThatDoesNotRead asks for more than the sockets hold, and reads
-// nothing: the handler must not wait for ever.
+// nothing: the handler must not wait for ever, nor for longer if it would.
 func TestClientThatDoesNotRead(t *testing.T) {
 	answer := []byte(strings.Repeat("x", 32<<20))
-	failed := make(chan error, 1)
-	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, err := w.Write(answer)
-		failed <- err
-	})
-	s, _, _ := start(t, h, &server.Options{WriteTimeout: 100 * time.Millisecond})
-	conn := dial(t, s.Addr().String())
-	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-	select {
-	case err := <-failed:
-		if err == nil {
-			t.Error("Write to a client that does not read = nil, want a timeout")
-		}
-	case <-time.After(10 * time.Second):
-		t.Error("Write still waits for a client that does not read")
+	for name, patience := range map[string]time.Duration{"the server's": 0, "a handler's own": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			failed := make(chan error, 1)
+			h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if patience > 0 {
+					if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(patience)); err != nil {
+						t.Error(err)
+					}
+				}
+				_, err := w.Write(answer)
+				failed <- err
+			})
+			s, _, _ := start(t, h, &server.Options{WriteTimeout: 100 * time.Millisecond})
+			conn := dial(t, s.Addr().String())
+			fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			select {
+			case err := <-failed:
+				if err == nil {
+					t.Error("Write to a client that does not read = nil, want a timeout")
+				}
+			case <-time.After(10 * time.Second):
+				t.Error("Write still waits for a client that does not read")
+			}
+		})
 	}
 }
 
