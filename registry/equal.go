@@ -20,12 +20,14 @@ func sameAnnouncement(a, b *Service) bool {
 
 func equalEndpoints(a, b *Endpoint) bool {
 	return a == b || a.Name == b.Name && maps.Equal(a.Metadata, b.Metadata) &&
-		equalValues(a.Request, b.Request) && equalValues(a.Response, b.Response)
+		a.Request.Equal(b.Request) && a.Response.Equal(b.Response)
 }
 
-func equalValues(a, b *Value) bool {
-	if a == nil || b == nil || a == b {
-		return a == b
+// Equal says whether two values are the same in content. Nil is only the same as
+// nil.
+func (v *Value) Equal(other *Value) bool {
+	if v == nil || other == nil || v == other {
+		return v == other
 	}
-	return a.Name == b.Name && a.Type == b.Type && slices.EqualFunc(a.Values, b.Values, equalValues)
+	return v.Name == other.Name && v.Type == other.Type && slices.EqualFunc(v.Values, other.Values, (*Value).Equal)
 }

@@ -68,7 +68,10 @@ func (m *Memory) Register(ctx context.Context, s *Service, ttl time.Duration) er
 		one := *s
 		one.Nodes = []*Node{n}
 		key := memoryKey(s, n)
-		m.records.Set(key, &one)
+		if err := m.records.Set(key, &one); err != nil {
+			m.notify() // of the nodes before it, and of what it was
+			return err
+		}
 		m.expireAfter(key, ttl)
 	}
 	m.notify()

@@ -77,7 +77,8 @@ type list struct {
 }
 
 // Put sets the record of a key to a service in JSON. A value that is none is an
-// error; the key then counts as absent, and LeftOut tells of it.
+// error, and one that there is no room for is [ErrTooLarge]; the key then counts
+// as absent, and LeftOut tells of it.
 func (r *Records) Put(key string, value []byte) error {
 	return r.PutOf(key, value, func(string) bool { return true })
 }
@@ -93,7 +94,7 @@ func (r *Records) PutOf(key string, value []byte, ofKey func(service string) boo
 	}
 	size := overhead + len(key) + len(value)
 	if !r.fits(key, size) {
-		return fmt.Errorf("registry: record %q: %s", key, r.noRoom())
+		return r.full(key)
 	}
 	rec, err := r.decode(value)
 	if err != nil {
@@ -112,19 +113,23 @@ func (r *Records) PutOf(key string, value []byte, ofKey func(service string) boo
 }
 
 // Set sets the record of a key to s, which is read-only from then on and whose
-// lists hold no nil.
-func (r *Records) Set(key string, s *Service) {
+// lists hold no nil. One that there is no room for is [ErrTooLarge], as in Put.
+func (r *Records) Set(key string, s *Service) error {
 	r.init()
 	content := appendService(nil, s)
 	sum, size := maphash.Bytes(r.seed, content), overhead+len(key)+len(content)
-	if old := r.byKey[key]; old != nil && old.sum == sum || !r.fits(key, size) {
-		return
+	if old := r.byKey[key]; old != nil && old.sum == sum {
+		return nil
+	}
+	if !r.fits(key, size) {
+		return r.full(key)
 	}
 	l := new(list)
 	for _, e := range s.Endpoints {
 		l.endpoints = append(l.endpoints, r.hold(endpointDigest(e), e))
 	}
 	r.replace(key, &record{announcement{s.Version, s.Metadata, r.keep(l)}, sum, size, s.Name, s.Nodes})
+	return nil
 }
 
 // Delete removes the record of a key, if there is one.
@@ -322,6 +327,11 @@ func (r *Records) fits(key string, size int) bool {
 }
 
 func (r *Records) limit() int { return cmp.Or(r.room, maxRecords) }
+
+// full is the error for a record that there is no room for.
+func (r *Records) full(key string) error {
+	return fmt.Errorf("%w: %q: %s", ErrTooLarge, key, r.noRoom())
+}
 
 func (r *Records) noRoom() string {
 	return fmt.Sprintf("there is no room: all records are more than %d bytes together", r.limit())

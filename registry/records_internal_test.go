@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -65,15 +66,19 @@ func TestRecordsAreBounded(t *testing.T) {
 		t.Errorf("LeftOut() = %+v beside %d services, want %+v beside 9", left, len(r.Services()), want)
 	}
 	large := bytes.Replace(value(0), []byte("xx"), bytes.Repeat([]byte("x"), 3*overhead), 1)
-	if err := r.Put("0", large); err == nil || r.byKey["0"] != nil {
-		t.Errorf("Put() of more than there is room for error = %v, want one, and nothing of the key", err)
+	if err := r.Put("0", large); !errors.Is(err, ErrTooLarge) || r.byKey["0"] != nil {
+		t.Errorf("Put() of more than there is room for error = %v, want ErrTooLarge, and nothing of the key", err)
 	}
-	r.Set("1", &Service{Name: "a1", Nodes: []*Node{{ID: "1"}}, Metadata: map[string]string{"fat": strings.Repeat("x", 5*overhead)}})
-	if len(r.Services()) != 7 {
-		t.Errorf("after Set() of more than there is room for there are %d services, want 7", len(r.Services()))
+	fat := &Service{Name: "a1", Nodes: []*Node{{ID: "1", Address: "h:1"}}, Metadata: map[string]string{"fat": strings.Repeat("x", 5*overhead)}}
+	if err := r.Set("1", fat); !errors.Is(err, ErrTooLarge) || len(r.Services()) != 7 {
+		t.Errorf("Set() of more than there is room for error = %v, and there are %d services, want ErrTooLarge and 7", err, len(r.Services()))
 	}
 	if left := r.LeftOut(); len(left) != 0 || !put(19) {
 		t.Errorf("LeftOut() with room again = %+v, want none, and what is put is there", left)
+	}
+	m := &Memory{records: Records{room: 4 * overhead}}
+	if err := m.Register(t.Context(), fat, 0); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("Register() of more than there is room for error = %v, want ErrTooLarge", err)
 	}
 	for i := range 20 {
 		r.Delete(fmt.Sprint(i))

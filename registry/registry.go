@@ -76,7 +76,7 @@ type Value struct {
 	Values []*Value `json:"values"`
 }
 
-// A Reader finds services. It may be used concurrently.
+// A Reader finds services, whose lists hold no nil. It may be used concurrently.
 type Reader interface {
 	// Get returns every version of the named service, or ErrNotFound.
 	Get(ctx context.Context, name string) ([]*Service, error)

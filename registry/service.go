@@ -43,8 +43,11 @@ func (s *Service) Validate() error {
 	ids := make(map[string]int, len(s.Nodes))
 	for i, n := range s.Nodes {
 		field := fmt.Sprintf("nodes[%d]", i)
-		if err := n.validate(field); err != nil {
-			return err
+		if n == nil {
+			return &FieldError{field, "a node cannot be null"}
+		}
+		if wrong := n.wrong(); wrong != nil {
+			return &FieldError{field + "." + wrong.Field, wrong.Reason}
 		}
 		if first, ok := ids[n.ID]; ok {
 			return &FieldError{field + ".id", fmt.Sprintf("nodes[%d] has the id %q too", first, n.ID)}
@@ -76,18 +79,26 @@ func (s *Service) Copy() *Service {
 	return &c
 }
 
-func (n *Node) validate(field string) error {
-	if n == nil {
-		return &FieldError{field, "a node cannot be null"}
+// Validate returns a *[FieldError] for a node that no request can be sent to: one
+// without an id, with an id that is too long or not printable, or with an address
+// that is not host:port or is link-local.
+func (n *Node) Validate() error {
+	if wrong := n.wrong(); wrong != nil {
+		return wrong
 	}
+	return nil
+}
+
+// wrong is what Validate returns, or nil.
+func (n *Node) wrong() *FieldError {
 	if n.ID == "" {
-		return &FieldError{field + ".id", "a node needs an id"}
+		return &FieldError{"id", "a node needs an id"}
 	}
-	if err := checkName(field+".id", n.ID); err != nil {
-		return err
+	if reason := badName(n.ID); reason != "" {
+		return &FieldError{"id", reason}
 	}
 	if reason := badAddress(n.Address); reason != "" {
-		return &FieldError{field + ".address", reason}
+		return &FieldError{"address", reason}
 	}
 	return nil
 }
@@ -127,15 +138,23 @@ func copyList[T any](list []T, clone func(T) T) []T {
 
 // checkName refuses what stores, logs and terminals cannot be trusted with.
 func checkName(field, s string) error {
-	switch {
-	case len(s) > maxName:
-		return &FieldError{field, fmt.Sprintf("it is %d bytes long, more than %d", len(s), maxName)}
-	case !utf8.ValidString(s):
-		return &FieldError{field, "it is not valid UTF-8"}
-	case strings.ContainsFunc(s, notPrintable):
-		return &FieldError{field, "it holds a character that is not printable"}
+	if reason := badName(s); reason != "" {
+		return &FieldError{field, reason}
 	}
 	return nil
+}
+
+// badName says what is wrong with a name; empty for nothing.
+func badName(s string) string {
+	switch {
+	case len(s) > maxName:
+		return fmt.Sprintf("it is %d bytes long, more than %d", len(s), maxName)
+	case !utf8.ValidString(s):
+		return "it is not valid UTF-8"
+	case strings.ContainsFunc(s, notPrintable):
+		return "it holds a character that is not printable"
+	}
+	return ""
 }
 
 func notPrintable(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }

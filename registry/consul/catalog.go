@@ -149,7 +149,7 @@ func (c *catalog) add(now *known, e *entry) {
 		c.omit(registry.Omission{Key: key, Service: e.Service.Service, Reason: reason(err)})
 		return
 	}
-	c.records.Set(key, c.endow(key, s, e.Service.Meta))
+	_ = c.records.Set(key, c.endow(key, s, e.Service.Meta)) // what there is no room for is left out
 }
 
 // endow adds to a node the endpoints of Consul's metadata. Those that cannot be

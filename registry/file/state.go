@@ -17,7 +17,7 @@ func (s *state) set(entries []entry) {
 	}
 	for _, e := range entries {
 		if key := e.key(); s.held[key] != e.service { // what was not read again is there
-			s.records.Set(key, e.service)
+			_ = s.records.Set(key, e.service) // a file has fewer
 			s.held[key] = e.service
 		}
 	}

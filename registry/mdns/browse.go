@@ -207,7 +207,7 @@ func (b *browser) hearEntry(now time.Time, e *entry, from sender) {
 	n.nodes[e.instance], b.nodes[e.instance] = f, f
 	b.size += size
 	b.changes++
-	b.records.Set(e.instance, s)
+	_ = b.records.Set(e.instance, s) // what is known is bounded before
 }
 
 // reason returns what an error about a record says.

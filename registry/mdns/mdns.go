@@ -205,7 +205,7 @@ func (r *Registry) Register(ctx context.Context, s *registry.Service, ttl time.D
 		}
 		one := *s
 		one.Nodes = s.Nodes[i : i+1 : i+1]
-		r.records.Set(l.key, &one)
+		_ = r.records.Set(l.key, &one) // what there is no room for is left out
 		r.net.announce(l.data)
 	}
 	r.notify()

@@ -38,7 +38,7 @@ func (o *own) set(key string, s *registry.Service) {
 		o.leases = make(map[string]*lease)
 	}
 	o.services[key] = s
-	o.records.Set(key, s)
+	_ = o.records.Set(key, s) // what there is no room for is left out
 }
 
 // remove removes a node, and its time to live.
@@ -115,7 +115,7 @@ func (r *Registry) Register(ctx context.Context, s *registry.Service, ttl time.D
 			key := key(s.Name, n.ID)
 			r.own.set(key, &one)
 			r.found.forget(key)
-			r.records.Set(key, &one)
+			_ = r.records.Set(key, &one)
 			r.expireAfter(key, ttl)
 		}
 		r.notify()
