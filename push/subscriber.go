@@ -58,22 +58,8 @@ func (s *subscriber) fits(n *registry.Node) bool {
 // holds says whether an announcement is of the subscriber.
 func (s *subscriber) holds(announced *registry.Service) bool {
 	return slices.ContainsFunc(announced.Endpoints, func(e *registry.Endpoint) bool {
-		return e != nil && e.Metadata["topic"] == s.topic && asks(announced, e) && nameOf(e) == s.endpoint
+		return registry.IsPushed(announced, e) && e.Metadata["topic"] == s.topic && nameOf(e) == s.endpoint
 	})
-}
-
-// asks says whether an endpoint, or a node of its service, asks to be pushed to.
-func asks(s *registry.Service, e *registry.Endpoint) bool {
-	if e == nil || e.Metadata["subscriber"] != "true" {
-		return false
-	}
-	return slices.ContainsFunc(s.Nodes, func(n *registry.Node) bool { return nodeAsks(n, e) })
-}
-
-// nodeAsks says whether a node, or the endpoint for all nodes, asks. What the
-// endpoint says goes before.
-func nodeAsks(n *registry.Node, e *registry.Endpoint) bool {
-	return n != nil && cmp.Or(e.Metadata["push"], n.Metadata["push"]) == "true"
 }
 
 func nameOf(e *registry.Endpoint) string { return cmp.Or(e.Metadata["endpoint"], e.Name) }
@@ -129,7 +115,7 @@ func (r *reader) read(services []*registry.Service, runs func(key) bool) map[key
 func askingOf(s *registry.Service) []*registry.Endpoint {
 	var asking []*registry.Endpoint
 	for _, e := range s.Endpoints[:min(len(s.Endpoints), maxEndpoints)] {
-		if asks(s, e) {
+		if registry.IsPushed(s, e) {
 			asking = append(asking, e)
 		}
 	}
@@ -150,7 +136,7 @@ func (r *reader) add(found map[key]map[string]*subscriber, s *registry.Service, 
 		to = &subscriber{key: k, endpoint: d.Name, ways: make(map[string]way)}
 	}
 	for _, n := range s.Nodes {
-		if !nodeAsks(n, e) {
+		if !registry.IsPushedTo(n, e) {
 			continue
 		}
 		spoken := w

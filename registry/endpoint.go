@@ -12,6 +12,7 @@ const (
 	keyHandler    = "handler"
 	keyPath       = "path"
 	keyProtocol   = "protocol"
+	keyPush       = "push"
 	keySubscriber = "subscriber"
 )
 
@@ -21,7 +22,7 @@ func EndpointKeys() []string {
 }
 
 // endpointFlags are those keys whose value is true or false.
-func endpointFlags() []string { return []string{"stream", keySubscriber, "push", keyExpose} }
+func endpointFlags() []string { return []string{"stream", keySubscriber, keyPush, keyExpose} }
 
 // ParseEndpoint reads an endpoint that people write by hand, as in the metadata of
 // Consul or for `goapi register --endpoint`: "Greeter.Hello;method=GET;path=/hello/{name}".

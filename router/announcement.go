@@ -105,7 +105,7 @@ func (r *reader) read(s *registry.Service) *announcement {
 			continue
 		}
 		if e.Metadata["subscriber"] == "true" {
-			a.hides = a.hides || isPushed(s, e) // it is for the gateway alone
+			a.hides = a.hides || registry.IsPushed(s, e) // it is for the gateway alone
 			continue
 		}
 		if unexposed(e.Metadata) {
@@ -172,18 +172,11 @@ func isHidden(s *registry.Service) bool {
 	return unexposed(s.Metadata) || slices.ContainsFunc(s.Nodes, func(n *registry.Node) bool { return n != nil && unexposed(n.Metadata) })
 }
 
-// isPushed says whether messages are pushed to a subscriber. Services of go-micro
-// can only ask for it in the metadata of their nodes, which are all alike.
-func isPushed(s *registry.Service, e *registry.Endpoint) bool {
-	return e.Metadata["push"] == "true" ||
-		slices.ContainsFunc(s.Nodes, func(n *registry.Node) bool { return n != nil && n.Metadata["push"] == "true" })
-}
-
 // onlyTakes says that a service is there for nothing but messages that are pushed
 // to it.
 func onlyTakes(s *registry.Service) bool {
 	for _, e := range s.Endpoints {
-		if e == nil || e.Metadata["subscriber"] != "true" || !isPushed(s, e) {
+		if !registry.IsPushed(s, e) {
 			return false
 		}
 	}

@@ -38,6 +38,12 @@ func protocol(p string, s *registry.Service) *registry.Service {
 	return s
 }
 
+// nodePush has the first node of a service ask for a push to all its subscribers.
+func nodePush(s *registry.Service) *registry.Service {
+	s.Nodes[0].Metadata = map[string]string{"push": "true"}
+	return s
+}
+
 func resolvable() []*registry.Service {
 	broker := service("micro.http.broker")
 	broker.Nodes[0].Metadata = map[string]string{"broker": "http", "topic": "x"}
@@ -50,6 +56,8 @@ func resolvable() []*registry.Service {
 		protocol("http", service("web")),
 		service("mail", "name=On;subscriber=true;push=true;topic=x;path=/mail/on"),
 		protocol("mucp", service("taker", "name=Taker.On;subscriber=true;push=true;topic=x", "name=Taker.Get")),
+		nodePush(service("news", "name=On;subscriber=true;topic=x;path=/news/on")),
+		nodePush(service("reader", "name=On;subscriber=true;push=false;topic=x;path=/reader/on")),
 		service("plain", "name=/greeter"),
 		mixed, broker,
 		protocol("mucp", &registry.Service{Name: "empty", Nodes: []*registry.Node{{ID: "x", Address: "nowhere"}}}),
@@ -68,6 +76,8 @@ func TestResolve(t *testing.T) {
 		{"name that is a URL pattern", "auto", "/rpc//pattern", "404 service rpc has no method"},
 		{"nothing announced", "auto", "/quiet/Any.Thing", "rpc Any.Thing quiet-1"},
 		{"nothing but pushes", "auto", "/mail/on", "404 no route for GET /mail/on, and no service \"mail\""},
+		{"nothing but pushes that the node asks for", "auto", "/news/on", "404 no route for GET /news/on, and no service \"news\""},
+		{"none of the pushes that the node asks for", "auto", "/reader/on", "http reader reader-1"},
 		{"a method beside a push", "auto", "/taker/Taker.Get", "rpc Taker.Get taker-1"},
 		{"a push beside a method", "auto", "/taker/Taker.On", "404 service taker has no method Taker.On"},
 		{"protocol http", "auto", "/web/x", "http web web-1"},

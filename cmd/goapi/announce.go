@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"strings"
 
@@ -28,7 +27,7 @@ func ignored(s *registry.Service) []string {
 		}
 	}
 	for _, e := range s.Endpoints {
-		if what := misread(s.Nodes[0], goapi.DecodeEndpoint(e)); what != "" {
+		if what := misread(s.Nodes[0], e); what != "" {
 			list = append(list, "endpoint "+e.Name+": "+what)
 		}
 	}
@@ -37,8 +36,8 @@ func ignored(s *registry.Service) []string {
 
 // misread says what an endpoint of a node asks of the broker that cannot be; ""
 // for nothing. Which topics are listed, only the gateway knows.
-func misread(n *registry.Node, e *goapi.Endpoint) string {
-	subscriber := e.Metadata["subscriber"] == "true"
+func misread(n *registry.Node, announced *registry.Endpoint) string {
+	e, subscriber := goapi.DecodeEndpoint(announced), announced.Metadata["subscriber"] == "true"
 	switch {
 	case e.Metadata["push"] == "true" && !subscriber:
 		return "push=true is for an endpoint with subscriber=true"
@@ -50,7 +49,7 @@ func misread(n *registry.Node, e *goapi.Endpoint) string {
 	if err := broker.CheckTopic(e.Topic); err != nil {
 		return strings.TrimPrefix(err.Error(), "broker: ")
 	}
-	if !subscriber || cmp.Or(e.Metadata["push"], n.Metadata["push"]) != "true" {
+	if !registry.IsPushedTo(n, announced) {
 		return ""
 	}
 	return unpushable(n, e)
