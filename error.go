@@ -20,15 +20,15 @@ var ErrNoRoute = errors.New("goapi: no route")
 // lateBody is how long the rest of a body that nobody wants is waited for.
 const lateBody = 500 * time.Millisecond
 
-// errorID is the id of errors that the gateway itself makes.
-const errorID = "goapi"
+// OwnID is the ID of errors that the gateway itself makes.
+const OwnID = "goapi"
 
 // An Error is an error whose HTTP status is known. Clients see its code, id,
 // detail and header; the cause is for logs.
 type Error struct {
 	// Code is an HTTP status from 400 to 599.
 	Code int
-	// ID says where the error comes from: a service's own id, or "goapi".
+	// ID says where the error comes from: a service's own id, or OwnID.
 	ID string
 	// Detail is one line for the client: what happened, to what, what to do.
 	Detail string
@@ -40,7 +40,7 @@ type Error struct {
 
 // NewError returns an error of the gateway itself.
 func NewError(code int, detail string, cause error) *Error {
-	return &Error{Code: code, ID: errorID, Detail: detail, Cause: cause}
+	return &Error{Code: code, ID: OwnID, Detail: detail, Cause: cause}
 }
 
 // Error implements error. It includes the cause: it is for logs.
@@ -88,6 +88,8 @@ func asError(err error) *Error {
 		return NewError(http.StatusNotFound, "no route for this request", err)
 	case errors.Is(err, upstream.ErrNoNodes):
 		return NewError(http.StatusServiceUnavailable, "no node of the service can serve", err)
+	case errors.Is(err, upstream.ErrOverloaded):
+		return unavailable("the service has as many requests as it can serve", err)
 	case errors.As(err, &tooLong):
 		return NewError(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", tooLong.Limit), err)
 	case errors.Is(err, context.DeadlineExceeded):
@@ -96,7 +98,11 @@ func asError(err error) *Error {
 		return NewError(StatusClientClosedRequest, "the client went away", err)
 	}
 	if errors.As(err, &node) {
-		return NewError(http.StatusBadGateway, "service "+node.Service+" could not be reached", err)
+		what := " could not be reached"
+		if node.Sent {
+			what = " broke off before it answered"
+		}
+		return NewError(http.StatusBadGateway, "service "+node.Service+what, err)
 	}
 	if e := ofRegistry(err); e != nil {
 		return e
@@ -116,11 +122,16 @@ func ofRegistry(err error) *Error {
 		return NewError(http.StatusRequestEntityTooLarge,
 			"the registry cannot hold a record this large: announce less metadata or fewer endpoints", err)
 	case errors.Is(err, registry.ErrUnavailable), errors.Is(err, registry.ErrClosed):
-		e := NewError(http.StatusServiceUnavailable, "the registry cannot be reached", err)
-		e.Header = http.Header{"Retry-After": {"1"}}
-		return e
+		return unavailable("the registry cannot be reached", err)
 	}
 	return nil
+}
+
+// unavailable is a 503 after which another attempt may help.
+func unavailable(detail string, cause error) *Error {
+	e := NewError(http.StatusServiceUnavailable, detail, cause)
+	e.Header = http.Header{"Retry-After": {"1"}}
+	return e
 }
 
 // StatusClientClosedRequest is the status in logs of a request whose client
@@ -156,7 +167,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	if writeGRPC(w, r, e) {
 		return
 	}
-	if e.Code == StatusClientClosedRequest && e.ID == errorID && r.Context().Err() == nil {
+	if e.Code == StatusClientClosedRequest && e.ID == OwnID && r.Context().Err() == nil {
 		e = NewError(http.StatusBadGateway, "the request was given up", err) // and not by the client, who is there
 	}
 	body, err := json.Marshal(e)

@@ -30,6 +30,8 @@ func TestStatus(t *testing.T) {
 		{"no route, wrapped", fmt.Errorf("router: %w", goapi.ErrNoRoute), 404},
 		{"no nodes", fmt.Errorf("greeter: %w", upstream.ErrNoNodes), 503},
 		{"node away", &upstream.NodeError{Service: "greeter", Err: errors.New("refused")}, 502},
+		{"node broke off", &upstream.NodeError{Service: "greeter", Sent: true, Err: errors.New("reset")}, 502},
+		{"overloaded", fmt.Errorf("x: %w", upstream.ErrOverloaded), 503},
 		{"node silent", &upstream.NodeError{Service: "greeter", Timeout: true, Err: errors.New("late")}, 504},
 		{"no service", registry.ErrNotFound, 404},
 		{"body too large", &http.MaxBytesError{Limit: 10}, 413},

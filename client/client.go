@@ -8,6 +8,7 @@ package client
 
 import (
 	"context"
+	"errors"
 
 	"github.com/goapi-dev/goapi/registry"
 )
@@ -37,6 +38,10 @@ type Response struct {
 	Body        []byte
 }
 
+// ErrReplyTooLarge is the cause of the error for a reply that is larger than a
+// Caller takes: the node is not at fault.
+var ErrReplyTooLarge = errors.New("client: the reply is too large")
+
 // A Caller makes unary calls in one protocol. It may be used concurrently.
 //
 // The context bounds the whole call; its deadline travels to the service. An
@@ -46,7 +51,8 @@ type Response struct {
 // (400, 404, 415). Any other error means that this node could not be reached, or
 // with Sent that it broke off: without Sent, another node may be called.
 //
-// What a service replies is bounded; more is a 502.
+// What a service replies is bounded; more is a 502, whose cause is
+// ErrReplyTooLarge.
 type Caller interface {
 	Call(ctx context.Context, n *registry.Node, req *Request) (*Response, error)
 }

@@ -183,7 +183,7 @@ func read(res *http.Response, req *Request, maxReply int) ([]byte, error) {
 	switch {
 	case n > limit:
 		return nil, goapi.NewError(http.StatusBadGateway,
-			fmt.Sprintf("the answer of service %s is larger than %d bytes", req.Service, limit), nil)
+			fmt.Sprintf("the answer of service %s is larger than %d bytes", req.Service, limit), ErrReplyTooLarge)
 	case err != nil:
 		return nil, err
 	}

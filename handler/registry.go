@@ -107,7 +107,7 @@ func (h *registryHandler) serve(w http.ResponseWriter, r *http.Request) error {
 		serve, known = h.deregister, []string{"service", "node"}
 	default:
 		return &goapi.Error{
-			Code: http.StatusMethodNotAllowed, ID: "goapi",
+			Code: http.StatusMethodNotAllowed, ID: goapi.OwnID,
 			Detail: "the registry is for " + registryMethods,
 			Header: http.Header{"Allow": {registryMethods}},
 		}

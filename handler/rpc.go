@@ -31,9 +31,6 @@ type RPCOptions struct {
 	Bodies *Bodies
 }
 
-// ownID is the id of errors that no service made, but the gateway.
-const ownID = "goapi"
-
 // rpcMethods are the HTTP methods that are calls.
 const rpcMethods = "GET, HEAD, POST, PUT, PATCH, DELETE"
 
@@ -304,8 +301,8 @@ func judge(try *upstream.Try, sent bool, err error) {
 	case !errors.As(err, &known) || errors.Is(err, context.DeadlineExceeded):
 	case !sent:
 		try.Blameless() // a call that cannot be made
-	case known.ID == ownID && known.Cause == nil:
-		try.Answered() // with more than the caller takes
+	case errors.Is(err, client.ErrReplyTooLarge):
+		try.Answered()
 	case known.Code == http.StatusBadGateway, known.Code == http.StatusServiceUnavailable, known.Code == http.StatusGatewayTimeout:
 		try.Failed()
 	default:

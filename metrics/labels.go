@@ -150,7 +150,7 @@ func reason(ex *goapi.Exchange) string {
 	errors.As(ex.Err, &known)
 	status := goapi.Status(ex.Err)
 	switch {
-	case known != nil && known.ID != "goapi":
+	case known != nil && known.ID != goapi.OwnID:
 		return reasonService
 	case errors.Is(ex.Err, upstream.ErrOverloaded):
 		return reasonOverloaded

@@ -17,10 +17,6 @@ import (
 	"github.com/goapi-dev/goapi/internal/mucp"
 )
 
-// gatewayID is the id of what goapi.NewError returns: the gateway's, and none for
-// the error of a service.
-const gatewayID = "goapi"
-
 // maxErrorText bounds the text of an error, which travels in a header.
 const maxErrorText = 8 << 10
 
@@ -214,7 +210,7 @@ func (c *call) errorText(err error) string {
 		return ""
 	case errors.As(err, &known):
 		id := known.ID
-		if id == "" || id == gatewayID {
+		if id == "" || id == goapi.OwnID { // the gateway's is none for the error of a service
 			id = c.service.name
 		}
 		e := mucp.Error{ID: id, Code: known.Code, Detail: bounded(known.Detail)}

@@ -274,6 +274,8 @@ func boundsReply(e *env) error {
 		switch {
 		case want != 0 && !isStatus(err, want):
 			return fmt.Errorf("Call answered with %d bytes error = %w, want %d", size, err, want)
+		case want != 0 && !errors.Is(err, client.ErrReplyTooLarge):
+			return fmt.Errorf("Call answered with %d bytes error = %w, want ErrReplyTooLarge", size, err)
 		case want == 0 && (err != nil || len(res.Body) != size):
 			return fmt.Errorf("Call answered with %d bytes error = %w, want none", size, err)
 		}

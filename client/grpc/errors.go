@@ -23,7 +23,7 @@ func (cl *call) failure(ctx context.Context, req *client.Request, err error) err
 	switch {
 	case cl.begun.Load() && tooLarge(st) && strings.HasSuffix(st.Message(), fmt.Sprintf("vs. %d)", cl.maxReply)):
 		// A service says so of a message that it gets, in numbers of its own.
-		return goapi.NewError(http.StatusBadGateway, "the answer of service "+req.Service+" is too large", nil) // no failure of the node
+		return goapi.NewError(http.StatusBadGateway, "the answer of service "+req.Service+" is too large", client.ErrReplyTooLarge)
 	case cl.answered.Load() && mucp.FamilyOf(req.ContentType) == mucp.FamilyJSON && notJSON(st):
 		return goapi.NewError(http.StatusUnsupportedMediaType,
 			"service "+req.Service+" does not take JSON over gRPC: send application/protobuf, or gRPC", err)
