@@ -1,11 +1,13 @@
 package push_test
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"strings"
 	"testing"
 
+	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/broker"
 	"github.com/goapi-dev/goapi/push"
 	"github.com/goapi-dev/goapi/registry"
@@ -30,6 +32,7 @@ func TestNotPushed(t *testing.T) {
 		{"an expression for a path", "mailer", map[string]string{"topic": "orders", "path": "^/orders$"}, "cannot be posted to"},
 		{"another host for a path", "mailer", map[string]string{"topic": "orders", "path": "http://evil.example/"}, "cannot be posted to"},
 		{"a long name", strings.Repeat("m", 201), map[string]string{"topic": "orders"}, "is no name of a group"},
+		{"a path that is not escaped", "mailer", map[string]string{"topic": "orders", "path": "/ä"}, `path "/ä" cannot be posted to`},
 		{"no subscriber", "mailer", map[string]string{"topic": "orders", "subscriber": "false"}, ""},
 		{"does not ask", "mailer", map[string]string{"topic": "orders", "push": "maybe"}, ""},
 	}
@@ -59,6 +62,58 @@ func TestNotPushed(t *testing.T) {
 			if len(g.opened) > 0 {
 				t.Errorf("subscribed to %q", <-g.opened)
 			}
+		})
+	}
+}
+
+// TestCheck holds what is said of an announcement beforehand against what is
+// pushed then.
+func TestCheck(t *testing.T) {
+	tests := []struct {
+		name           string
+		service        string // default: mailer
+		node, endpoint map[string]string
+		want           string // in the error; "" for none
+	}{
+		{name: "nothing said"},
+		{name: "a name that is no group's", service: strings.Repeat("m", 201), want: "no name of a group"},
+		{name: "a wildcard", endpoint: map[string]string{"topic": "orders.*"}, want: "has a wildcard"},
+		{name: "a path", endpoint: map[string]string{"path": "/on-order?a=b"}},
+		{name: "a relative path", endpoint: map[string]string{"path": "on-order"}, want: "begins with /"},
+		{name: "a template for a path", endpoint: map[string]string{"path": "/x/{id}"}, want: "no variables"},
+		{name: "a path that is not escaped", endpoint: map[string]string{"path": "/ä"}, want: "is escaped"},
+		{name: "a template at a node of go-micro, whose events have no path", node: map[string]string{"protocol": "mucp"}, endpoint: map[string]string{"path": "/x/{id}"}},
+		{name: "a template at one of its early versions", node: map[string]string{"server": "rpc"}, endpoint: map[string]string{"path": "/x/{id}"}},
+		{name: "a template and CloudEvents at one", node: map[string]string{"protocol": "mucp"}, endpoint: map[string]string{"path": "/x/{id}", "protocol": "cloudevents"}, want: "no variables"},
+		{name: "a template and go-micro", endpoint: map[string]string{"path": "/x/{id}", "protocol": "micro"}},
+		{name: "a protocol that is not known", endpoint: map[string]string{"protocol": "smtp"}, want: `protocol "smtp"`},
+		{name: "a node of one, which takes CloudEvents like any other", node: map[string]string{"protocol": "smtp"}},
+		{name: "a template at such a node", node: map[string]string{"protocol": "smtp"}, endpoint: map[string]string{"path": "/x/{id}"}, want: "no variables"},
+		{name: "gRPC", node: map[string]string{"protocol": "grpc"}, want: "speak gRPC"},
+		{name: "CloudEvents beside gRPC", node: map[string]string{"protocol": "grpc"}, endpoint: map[string]string{"protocol": "cloudevents"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			md := map[string]string{"subscriber": "true", "push": "true", "topic": "orders"}
+			maps.Copy(md, tt.endpoint)
+			name, n := cmp.Or(tt.service, "mailer"), serve(t, microServer())
+			announced := &registry.Service{
+				Name: name, Nodes: []*registry.Node{{ID: "1", Address: n.addr, Metadata: tt.node}},
+				Endpoints: []*registry.Endpoint{{Name: "On", Metadata: md}},
+			}
+			err := push.Check(name, announced.Nodes[0], goapi.DecodeEndpoint(announced.Endpoints[0]))
+			if got := fmt.Sprint(err); tt.want == "" && err != nil || !strings.Contains(got, tt.want) {
+				t.Errorf("Check = %v, want %q", err, tt.want)
+			}
+			g := start(t, new(broker.Memory), push.Options{Topics: []string{"orders", "orders.*"}})
+			g.register(t, announced)
+			if err != nil {
+				g.log.wait(t, "not pushed", err.Error())
+				return
+			}
+			g.subscribed(t, "orders")
+			g.publish(t, "orders", "1", "x")
+			receive(t, n.came)
 		})
 	}
 }

@@ -125,8 +125,7 @@ func askingOf(s *registry.Service) []*registry.Endpoint {
 // add adds what one announcement says of an endpoint that asks.
 func (r *reader) add(found map[key]map[string]*subscriber, s *registry.Service, e *registry.Endpoint) {
 	d := goapi.DecodeEndpoint(e)
-	w, err := r.check(s, d)
-	if err != nil {
+	if err := r.check(s.Name, d.Topic); err != nil {
 		r.leaveOut(s.Name, d.Name, err.Error())
 		return
 	}
@@ -139,16 +138,13 @@ func (r *reader) add(found map[key]map[string]*subscriber, s *registry.Service, 
 		if !registry.IsPushedTo(n, e) {
 			continue
 		}
-		spoken := w
-		if spoken.protocol == "" {
-			spoken.protocol = protocolOf(n)
-		}
-		if spoken.protocol == client.ProtocolGRPC {
-			r.leaveOut(s.Name, d.Name, "its nodes that speak gRPC cannot be pushed to; one that takes CloudEvents over HTTP as well announces protocol=cloudevents")
+		w, err := wayOf(n, d)
+		if err != nil {
+			r.leaveOut(s.Name, d.Name, err.Error())
 			continue
 		}
 		if _, twice := to.ways[n.ID]; !twice { // of nodes with one id the first counts, as in pools
-			to.ways[n.ID] = spoken
+			to.ways[n.ID] = w
 		}
 	}
 	if len(to.ways) == 0 {
@@ -160,35 +156,57 @@ func (r *reader) add(found map[key]map[string]*subscriber, s *registry.Service, 
 	found[k][d.Name] = to
 }
 
-// check returns how the nodes that announce an endpoint are pushed to, as far as
-// it says, or why they are not.
-func (r *reader) check(s *registry.Service, e *goapi.Endpoint) (way, error) {
-	if !isGroup(s.Name) {
-		return way{}, fmt.Errorf("the name of the service is no name of a group: want at most %d bytes without control characters and outer spaces", maxGroup)
+// check says why a topic is not pushed to a service, if so.
+func (r *reader) check(service, topic string) error {
+	if err := checkNames(service, topic); err != nil {
+		return err
 	}
-	if e.Topic == r.deadLetters {
-		return way{}, errors.New("it asks for the topic of dead letters, which is never pushed")
+	if topic == r.deadLetters {
+		return errors.New("it asks for the topic of dead letters, which is never pushed")
 	}
-	if err := broker.CheckTopic(e.Topic); err != nil {
-		return way{}, err
+	if !r.topics.Match(topic) {
+		return fmt.Errorf("topic %q may not be pushed; the option Topics (--push) lists those that may", topic)
 	}
-	if !r.topics.Match(e.Topic) {
-		return way{}, fmt.Errorf("topic %q may not be pushed; the option Topics (--push) lists those that may", e.Topic)
+	return nil
+}
+
+// Check says why an endpoint that asks for it, as [registry.IsPushedTo] has it,
+// cannot be pushed to at a node of a service, or returns nil. Which topics may be
+// pushed is a gateway's to say.
+func Check(service string, n *registry.Node, e *goapi.Endpoint) error {
+	if err := checkNames(service, e.Topic); err != nil {
+		return err
 	}
-	w := way{path: "/"}
-	switch protocol := e.Metadata["protocol"]; protocol {
-	case "", protocolCloudEvents:
-		w.protocol = protocol
+	_, err := wayOf(n, e)
+	return err
+}
+
+// checkNames says why no topic of that name is pushed to a service, if so.
+func checkNames(service, topic string) error {
+	if !isGroup(service) {
+		return fmt.Errorf("the name of the service is no name of a group: want at most %d bytes without control characters and outer spaces", maxGroup)
+	}
+	return broker.CheckTopic(topic)
+}
+
+// wayOf returns how a node is pushed to at an endpoint, or why it cannot be.
+func wayOf(n *registry.Node, e *goapi.Endpoint) (way, error) {
+	protocol := e.Metadata["protocol"]
+	switch cmp.Or(protocol, protocolOf(n)) {
+	case protocolCloudEvents:
 	case protocolMicro, client.ProtocolMicro:
-		return way{protocol: protocolMicro}, nil
+		return way{protocol: protocolMicro}, nil // whose events have no path
+	case client.ProtocolGRPC:
+		return way{}, errors.New("nodes that speak gRPC cannot be pushed to; one that takes CloudEvents over HTTP as well announces protocol=cloudevents")
 	default:
 		return way{}, fmt.Errorf("protocol %q cannot be pushed; want cloudevents or micro", cut(protocol, 40))
 	}
+	w := way{protocol: protocolCloudEvents, path: "/"}
 	if len(e.Path) > 0 {
 		w.path = e.Path[0]
 	}
 	if !isPath(w.path) {
-		return way{}, fmt.Errorf("path %q cannot be posted to; want one without variables", cut(w.path, 100))
+		return way{}, fmt.Errorf("path %q cannot be posted to; want one that begins with /, is escaped as in a URL, and has no variables", cut(w.path, 100))
 	}
 	return w, nil
 }
@@ -208,7 +226,8 @@ func isPath(path string) bool {
 }
 
 // protocolOf returns the protocol that a node speaks. Nodes of go-micro say so,
-// and those that lack it name their server or transport.
+// and those that lack it name their server or transport. Any other is taken to
+// speak HTTP, as it is for requests.
 func protocolOf(n *registry.Node) string {
 	switch protocol := n.Metadata["protocol"]; {
 	case protocol == client.ProtocolGRPC:

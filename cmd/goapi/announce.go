@@ -1,11 +1,11 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/broker"
+	"github.com/goapi-dev/goapi/push"
 	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/router"
 	"github.com/goapi-dev/goapi/upstream"
@@ -27,16 +27,16 @@ func ignored(s *registry.Service) []string {
 		}
 	}
 	for _, e := range s.Endpoints {
-		if what := misread(s.Nodes[0], e); what != "" {
+		if what := misread(s.Name, s.Nodes[0], e); what != "" {
 			list = append(list, "endpoint "+e.Name+": "+what)
 		}
 	}
 	return list
 }
 
-// misread says what an endpoint of a node asks of the broker that cannot be; ""
-// for nothing. Which topics are listed, only the gateway knows.
-func misread(n *registry.Node, announced *registry.Endpoint) string {
+// misread says what an endpoint of a service's node asks of the broker that cannot
+// be; "" for nothing. Which topics are listed, only the gateway knows.
+func misread(service string, n *registry.Node, announced *registry.Endpoint) string {
 	e, subscriber := goapi.DecodeEndpoint(announced), announced.Metadata["subscriber"] == "true"
 	switch {
 	case e.Metadata["push"] == "true" && !subscriber:
@@ -52,24 +52,8 @@ func misread(n *registry.Node, announced *registry.Endpoint) string {
 	if !registry.IsPushedTo(n, announced) {
 		return ""
 	}
-	return unpushable(n, e)
-}
-
-// unpushable says why an endpoint that asks for it cannot be pushed to.
-func unpushable(n *registry.Node, e *goapi.Endpoint) string {
-	protocol := e.Metadata["protocol"]
-	if protocol == "" && n.Metadata["protocol"] != "http" {
-		protocol = n.Metadata["protocol"]
-	}
-	switch protocol {
-	case "micro", "mucp":
-		return "" // which knows no path
-	case "", "cloudevents":
-	default:
-		return fmt.Sprintf("protocol %s cannot be pushed to; want cloudevents or micro, as in protocol=cloudevents", protocol)
-	}
-	if len(e.Path) > 0 && (!strings.HasPrefix(e.Path[0], "/") || strings.ContainsAny(e.Path[0], "{}*")) {
-		return fmt.Sprintf("path %s cannot be posted to; want one that begins with / and has no variables", e.Path[0])
+	if err := push.Check(service, n, e); err != nil {
+		return err.Error()
 	}
 	return ""
 }

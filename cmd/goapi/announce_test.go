@@ -30,10 +30,13 @@ func TestIgnoredOfEndpoints(t *testing.T) {
 		{endpoint: "OnOrder;subscriber=true;push=true;topic=orders;path=/on/{order}", want: "no variables"},
 		{endpoint: "OnOrder;subscriber=true;topic=orders;path=on-order", metadata: "push=true", want: "begins with /"},
 		{endpoint: "OnOrder;subscriber=true;topic=orders;path=on-order"},
-		{endpoint: "OnOrder;subscriber=true;push=true;topic=orders;protocol=smtp", want: "protocol smtp"},
-		{endpoint: "OnOrder;subscriber=true;push=true;topic=orders", protocol: "grpc", want: "protocol grpc"},
+		{endpoint: "OnOrder;subscriber=true;push=true;topic=orders;protocol=smtp", want: `protocol "smtp" cannot be pushed`},
+		{endpoint: "OnOrder;subscriber=true;push=true;topic=orders", protocol: "grpc", want: "nodes that speak gRPC cannot be pushed to"},
 		{endpoint: "OnOrder;subscriber=true;push=true;topic=orders;protocol=cloudevents", protocol: "grpc"},
-		{endpoint: "OnOrder;subscriber=true;push=true;topic=orders;path=no", protocol: "mucp"},
+		{endpoint: "OnOrder;subscriber=true;push=true;topic=orders;path=/x/{id}", protocol: "mucp"},
+		{endpoint: "OnOrder;subscriber=true;push=true;topic=orders;path=/ä", want: `path "/ä" cannot be posted to`},
+		{endpoint: "OnOrder;subscriber=true;push=true;topic=orders", metadata: "protocol=smtp"},
+		{endpoint: "OnOrder;subscriber=true;push=false;topic=orders;path=on-order", metadata: "push=true"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.endpoint+" "+tt.protocol+tt.metadata, func(t *testing.T) {
