@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -115,40 +114,58 @@ func TestBasic(t *testing.T) {
 	}
 }
 
-// TestBasicPaysOnce has time that is counted in tries: what is remembered costs
-// none.
-func TestBasicPaysOnce(t *testing.T) {
-	const cost = 9
-	b := mustBasic(t, "alice:"+hashOf(t, "right", cost))
-	price := timeOf(t, b, "alice", "right", true)
-	for _, tt := range []struct {
-		name, user, password string
-		ok                   bool
-	}{
-		{"right", "alice", "right", true}, {"wrong", "alice", "wrong", false}, {"not known", "bob", "right", false},
-	} {
-		timeOf(t, b, tt.user, tt.password, tt.ok)
-		again := time.Hour // the machine may do something else for a while
-		for range 20 {
-			again = min(again, timeOf(t, b, tt.user, tt.password, tt.ok))
-		}
-		if again > price/2 {
-			t.Errorf("%s, again: took %s; the first took %s", tt.name, again, price)
-		}
-	}
-}
-
-// TestBasicForgets has what is remembered come to its end.
+// TestBasicForgets has what is remembered come to its end: until then a try is
+// answered although no password can be checked, which is what costs.
 func TestBasicForgets(t *testing.T) {
 	hash := hashOf(t, "right", 4)
-	synctest.Test(t, func(t *testing.T) {
-		b := mustBasic(t, "alice:"+hash)
-		for range 3 {
-			timeOf(t, b, "alice", "right", true)
-			timeOf(t, b, "alice", "wrong", false)
-			time.Sleep(6 * time.Minute)
-		}
-	})
+	tests := []struct {
+		name, user, password string
+		ok                   bool
+		after                time.Duration
+	}{
+		{"right", "alice", "right", true, 5 * time.Minute},
+		{"wrong", "alice", "wrong", false, time.Minute},
+		{"not known", "bob", "right", false, time.Minute},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := mustBasic(t, "alice:"+hash)
+				gone, cancel := context.WithCancel(t.Context())
+				cancel()
+				// try returns whether the answer was there without a check.
+				try := func() bool {
+					_, err := b.Authenticate(request(gone, tt.user, tt.password))
+					if errors.Is(err, context.Canceled) {
+						return false
+					}
+					if (err == nil) != tt.ok {
+						t.Errorf("Authenticate(%s, %s) = %v, want ok = %t", tt.user, tt.password, err, tt.ok)
+					}
+					return true
+				}
+				release := b.Occupy()
+				if try() {
+					t.Fatal("the first try was answered without a check")
+				}
+				for range 2 {
+					release()
+					timeOf(t, b, tt.user, tt.password, tt.ok)
+					release = b.Occupy()
+					for _, wait := range []time.Duration{0, tt.after - 1} {
+						time.Sleep(wait)
+						if !try() {
+							t.Errorf("after %s: was checked again", wait)
+						}
+					}
+					time.Sleep(1)
+					if try() {
+						t.Errorf("after %s: was remembered still", tt.after)
+					}
+				}
+			})
+		})
+	}
 }
 
 // TestBasicTakesAsLongForUnknownNames compares the fastest of tries that take
@@ -169,49 +186,69 @@ func TestBasicTakesAsLongForUnknownNames(t *testing.T) {
 // TestBasicSheds has more tries than can be checked: some are answered 503 at
 // once, and the others in time.
 func TestBasicSheds(t *testing.T) {
-	b := mustBasic(t, "alice:"+hashOf(t, "right", 8))
-	var (
-		wg         sync.WaitGroup
-		shed, done atomic.Int32
-	)
-	for i := range 200 {
-		wg.Go(func() {
-			_, err := b.Authenticate(request(t.Context(), "alice", fmt.Sprint("wrong", i)))
-			switch goapi.Status(err) {
-			case 503:
-				shed.Add(1)
-			case 401:
-				done.Add(1)
-			}
-		})
-	}
-	wg.Wait()
-	if shed.Load() < 100 || done.Load() == 0 || shed.Load()+done.Load() != 200 {
-		t.Errorf("of 200 tries %d were shed, %d checked", shed.Load(), done.Load())
-	}
-	if _, err := b.Authenticate(request(t.Context(), "alice", "right")); err != nil {
-		t.Errorf("after the storm: %v", err)
-	}
+	hash := hashOf(t, "right", 4)
+	synctest.Test(t, func(t *testing.T) {
+		b := mustBasic(t, "alice:"+hash)
+		release := b.Occupy()
+		var shed, done atomic.Int32
+		for i := range 200 {
+			go func() { // ends with its answer
+				_, err := b.Authenticate(request(t.Context(), "alice", fmt.Sprint("wrong", i)))
+				switch goapi.Status(err) {
+				case 503:
+					shed.Add(1)
+				case 401:
+					done.Add(1)
+				}
+			}()
+		}
+		synctest.Wait()
+		if shed.Load() != 200-middleware.MaxWaiting || done.Load() != 0 {
+			t.Errorf("of 200 tries %d were shed at once, %d checked, want all shed but %d", shed.Load(), done.Load(), middleware.MaxWaiting)
+		}
+		release()
+		synctest.Wait()
+		if done.Load() != middleware.MaxWaiting {
+			t.Errorf("of those that waited %d were checked, want all %d", done.Load(), middleware.MaxWaiting)
+		}
+		if _, err := b.Authenticate(request(t.Context(), "alice", "right")); err != nil {
+			t.Errorf("after the storm: %v", err)
+		}
+	})
+}
+
+// TestBasicWaitsNotForLong has a try whose turn does not come.
+func TestBasicWaitsNotForLong(t *testing.T) {
+	hash := hashOf(t, "right", 4)
+	synctest.Test(t, func(t *testing.T) {
+		b := mustBasic(t, "alice:"+hash)
+		release := b.Occupy()
+		began := time.Now()
+		_, err := b.Authenticate(request(t.Context(), "alice", "right"))
+		if took := time.Since(began); goapi.Status(err) != 503 || took != 2*time.Second {
+			t.Errorf("Authenticate = %v after %s, want 503 after 2s", err, took)
+		}
+		release()
+		timeOf(t, b, "alice", "right", true)
+	})
 }
 
 // TestBasicEndsWithTheRequest has a client go away while it waits.
 func TestBasicEndsWithTheRequest(t *testing.T) {
-	b := mustBasic(t, "alice:"+hashOf(t, "right", 9))
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	var wg sync.WaitGroup
-	var gone atomic.Int32
-	for i := range 20 {
-		wg.Go(func() {
-			if _, err := b.Authenticate(request(ctx, "alice", fmt.Sprint("wrong", i))); errors.Is(err, context.Canceled) {
-				gone.Add(1)
-			}
-		})
-	}
-	wg.Wait()
-	if gone.Load() == 0 {
-		t.Error("all waited for a client that was gone")
-	}
+	hash := hashOf(t, "right", 4)
+	synctest.Test(t, func(t *testing.T) {
+		b := mustBasic(t, "alice:"+hash)
+		release := b.Occupy()
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		began := time.Now()
+		_, err := b.Authenticate(request(ctx, "alice", "right"))
+		if took := time.Since(began); !errors.Is(err, context.Canceled) || took != time.Second {
+			t.Errorf("Authenticate = %v after %s, want %v after 1s", err, took, context.Canceled)
+		}
+		release()
+		timeOf(t, b, "alice", "right", true)
+	})
 }
 
 func BenchmarkBasic(b *testing.B) {
