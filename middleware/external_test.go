@@ -13,9 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
-
-	"go.uber.org/goleak"
 
 	"github.com/goapi-dev/goapi/middleware"
 )
@@ -186,39 +185,44 @@ func TestExternalUnknownClient(t *testing.T) {
 }
 
 // TestExternalHangs has a service that never answers: requests end in time, few
-// wait for it, and nothing is left of them.
+// wait for it, and nothing is left of them, which the bubble sees to.
 func TestExternalHangs(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0") // nobody accepts
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	transport := new(http.Transport)
-	defer transport.CloseIdleConnections()
-	e := mustExternal(t, "http://"+ln.Addr().String(), &middleware.ExternalOptions{Timeout: 200 * time.Millisecond, InFlight: 3, Transport: transport})
-	h := authAround(t, []middleware.Authenticator{e}, nil, func(*http.Request) { t.Error("let in") })
-	var (
-		wg   sync.WaitGroup
-		slow atomic.Int32
-	)
-	for range 20 {
-		wg.Go(func() {
-			began := time.Now()
-			w := httptest.NewRecorder()
-			h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
-			if w.Code != 503 {
-				t.Errorf("status = %d, want 503", w.Code)
-			}
-			if time.Since(began) > 150*time.Millisecond {
-				slow.Add(1)
-			}
-		})
-	}
-	wg.Wait()
-	if slow.Load() > 3 {
-		t.Errorf("%d requests waited, want at most 3", slow.Load())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		const timeout, inFlight, requests = 200 * time.Millisecond, 3, 20
+		transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			near, far := net.Pipe() // nobody reads
+			t.Cleanup(func() { far.Close() })
+			return near, nil
+		}}
+		e := mustExternal(t, "http://auth.internal", &middleware.ExternalOptions{Timeout: timeout, InFlight: inFlight, Transport: transport})
+		h := authAround(t, []middleware.Authenticator{e}, nil, func(*http.Request) { t.Error("let in") })
+		var shed, waited atomic.Int32
+		var wg sync.WaitGroup
+		for range requests {
+			wg.Go(func() {
+				r, ex := withExchange(httptest.NewRequest("GET", "/", nil))
+				w := httptest.NewRecorder()
+				began := time.Now()
+				h.ServeHTTP(w, r)
+				took := time.Since(began)
+				if w.Code != 503 {
+					t.Errorf("status = %d, want 503", w.Code)
+				}
+				switch tooMany := strings.Contains(fmt.Sprint(ex.Err), "too many questions at a time"); {
+				case tooMany && took == 0:
+					shed.Add(1)
+				case !tooMany && took == timeout:
+					waited.Add(1)
+				default:
+					t.Errorf("request ended after %s: %v", took, ex.Err)
+				}
+			})
+		}
+		wg.Wait()
+		if shed.Load() != requests-inFlight || waited.Load() != inFlight {
+			t.Errorf("%d requests waited, and %d were told that there are too many; want %d and %d", waited.Load(), shed.Load(), inFlight, requests-inFlight)
+		}
+	})
 }
 
 func TestExternalEndsWithTheRequest(t *testing.T) {
