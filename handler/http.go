@@ -294,8 +294,10 @@ func (f *forwarding) request(ctx context.Context, n *registry.Node) *http.Reques
 	out.URL, out.Header = &u, f.header
 	out.Body, out.Trailer, out.TransferEncoding = nil, nil, nil
 	// Where the service answers instead of asking for the body, the transport
-	// keeps the body back only if the connection ends with the answer.
-	out.Close = f.expect
+	// keeps the body back only if the connection ends with the answer. And the
+	// answer to HEAD is whole when the service may go on with what it would
+	// stream: whoever took the connection then would wait for that to end.
+	out.Close = f.expect || f.r.Method == http.MethodHead
 	return out
 }
 

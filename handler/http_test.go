@@ -321,3 +321,31 @@ func TestHTTPRelaysInterimAnswers(t *testing.T) {
 		t.Errorf("answer to HTTP/1.0 = %q, want no interim answer", old)
 	}
 }
+
+// TestHTTPHeadOfAStream asks for the head of an answer that does not end: what
+// comes next does not wait for it, and the service is told that nobody does.
+func TestHTTPHeadOfAStream(t *testing.T) {
+	left := make(chan struct{})
+	service := listen(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodHead {
+			return
+		}
+		defer close(left)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	gw := serve(t, nil, nil, service)
+	for _, method := range []string{http.MethodHead, http.MethodPost} {
+		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+gw+"/", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil || res.StatusCode != http.StatusOK {
+			t.Fatalf("%s = %v, %v, want 200", method, res, err)
+		}
+		res.Body.Close()
+	}
+	<-left
+	http.DefaultClient.CloseIdleConnections()
+}
