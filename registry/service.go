@@ -15,6 +15,9 @@ const (
 	maxName = 255
 	// maxList bounds the endpoints and the nodes of one announcement.
 	maxList = 10_000
+	// maxAnnounced bounds what the nodes of one announcement take together, each
+	// of which most registries write with all that the service has, in bytes.
+	maxAnnounced = 32 << 20
 )
 
 // Validate returns a *FieldError for the first thing that keeps s from being
@@ -54,7 +57,22 @@ func (s *Service) Validate() error {
 		}
 		ids[n.ID] = i
 	}
+	if each := s.size(); len(s.Nodes) > max(1, maxAnnounced/each) {
+		return &FieldError{"nodes", fmt.Sprintf("%d nodes, each with the %d bytes of the service, are more than %d bytes: register them in several calls",
+			len(s.Nodes), each, maxAnnounced)}
+	}
 	return nil
+}
+
+// size returns about what a node takes with all that the service has, in bytes.
+func (s *Service) size() int {
+	b := appendMap(nil, s.Metadata)
+	size := len(s.Name) + len(s.Version) + len(b) + 1
+	for _, e := range s.Endpoints {
+		b = appendEndpoint(b[:0], e)
+		size += len(b)
+	}
+	return size
 }
 
 func errNoName() error { return &FieldError{"name", "a service needs a name"} }

@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -37,6 +38,9 @@ func TestServiceValidate(t *testing.T) {
 		{"no id", func(s *registry.Service) { s.Nodes[1].ID = "" }, "nodes[1].id"},
 		{"control character in id", func(s *registry.Service) { s.Nodes[0].ID = "\x00" }, "nodes[0].id"},
 		{"text that runs backwards in id", func(s *registry.Service) { s.Nodes[0].ID = "a\u202eb" }, "nodes[0].id"},
+		{"as much as there may be", func(s *registry.Service) { fatten(s, 31<<20/100, 100) }, ""},
+		{"much for each of many nodes", func(s *registry.Service) { fatten(s, 33<<20/100, 100) }, "nodes"},
+		{"much for one node", func(s *registry.Service) { fatten(s, 33<<20, 1) }, ""},
 		{"same id", func(s *registry.Service) { s.Nodes[1].ID = s.Nodes[0].ID }, "nodes[1].id"},
 	}
 	for _, tt := range tests {
@@ -47,6 +51,15 @@ func TestServiceValidate(t *testing.T) {
 				t.Errorf("Validate() field = %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// fatten gives a service so many nodes, and an endpoint of so many bytes.
+func fatten(s *registry.Service, size, nodes int) {
+	s.Endpoints[0].Metadata = map[string]string{"description": strings.Repeat("d", size)}
+	s.Nodes = nil
+	for i := range nodes {
+		s.Nodes = append(s.Nodes, &registry.Node{ID: fmt.Sprint(i), Address: "127.0.0.1:1"})
 	}
 }
 
