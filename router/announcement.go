@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -342,14 +340,7 @@ func knownMethod(m string) string {
 // sameEndpoint says whether two decoded endpoints were announced alike.
 func sameEndpoint(a, b *goapi.Endpoint) bool {
 	return a == b || a.Name == b.Name && maps.Equal(a.Metadata, b.Metadata) &&
-		sameValue(a.Request, b.Request) && sameValue(a.Response, b.Response)
-}
-
-func sameValue(a, b *registry.Value) bool {
-	if a == nil || b == nil || a == b {
-		return a == b
-	}
-	return a.Name == b.Name && a.Type == b.Type && slices.EqualFunc(a.Values, b.Values, sameValue)
+		a.Request.Equal(b.Request) && a.Response.Equal(b.Response)
 }
 
 // isBroker says whether a node only takes messages for go-micro's HTTP broker.
@@ -366,30 +357,15 @@ func isCalled(n *registry.Node) bool {
 
 // badNode says why a node cannot be used, if so.
 func badNode(n *registry.Node, seen map[string]bool) string {
-	switch {
-	case n.ID == "":
-		return "it has no id"
-	case len(n.ID) > maxName:
-		return fmt.Sprintf("its id has %d bytes, more than %d", len(n.ID), maxName)
-	case seen[n.ID]:
+	var field *registry.FieldError
+	if errors.As(n.Validate(), &field) {
+		return field.Field + ": " + field.Reason
+	}
+	if seen[n.ID] {
 		return "another node has the same id"
-	case n.Address == "":
-		return "it has no address"
-	case len(n.Address) > maxHost:
-		return fmt.Sprintf("its address has %d bytes, more than %d", len(n.Address), maxHost)
 	}
 	if size := metadataSize(n.Metadata); size > maxMetadata {
 		return fmt.Sprintf("its metadata has %d bytes, more than %d", size, maxMetadata)
-	}
-	host, port, err := net.SplitHostPort(n.Address)
-	if err != nil {
-		return fmt.Sprintf("its address %q is not host:port", printable(n.Address, 80))
-	}
-	if p, err := strconv.ParseUint(port, 10, 16); err != nil || p == 0 {
-		return fmt.Sprintf("its address %q has no port from 1 to 65535", printable(n.Address, 80))
-	}
-	if _, err := netip.ParseAddr(host); err != nil && !isHostname(host) {
-		return fmt.Sprintf("its address %q has no host", printable(n.Address, 80))
 	}
 	return ""
 }

@@ -84,6 +84,7 @@ func TestBadNodes(t *testing.T) {
 		{ID: "big", Address: "127.0.0.1:65536"},
 		{ID: "hostless", Address: ":80"},
 		{ID: "url", Address: "http://x:80"},
+		{ID: "metadata", Address: "169.254.169.254:80"},
 		{ID: "userinfo", Address: "a@b:80"},
 	}
 	table, reports := newTable(nil).Next([]*registry.Service{s})
@@ -99,8 +100,8 @@ func TestBadNodes(t *testing.T) {
 		got = append(got, r.Node+": "+r.Reason)
 	}
 	want := []string{
-		": it has no id", "big: its address", "good: another node has the same id", "hostless: its address", "none: it has no address",
-		"portless: its address", "url: its address", "userinfo: its address", "zero: its address",
+		": id: a node needs an id", "big: address: ", "good: another node has the same id", "hostless: address: ", "metadata: address: ", "none: address: ",
+		"portless: address: ", "url: address: ", "userinfo: address: ", "zero: address: ",
 	}
 	if !slices.EqualFunc(got, want, strings.HasPrefix) {
 		t.Errorf("reports =\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -152,8 +153,8 @@ func TestMegabytes(t *testing.T) {
 	}
 	want := []string{
 		": its metadata, which is not used, has 1048577 bytes, more than 65536",
-		"far: its address has 404 bytes, more than 255",
-		"iiii: its id has 300 bytes, more than 255",
+		"far: address: it is 404 bytes long, more than 255",
+		"iiii: id: it is 300 bytes long, more than 255",
 		"much: its metadata has 1048577 bytes, more than 65536",
 	}
 	if !slices.Equal(got, want) {
@@ -232,14 +233,14 @@ func TestCheck(t *testing.T) {
 		want     []string
 	}{
 		{"defaults", nil, []string{
-			`node bad: left-out: its address "nowhere" is not host:port`,
+			`node bad: left-out: address: "nowhere" is not host:port`,
 			`endpoint B, path /b: left-out: handler "broker" serves mounts only, which the gateway's configuration makes`,
 			`endpoint E, path /e: left-out: the gateway has no handler "own", only rpc, http, api, web`,
 			`endpoint H, path /{: left-out: path "/{": a variable has no "}"`,
 			`endpoint Twice, path /good: conflict: endpoint Endpoint of the same service has any method /good already`,
 		}},
 		{"handlers of its own", []string{"rpc", "own"}, []string{
-			`node bad: left-out: its address "nowhere" is not host:port`,
+			`node bad: left-out: address: "nowhere" is not host:port`,
 			`endpoint B, path /b: left-out: handler "broker" serves mounts only, which the gateway's configuration makes`,
 			`endpoint H, path /{: left-out: path "/{": a variable has no "}"`,
 			`endpoint Twice, path /good: conflict: endpoint Endpoint of the same service has any method /good already`,
