@@ -6,13 +6,15 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/goapi-dev/goapi/config"
 	"github.com/goapi-dev/goapi/middleware"
 )
 
-// Times that are long enough for writers on a busy machine.
+// Times that are short, for files that are whole before anybody waits: a busy
+// machine makes nothing of it but a longer wait.
 const (
 	quiet = 120 * time.Millisecond
 	doubt = 600 * time.Millisecond
@@ -90,6 +92,7 @@ func TestWatcher(t *testing.T) {
 			t.Run(tt.name+" "+when, func(t *testing.T) {
 				t.Parallel()
 				dir, w := watched(t)
+				began := time.Now()
 				if when == "before" {
 					tt.change(t, dir)
 				} else {
@@ -103,6 +106,9 @@ func TestWatcher(t *testing.T) {
 				}
 				if tt.changes {
 					next(t, w)
+					if took := time.Since(began); took < quiet {
+						t.Errorf("Next returned after %s, want that the files are the same for %s", took, quiet)
+					}
 				}
 				calm(t, w)
 			})
@@ -163,51 +169,62 @@ func TestWatcherRepair(t *testing.T) {
 }
 
 // TestWatcherWaitsForTheRest: a file that is written in steps is not taken in the
-// midst of it, be the part that is there right or not.
+// midst of it, be the part that is there right or not, and then it is.
 func TestWatcherWaitsForTheRest(t *testing.T) {
-	t.Parallel()
 	const head, tail = "routes: [{match: /**, to: [\"a:1\"]}]\n", "patterns: [{match: /admin/**, deny: [10.0.0.0/8]}]\n"
+	const quiet, doubt = time.Second, 3 * time.Second
 	tests := []struct {
 		name  string
 		first string        // what the file holds at the start
 		steps []string      // what it holds later
 		pause time.Duration // between them
+		after time.Duration // the last of them it is taken
 	}{
-		{"in steps", head + tail, []string{"", head, head + tail + "# x\n"}, quiet / 2},
-		{"without a section for a while", head + tail, []string{head, head + tail + "# x\n"}, doubt / 2},
-		{"empty for a while", head + tail, []string{"", "# x\n", "# x\n" + head + tail}, doubt / 2},
-		{"a new section in steps", head, []string{head + "pol", head + "policy:\n", head + "policy:\n  timeout: 5s\n"}, quiet / 2},
+		{"in steps", head + tail, []string{"", head, head + tail + "# x\n"}, quiet * 9 / 10, quiet},
+		{"without a section for a while", head + tail, []string{head, head + tail + "# x\n"}, doubt * 9 / 10, quiet},
+		{"empty for a while", head + tail, []string{"", "# x\n", "# x\n" + head + tail}, doubt * 9 / 10, quiet},
+		{"a new section in steps", head, []string{head + "pol", head + "policy:\n", head + "policy:\n  timeout: 5s\n"}, quiet * 9 / 10, quiet},
+		{"without a section for good", head + tail, []string{tail, head}, quiet * 9 / 10, doubt},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			dir := t.TempDir()
-			write(t, dir, "goapi.yaml", tt.first)
-			f, err := config.Load(filepath.Join(dir, "goapi.yaml"), noEnv)
-			if err != nil {
-				t.Fatal(err)
-			}
-			w := watch(f)
-			done := make(chan struct{})
-			go func() { // ends with the last step
-				defer close(done)
-				for _, text := range tt.steps {
-					<-time.After(tt.pause) // whoever writes takes time
-					write(t, dir, "goapi.yaml", text)
+			name := write(t, t.TempDir(), "goapi.yaml", tt.first)
+			synctest.Test(t, func(t *testing.T) {
+				f, err := config.Load(name, noEnv)
+				if err != nil {
+					t.Fatal(err)
 				}
-			}()
-			next(t, w)
-			select {
-			case <-done:
-			default:
-				t.Error("Next returned before all was written")
-			}
-			<-done
-			got, err := w.Load(noEnv)
-			if want := tt.steps[len(tt.steps)-1]; err != nil || got.Empty() || len(got.Routes) != 1 {
-				t.Errorf("Load = %+v, %v, want %q", got, err, want)
-			}
-			calm(t, w)
+				w := config.NewWatcher(f)
+				put := func(text string) {
+					if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+						t.Error(err)
+					}
+				}
+				put(tt.steps[0])
+				var last time.Time
+				go func() { // ends with the last step
+					for _, text := range tt.steps[1:] {
+						time.Sleep(tt.pause)
+						put(text)
+						last = time.Now()
+					}
+				}()
+				if changed, err := w.Settle(t.Context()); !changed || err != nil {
+					t.Fatalf("Settle = %t, %v, want that something changed", changed, err)
+				}
+				synctest.Wait()
+				want := tt.steps[len(tt.steps)-1]
+				if took := time.Since(last); took < tt.after || took > tt.after+quiet/10 {
+					t.Errorf("the file was taken %s after the last step, want %s", took, tt.after)
+				}
+				got, err := w.Load(noEnv)
+				if err != nil || got.Empty() || len(got.Routes) != 1 {
+					t.Errorf("Load = %+v, %v, want %q", got, err, want)
+				}
+				if changed, err := w.Settle(t.Context()); changed || err != nil {
+					t.Errorf("Settle = %t, %v, want that nothing changed", changed, err)
+				}
+			})
 		})
 	}
 }
