@@ -10,13 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/goapi-dev/goapi/broker"
-)
-
-// headerLetter and letterGivenUp mark the messages that package push publishes
-// for those that it gave up.
-const (
-	headerLetter  = "Goapi-Dead-Letter"
-	letterGivenUp = "given-up"
+	"github.com/goapi-dev/goapi/push"
 )
 
 // brokerMetrics counts messages.
@@ -25,6 +19,8 @@ type brokerMetrics struct {
 	publish                             prometheus.Histogram
 	failed, settled                     *prometheus.CounterVec
 	subscriptions                       prometheus.Gauge
+
+	deadLetters string // their topic
 }
 
 func newBrokerMetrics(o *Options) *brokerMetrics {
@@ -39,6 +35,8 @@ func newBrokerMetrics(o *Options) *brokerMetrics {
 		return v
 	}
 	return &brokerMetrics{
+		deadLetters: o.DeadLetters,
+
 		published: counter("goapi_broker_published_total", "Messages that the broker has taken."),
 		letters:   counter("goapi_broker_dead_letters_total", "Messages that could not be pushed to a service, and became dead letters."),
 		received:  counter("goapi_broker_received_total", "Messages that were received, each time that they were."),
@@ -93,7 +91,7 @@ func (b *countedBroker) Publish(ctx context.Context, topic string, m *broker.Mes
 		return b.metrics.failure("publish", err)
 	}
 	b.metrics.publish.Observe(time.Since(start).Seconds())
-	if m.Header[headerLetter] == letterGivenUp {
+	if topic == b.metrics.deadLetters && push.IsDeadLetter(m) {
 		b.metrics.letters.Inc()
 	}
 	b.metrics.published.Inc()

@@ -1,15 +1,23 @@
 package metrics_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/goapi-dev/goapi/broker"
 	"github.com/goapi-dev/goapi/broker/brokertest"
 	"github.com/goapi-dev/goapi/metrics"
+	"github.com/goapi-dev/goapi/push"
+	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/router"
+	"github.com/goapi-dev/goapi/upstream"
 )
 
 // A broker whose messages are counted keeps all its promises.
@@ -33,11 +41,13 @@ func TestBroker(t *testing.T) {
 		}
 	}
 	letter := &broker.Message{Header: map[string]string{"Goapi-Dead-Letter": "given-up"}}
-	if err := b.Publish(ctx, "_dead-letters", letter); err != nil {
-		t.Fatal(err)
+	for _, topic := range []string{push.DefaultDeadLetters, "forged"} { // the public may name headers
+		if err := b.Publish(ctx, topic, letter); err != nil {
+			t.Fatal(err)
+		}
 	}
 	mark := &broker.Message{Header: map[string]string{"Goapi-Dead-Letter": "mark"}}
-	if err := b.Publish(ctx, "_dead-letters", mark); err != nil {
+	if err := b.Publish(ctx, push.DefaultDeadLetters, mark); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Publish(ctx, "a b", &broker.Message{}); !errors.Is(err, broker.ErrTopic) {
@@ -57,8 +67,8 @@ func TestBroker(t *testing.T) {
 	}
 	got := scrape(t, m)
 	for series, want := range map[string]float64{
-		"goapi_broker_published_total":                5,
-		"goapi_broker_publish_duration_seconds_count": 5,
+		"goapi_broker_published_total":                6,
+		"goapi_broker_publish_duration_seconds_count": 6,
 		"goapi_broker_dead_letters_total":             1,
 		`goapi_broker_errors_total{call="publish"}`:   1,
 		`goapi_broker_errors_total{call="receive"}`:   0,
@@ -73,6 +83,66 @@ func TestBroker(t *testing.T) {
 			t.Errorf("%s = %v, %t; want %v", series, v, ok, want)
 		}
 	}
+}
+
+// What a Pusher gives up is counted as a dead letter, on the topic that is theirs.
+func TestDeadLetters(t *testing.T) {
+	for _, topic := range []string{"", "_own"} {
+		t.Run("topic "+topic, func(t *testing.T) {
+			m := metrics.New(&metrics.Options{DeadLetters: topic})
+			if got := giveUp(t, m.Broker(new(broker.Memory)), topic); got != "order-1" {
+				t.Fatalf("given up was %q, want order-1", got)
+			}
+			if got := scrape(t, m)["goapi_broker_dead_letters_total"]; got != 1 {
+				t.Errorf("dead letters = %v, want 1", got)
+			}
+		})
+	}
+}
+
+// giveUp publishes a message on b for a service that refuses it, and returns the ID
+// of the message in the dead letter when all is done.
+func giveUp(t *testing.T, b broker.Broker, topic string) string {
+	t.Helper()
+	ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+	defer stop()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) }))
+	defer s.Close()
+	reg, pools := new(registry.Memory), upstream.NewPools(nil)
+	err := reg.Register(ctx, &registry.Service{
+		Name: "mailer", Nodes: []*registry.Node{{ID: "1", Address: s.Listener.Addr().String()}},
+		Endpoints: []*registry.Endpoint{{Name: "On", Metadata: map[string]string{"subscriber": "true", "push": "true", "topic": "orders"}}},
+	}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	group, err := b.Subscribe(ctx, "orders", &broker.SubscribeOptions{Group: "mailer"}) // which has a place in the topic then
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = group.Close()
+	letters, err := b.Subscribe(ctx, cmp.Or(topic, push.DefaultDeadLetters), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer letters.Close()
+	if err := b.Publish(ctx, "orders", &broker.Message{ID: "order-1"}); err != nil {
+		t.Fatal(err)
+	}
+	live := router.NewLive(reg, pools, nil)
+	var running sync.WaitGroup
+	running.Go(func() { _ = live.Run(ctx) })
+	running.Go(func() {
+		_ = push.New(b, live, pools, &push.Options{Topics: []string{"orders"}, DeadLetters: topic}).Run(ctx)
+	})
+	id := ""
+	next(ctx, t, letters, func(d *broker.Delivery) error {
+		id = d.Header["Goapi-Dead-Letter-Id"]
+		return d.Ack(ctx)
+	})
+	stop()
+	running.Wait()
+	return id
 }
 
 // What nobody waits for any more is no failure.

@@ -42,6 +42,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/goapi-dev/goapi/push"
 	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/router"
 	"github.com/goapi-dev/goapi/upstream"
@@ -68,6 +69,8 @@ type Options struct {
 	// Spans returns how many spans of traces were sent and how many were lost.
 	// Default: none is told.
 	Spans func() (sent, lost uint64)
+	// DeadLetters is the topic of dead letters. Default: push.DefaultDeadLetters.
+	DeadLetters string
 	// Certificates returns when the certificates of the server end, by their names.
 	// Default: none is told.
 	Certificates func() map[string]time.Time
@@ -93,6 +96,7 @@ func (o *Options) orDefault() Options {
 	}
 	d.MaxRoutes = cmp.Or(max(d.MaxRoutes, 0), 10_000)
 	d.Forget = cmp.Or(max(d.Forget, 0), 15*time.Minute)
+	d.DeadLetters = cmp.Or(d.DeadLetters, push.DefaultDeadLetters)
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -11,6 +11,9 @@ import (
 	"github.com/goapi-dev/goapi/broker"
 )
 
+// DefaultDeadLetters is the topic of dead letters where Options name none.
+const DefaultDeadLetters = "_dead-letters"
+
 // The header of a dead letter, beside that of the message that it keeps.
 const (
 	headerLetter    = "Goapi-Dead-Letter" // what it is; all others begin with it
@@ -129,6 +132,10 @@ func (f *failed) letter(now time.Time, without string) *broker.Message {
 	header[headerTime] = now.UTC().Format(time.RFC3339Nano)
 	return &broker.Message{ID: hashOf("dead-letter", f.to.service, m.Topic, m.ID), Header: header, Body: body, Time: now}
 }
+
+// IsDeadLetter says whether a message on the topic of dead letters is one; others
+// note there that one was replayed. On other topics anybody may say so.
+func IsDeadLetter(m *broker.Message) bool { return m.Header[headerLetter] == letterGivenUp }
 
 // messageHeader returns a header less what is a dead letter's.
 func messageHeader(header map[string]string) map[string]string {

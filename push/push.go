@@ -91,7 +91,7 @@ type Options struct {
 	// InFlight is how many messages of one topic are on their way to one service
 	// at a time. Default: broker.DefaultInFlight.
 	InFlight int
-	// DeadLetters is the topic of dead letters. Default: _dead-letters.
+	// DeadLetters is the topic of dead letters. Default: DefaultDeadLetters.
 	DeadLetters string
 	// Logger gets what services are not told. Default: none.
 	Logger *slog.Logger
@@ -107,7 +107,7 @@ func (o *Options) orDefault() Options {
 	d.Delay = cmp.Or(max(d.Delay, 0), 500*time.Millisecond)
 	d.MaxDelay = cmp.Or(max(d.MaxDelay, 0), 5*time.Minute)
 	d.InFlight = min(cmp.Or(max(d.InFlight, 0), broker.DefaultInFlight), broker.MaxInFlight)
-	d.DeadLetters = cmp.Or(d.DeadLetters, "_dead-letters")
+	d.DeadLetters = cmp.Or(d.DeadLetters, DefaultDeadLetters)
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -18,12 +18,8 @@ import (
 	"github.com/goapi-dev/goapi/standard"
 )
 
-const (
-	// brokerOff is --broker for none.
-	brokerOff = "off"
-	// deadLetters is the topic of what could not be pushed.
-	deadLetters = "_dead-letters"
-)
+// brokerOff is --broker for none.
+const brokerOff = "off"
 
 // brokerURL returns --broker: by default the embedded bus where a registry is
 // embedded, so that none is started for the sake of events alone.
@@ -176,7 +172,7 @@ func (g *gateway) adminBroker(b broker.Broker) http.Handler {
 	if b == nil {
 		return goapi.HandlerFunc(noBroker)
 	}
-	all := []string{"**", deadLetters}
+	all := []string{"**", push.DefaultDeadLetters}
 	return handler.Broker(b, &handler.BrokerOptions{Publish: all, Subscribe: all, Groups: []string{"**"}, Done: g.drained})
 }
 
@@ -186,7 +182,7 @@ func (g *gateway) newPusher(b broker.Broker, n *nodes) *push.Pusher {
 		return nil
 	}
 	return push.New(b, g.live, g.pools, &push.Options{
-		Topics: g.cfg.push, TLS: n.opts.TLS, DialContext: n.opts.DialContext, DeadLetters: deadLetters, Logger: g.log,
+		Topics: g.cfg.push, TLS: n.opts.TLS, DialContext: n.opts.DialContext, Logger: g.log,
 	})
 }
 
