@@ -17,14 +17,29 @@ const (
 // metadata: nodes of one service may differ. Nodes that announce none are
 // called as ProtocolMicro, which old services speak.
 //
-// A node whose protocol has no caller cannot be reached: the error is a
-// *ProtocolError and nothing was sent, so that another node may be called.
+// A node whose protocol has no caller cannot be called: the error is a
+// *ProtocolError and nothing was sent, so that another node may be.
 type ByProtocol map[string]Caller
+
+// A Selective is a Caller that cannot call every node.
+type Selective interface {
+	// Calls says whether it can call a node. It only looks at what that
+	// announces, and is quick.
+	Calls(n *registry.Node) bool
+}
 
 var (
 	_ Caller   = ByProtocol(nil)
 	_ Streamer = ByProtocol(nil)
+
+	_ Selective = ByProtocol(nil)
 )
+
+// Calls implements Selective.
+func (b ByProtocol) Calls(n *registry.Node) bool {
+	_, ok := b[protocolOf(n)]
+	return ok
+}
 
 // Call implements Caller.
 func (b ByProtocol) Call(ctx context.Context, n *registry.Node, req *Request) (*Response, error) {

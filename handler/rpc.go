@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"github.com/goapi-dev/goapi"
 	"github.com/goapi-dev/goapi/client"
 	"github.com/goapi-dev/goapi/internal/mucp"
+	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/upstream"
 )
 
@@ -257,6 +259,7 @@ func invoke(ctx context.Context, c client.Caller, set *upstream.Set, call upstre
 	var reply []byte
 	ex := exchangeOf(ctx)
 	start := time.Now()
+	call.Fits = callableBy(c)
 	err := set.Do(ctx, call, func(ctx context.Context, try *upstream.Try) error {
 		ex.Node, ex.Attempts = try.Node.ID, try.N
 		var err error
@@ -265,9 +268,30 @@ func invoke(ctx context.Context, c client.Caller, set *upstream.Set, call upstre
 	})
 	ex.Upstream = time.Since(start)
 	if err != nil {
-		return nil, upstreamError(req.Service, err)
+		return nil, upstreamError(req.Service, noneFits(err, set, call.Fits))
 	}
 	return reply, nil
+}
+
+// callableBy returns which nodes c can call; nil for all.
+func callableBy(c any) func(*registry.Node) bool {
+	if s, ok := c.(client.Selective); ok {
+		return s.Calls
+	}
+	return nil
+}
+
+// noneFits returns what the error of Do means for a set of whose nodes none fits.
+func noneFits(err error, set *upstream.Set, fits func(*registry.Node) bool) error {
+	if fits == nil || !errors.Is(err, upstream.ErrNoNodes) {
+		return err
+	}
+	nodes := set.Nodes()
+	if len(nodes) == 0 || slices.ContainsFunc(nodes, func(n upstream.NodeState) bool { return fits(n.Node) }) {
+		return err
+	}
+	n := nodes[0].Node
+	return &client.ProtocolError{Node: n.ID, Protocol: n.Metadata["protocol"]}
 }
 
 // exchangeOf returns the Exchange of a request; one that nobody reads, if it has

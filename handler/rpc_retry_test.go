@@ -216,12 +216,24 @@ func TestRPCForeignProtocol(t *testing.T) {
 			t.Errorf("node %s is well: %t, want %t", st.Node.ID, got, want)
 		}
 	}
+	rt = route("http", "mucp", "http") // the caller itself says whom it can call
+	for range 50 {
+		if w := rpc(caller, rt, post("/hello", "", "{}")); w.Code != http.StatusOK {
+			t.Fatalf("answer = %d %s, want 200", w.Code, w.Body)
+		}
+	}
+	rt = route("thrift", "thrift")
 	for range 3 {
-		w := rpc(caller, route("thrift", "thrift"), post("/hello", "", "{}"))
+		w := rpc(caller, rt, post("/hello", "", "{}"))
 		if w.Code != http.StatusBadGateway {
 			t.Errorf("answer = %d, want 502", w.Code)
 		}
 		golden(t, "rpc/foreign-protocol.json", w.Body.Bytes())
+	}
+	for _, st := range rt.Upstream.Nodes() {
+		if !st.EjectedUntil.IsZero() {
+			t.Errorf("node %s is ejected for what it speaks", st.Node.ID)
+		}
 	}
 }
 

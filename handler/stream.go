@@ -170,8 +170,8 @@ func (s *session) open(rt *goapi.Route) error {
 		ctx, stop = context.WithTimeoutCause(ctx, s.total, late)
 		defer stop()
 	}
-	call := upstream.Call{Policy: &s.policy.Upstream, Idempotent: s.idempotent, Header: s.r.Header}
-	return rt.Upstream.Do(ctx, call, func(ctx context.Context, try *upstream.Try) error {
+	call := upstream.Call{Policy: &s.policy.Upstream, Idempotent: s.idempotent, Header: s.r.Header, Fits: callableBy(s.streamer)}
+	err := rt.Upstream.Do(ctx, call, func(ctx context.Context, try *upstream.Try) error {
 		s.ex.Node, s.ex.Attempts = try.Node.ID, try.N
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
@@ -196,4 +196,5 @@ func (s *session) open(rt *goapi.Route) error {
 		s.ex.Upstream = time.Since(start)
 		return s.run(ctx, cancel)
 	})
+	return noneFits(err, rt.Upstream, call.Fits)
 }
