@@ -177,14 +177,22 @@ func (a *announcement) runWith(ctx context.Context, args []string, w world) erro
 	return nil
 }
 
+// silence is how long nobody may listen before that is said.
+const silence = 3 * time.Second
+
 // waitAndRun announces the service when its address accepts connections.
 func (a *announcement) waitAndRun(ctx context.Context) error {
 	address := a.service.Nodes[0].Address
+	silent := time.AfterFunc(silence, func() {
+		a.log.Warn("nothing listens at the address yet; the service is announced as soon as something does", "service", a.service.Name, "address", address)
+	})
+	defer silent.Stop()
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		d := net.Dialer{Timeout: time.Second}
 		conn, err := d.DialContext(ctx, "tcp", address)
 		if err == nil {
 			_ = conn.Close() // it only proved that somebody listens
+			silent.Stop()
 			return a.run(ctx)
 		}
 		select {
