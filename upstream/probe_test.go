@@ -329,15 +329,15 @@ func TestProbeTCP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer l.Close()
 	dialer := &net.Dialer{ControlContext: (*upstream.Guard)(nil).Control}
 	probe := upstream.ProbeTCP(dialer.DialContext)
 	n := &registry.Node{Address: l.Addr().String()}
 	if err := probe(t.Context(), n); err != nil {
 		t.Errorf("probe of a listener = %v", err)
 	}
-	l.Close()
-	if err := probe(t.Context(), n); err == nil {
-		t.Error("probe of a listener that is closed = nil, want an error")
+	if err := probe(t.Context(), &registry.Node{Address: "127.0.0.1:1"}); err == nil {
+		t.Error("probe of a port at which nobody listens = nil, want an error")
 	}
 	if err := probe(t.Context(), &registry.Node{Address: "169.254.169.254:80"}); !errors.Is(err, upstream.ErrForbiddenAddress) {
 		t.Errorf("probe of a link-local address = %v, want ErrForbiddenAddress", err)
