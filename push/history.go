@@ -63,11 +63,10 @@ func (p *Pusher) DeadLetter(ctx context.Context, id string) (*DeadLetter, error)
 	if err != nil {
 		return nil, err
 	}
-	l, ok := found[id]
-	if !ok {
-		return nil, noLetter()
+	if l := found[id]; l != nil {
+		return l, nil
 	}
-	return l, nil
+	return nil, noLetter()
 }
 
 // noLetter is the error for an ID that is no dead letter's.
@@ -75,33 +74,26 @@ func noLetter() error {
 	return goapi.NewError(http.StatusNotFound, "there is no such dead letter, or it has been replayed", nil)
 }
 
-// find returns those of the dead letters that are there, by ID. They are whole, at
-// least one of them; what goes beyond maxHeld is nil.
+// find returns those of the dead letters that are there, by ID. They are whole; what
+// goes beyond maxHeld is nil. At least one is whole, or else is not there, so that
+// who asks again for those that are nil comes to an end.
 func (p *Pusher) find(ctx context.Context, ids []string) (map[string]*DeadLetter, error) {
 	wanted := make(map[string]struct{}, len(ids))
 	for _, id := range ids {
 		wanted[id] = struct{}{}
 	}
-	found, held := make(map[string]*DeadLetter), 0
+	found := pile{letters: make(map[string]*DeadLetter), sizes: make(map[string]int)}
 	err := p.readLetters(ctx, func(m *broker.Message) {
 		switch m.Header[headerLetter] {
 		case letterReplayed:
-			delete(found, m.Header[headerOf])
+			found.remove(m.Header[headerOf])
 		case letterGivenUp:
-			if _, ok := wanted[m.ID]; !ok || found[m.ID] != nil {
-				return
+			if _, ok := wanted[m.ID]; ok {
+				found.add(m)
 			}
-			if held > 0 && held+m.Size() > maxHeld {
-				found[m.ID] = nil
-				return
-			}
-			held += m.Size()
-			l := letterOf(m)
-			l.Header, l.Body = messageHeader(m.Header), m.Body
-			found[m.ID] = l
 		}
 	})
-	return found, err
+	return found.letters, err
 }
 
 // Replay pushes a dead letter again, once, to its service only, and with its
@@ -272,6 +264,36 @@ func (p *Pusher) readTo(ctx context.Context, last string, visit func(*broker.Mes
 			return err
 		}
 	}
+}
+
+// A pile holds dead letters whole, as many as there is room for.
+type pile struct {
+	letters map[string]*DeadLetter // nil for those that there was no room for
+	sizes   map[string]int         // of the others
+	held    int                    // their sum
+}
+
+// add adds a letter, unless it is there.
+func (p *pile) add(m *broker.Message) {
+	size := m.Size()
+	switch {
+	case p.letters[m.ID] != nil:
+		return
+	case p.held > 0 && p.held+size > maxHeld:
+		p.letters[m.ID] = nil
+		return
+	}
+	l := letterOf(m)
+	l.Header, l.Body = messageHeader(m.Header), m.Body
+	p.letters[m.ID], p.sizes[m.ID] = l, size
+	p.held += size
+}
+
+// remove takes a letter away.
+func (p *pile) remove(id string) {
+	p.held -= p.sizes[id]
+	delete(p.letters, id)
+	delete(p.sizes, id)
 }
 
 // A shelf keeps the newest dead letters of those that are read, oldest first.

@@ -207,6 +207,41 @@ func TestShelf(t *testing.T) {
 	}
 }
 
+// FuzzPile: whatever is given up and replayed, in whichever order, what is held is
+// no more than may be and is counted, and who asks again for the rest asks for less.
+func FuzzPile(f *testing.F) {
+	f.Add([]byte{0, 0, 1, 0, 0, 0})             // one letter, given up and replayed
+	f.Add([]byte{0, 2, 0, 4, 1, 0, 0, 2, 1, 2}) // two for which there is no room together
+	body := make([]byte, maxHeld+1)
+	f.Fuzz(func(t *testing.T, steps []byte) {
+		found, wanted := pile{letters: make(map[string]*DeadLetter), sizes: make(map[string]int)}, make(map[string]bool)
+		for ; len(steps) > 1; steps = steps[2:] {
+			id := string('a' + rune(steps[1]%8))
+			wanted[id] = true
+			if steps[0]%2 == 1 {
+				found.remove(id)
+				continue
+			}
+			found.add(&broker.Message{ID: id, Body: body[:len(body)/8*int(steps[0]/2%9)], Header: map[string]string{headerLetter: letterGivenUp}})
+		}
+		held, whole, rest := 0, 0, 0
+		for id, l := range found.letters {
+			if l == nil {
+				rest++
+				continue
+			}
+			whole++
+			held += found.sizes[id]
+		}
+		if held != found.held || len(found.sizes) != whole || whole > 1 && held > maxHeld {
+			t.Fatalf("%d letters of %d bytes are held, counted as %d of %d; want at most %d", whole, held, len(found.sizes), found.held, maxHeld)
+		}
+		if rest == len(wanted) && rest > 0 {
+			t.Fatalf("of %d letters none is whole", rest)
+		}
+	})
+}
+
 func TestCut(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                 "",

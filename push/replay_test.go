@@ -2,6 +2,7 @@ package push_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -228,5 +229,52 @@ func TestHandlerReplaysEach(t *testing.T) {
 		if got := post(body); got.Code != code {
 			t.Errorf("POST of %.40s… = %d %s, want %d", body, got.Code, got.Body, code)
 		}
+	}
+}
+
+// TestGivenUpAgain: a dead letter that was replayed, and is there again since its
+// message was given up once more, takes the room of one.
+func TestGivenUpAgain(t *testing.T) {
+	g := start(t, &broker.Memory{MaxMessage: 48 << 20, MaxBytes: 1 << 30, Dedup: 1}, push.Options{})
+	n := serve(t, nil)
+	g.announce(t, "mailer", n, "orders")
+	g.subscribed(t, "orders")
+	body := strings.Repeat("x", 40<<20) // two are more than what is held
+	giveUp := func(id string) {
+		g.publish(t, "_dead-letters", id, body, "Goapi-Dead-Letter", "given-up", "Goapi-Dead-Letter-Service", "mailer",
+			"Goapi-Dead-Letter-Topic", "orders", "Goapi-Dead-Letter-Id", id)
+	}
+	note := func(id string) {
+		g.publish(t, "_dead-letters", id+"-note", "", "Goapi-Dead-Letter", "replayed", "Goapi-Dead-Letter-Of", id)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	wantWhole := func(id string) {
+		t.Helper()
+		if l, err := g.DeadLetter(ctx, id); err != nil || l == nil || len(l.Body) != len(body) {
+			t.Fatalf("DeadLetter(%s) = %t, %v; want it whole", id, l != nil, err)
+		}
+	}
+	giveUp("a")
+	note("a")
+	note("a") // by another gateway
+	giveUp("a")
+	wantWhole("a")
+
+	giveUp("b")
+	note("a")
+	giveUp("a") // after b, which has found no room beside it
+	var told []string
+	g.ReplayEach(ctx, []string{"b", "a"}, func(id string, err error) { told = append(told, fmt.Sprint(id, " ", err)) })
+	slices.Sort(told)
+	if want := []string{"a <nil>", "b <nil>"}; !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
+	}
+	if got := n.ids(t, 2); got[0] != "a" || got[1] != "b" {
+		t.Errorf("came %q, want a and b", got)
+	}
+	wantNone(t, n)
+	if told := replayed(t, g, "a"); len(told) != 1 || !strings.Contains(told[0], "404 there is no such dead letter") {
+		t.Errorf("told %q, want that it is gone", told)
 	}
 }
