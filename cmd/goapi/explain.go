@@ -216,11 +216,22 @@ func printExposed(out io.Writer, e *admin.Exposed) error {
 	if err := t.flush(); err != nil {
 		return err
 	}
-	if len(e.Resolved) > 0 {
-		_, err := fmt.Fprintln(out, "\nWith --resolver none, routes and mounts are all that is reached; expose=false in metadata hides a service or an endpoint.")
-		return err
+	if len(e.Resolved) == 0 {
+		return nil
 	}
-	return nil
+	for _, rt := range e.Routes {
+		if takesAny(rt.Path) && rt.Host == "" {
+			fmt.Fprintf(out, "\nRoutes go first: where %s of service %s matches, no service is looked for by the resolver.", rt.Path, rt.Service)
+		}
+	}
+	_, err := fmt.Fprintln(out, "\nWith --resolver none, routes and mounts are all that is reached; expose=false in metadata hides a service or an endpoint.")
+	return err
+}
+
+// takesAny says whether a path may begin with the name of any service.
+func takesAny(path string) bool {
+	return strings.HasPrefix(path, "/{") || strings.HasPrefix(path, "/*") || strings.HasPrefix(path, "^") && !strings.HasPrefix(path, "^/") ||
+		strings.HasPrefix(path, "^/") && strings.IndexAny(path, "([.*+?{|\\") == len("^/")
 }
 
 // reached says what the resolver reaches of a service.

@@ -93,6 +93,7 @@ func TestPrintExplanation(t *testing.T) {
 func TestPrintExposed(t *testing.T) {
 	e := &admin.Exposed{Resolver: "micro", Resolved: []router.Resolvable{{Service: "greeter", Any: true}}, Routes: []router.Listing{
 		{Path: "/legacy/**", Service: "static/legacy/**", Endpoint: "legacy", Handler: "http"},
+		{Path: "/{page=**}", Service: "ui", Endpoint: "Pages", Handler: "web"},
 		{Path: "/web", Service: "web", Endpoint: "Web", Handler: "web"},
 	}}
 	var out strings.Builder
@@ -100,9 +101,20 @@ func TestPrintExposed(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := squeezed(out.String())
-	for _, want := range []string{"static/legacy/** legacy configured: http", "web Web announced: web", "greeter any method", "routes and mounts are all"} {
+	for _, want := range []string{"static/legacy/** legacy configured: http", "web Web announced: web", "greeter any method", "routes and mounts are all", "where /{page=**} of service ui matches"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("printExposed() =\n%s\nwant something of %q", got, want)
+		}
+	}
+}
+
+func TestTakesAny(t *testing.T) {
+	for path, want := range map[string]bool{
+		"/{a}": true, "/**": true, "/*/x": true, "^.*$": true, "^/.*$": true, "^/[a-z]+$": true,
+		"/": false, "/a/**": false, "/a{b}": false, "^/a.*$": false,
+	} {
+		if got := takesAny(path); got != want {
+			t.Errorf("takesAny(%q) = %t, want %t", path, got, want)
 		}
 	}
 }
