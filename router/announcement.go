@@ -250,6 +250,8 @@ func (r *reader) checkHandler(e *goapi.Endpoint) error {
 		return fmt.Errorf("the gateway has no handler %q, only %s", printable(h, 40), strings.Join(r.handlers, ", "))
 	case len(e.Path) == 0 && h != handlerRPC:
 		return errors.New("it has a handler but no path")
+	case e.Strip != "" && e.Strip[0] != '/':
+		return fmt.Errorf("strip %q: no path begins with it, since it does not begin with /", printable(e.Strip, 100))
 	}
 	return nil
 }

@@ -24,6 +24,7 @@ func TestLeftOut(t *testing.T) {
 		{"unknown handler", "path=/a;handler=meta", `the gateway has no handler "meta", only rpc, http, api, web`},
 		{"handler of mounts", "path=/a;handler=registry", "serves mounts only"},
 		{"other handler of mounts", "path=/a;handler=broker", "serves mounts only"},
+		{"nothing to strip", "path=/a;handler=http;strip=a", `strip "a": no path begins with it`},
 		{"bad template", "path=/a/{", `has no "}"`},
 		{"one bad template", "path=/b,/a/{", `has no "}"`},
 		{"half expression", "path=^/a", `does not end with "$"`},
