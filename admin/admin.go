@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,7 +65,7 @@ type Options struct {
 	// Laid returns what is laid on requests whatever their route, such as by a
 	// pattern of paths: it is listed with the policies. Default: nothing.
 	Laid func() []RoutePolicies
-	// Mounts are the paths that are not routed. Default: none.
+	// Mounts are the paths that are not routed, in any order. Default: none.
 	Mounts []Mount
 	// Resolver is the name of what finds services for requests without a route.
 	// Default: none.
@@ -82,7 +83,7 @@ func New(live *router.Live, pools *upstream.Pools, opts *Options) http.Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &api{live: live, pools: pools, ready: o.Ready, log: o.Logger, mounts: o.Mounts, resolver: cmp.Or(o.Resolver, "none"), policies: o.Policies, laid: o.Laid}
+	a := &api{live: live, pools: pools, ready: o.Ready, log: o.Logger, mounts: longestFirst(o.Mounts), resolver: cmp.Or(o.Resolver, "none"), policies: o.Policies, laid: o.Laid}
 	a.reporter, _ = o.Source.(registry.Reporter)
 	a.steadies = o.Steadies
 	a.joined, _ = o.Source.(joined)
@@ -119,6 +120,11 @@ func New(live *router.Live, pools *upstream.Pools, opts *Options) http.Handler {
 	}))
 }
 
+// longestFirst returns mounts in the order in which they are asked for a path.
+func longestFirst(mounts []Mount) []Mount {
+	return slices.SortedStableFunc(slices.Values(mounts), func(a, b Mount) int { return len(b.Path) - len(a.Path) })
+}
+
 // api is what the admin API knows.
 type api struct {
 	live  *router.Live
@@ -126,7 +132,7 @@ type api struct {
 	ready func() error
 	log   *slog.Logger
 
-	mounts   []Mount
+	mounts   []Mount // the longest path first
 	resolver string
 	policies func(*goapi.Route, *http.Request) []Applied
 	laid     func() []RoutePolicies

@@ -60,9 +60,10 @@ func (a *api) explain(w http.ResponseWriter, r *http.Request) error {
 
 // mountOf returns the mount that a request is below, or nil.
 func (a *api) mountOf(r *http.Request) *Mount {
-	for _, m := range a.mounts {
-		if below, ok := strings.CutPrefix(r.URL.EscapedPath(), m.Path); ok && (below == "" || below[0] == '/') {
-			return &m
+	path := r.URL.EscapedPath()
+	for i := range a.mounts {
+		if a.mounts[i].Holds(path) {
+			return &a.mounts[i]
 		}
 	}
 	return nil

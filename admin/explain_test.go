@@ -74,7 +74,8 @@ func TestExplainAndExposed(t *testing.T) {
 			break
 		}
 	}
-	srv := httptest.NewServer(admin.New(live, pools, &admin.Options{Mounts: []admin.Mount{{Path: "/events", Handler: "event"}}, Resolver: "micro"}))
+	mounts := []admin.Mount{{Path: "/events", Handler: "event"}, {Path: "/events/cloud", Handler: "cloudevents"}}
+	srv := httptest.NewServer(admin.New(live, pools, &admin.Options{Mounts: mounts, Resolver: "micro"}))
 	defer srv.Close()
 	c := admin.NewClient(srv.URL, "")
 	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
@@ -97,6 +98,8 @@ func TestExplainAndExposed(t *testing.T) {
 			return e.Status == 200 && e.Endpoint == "Greeter.Bye" && e.Path == "" && len(e.Targets) > 0 && e.Targets[0].Won
 		}},
 		{"GET", "/events/a/b", nil, func(e *admin.Explanation) bool { return e.Mount != nil && e.Mount.Handler == "event" }},
+		{"GET", "/events/cloud/x", nil, func(e *admin.Explanation) bool { return e.Mount != nil && e.Mount.Handler == "cloudevents" }},
+		{"GET", "/events/clouds", nil, func(e *admin.Explanation) bool { return e.Mount != nil && e.Mount.Handler == "event" }},
 		{"GET", "/eventsx", nil, func(e *admin.Explanation) bool { return e.Mount == nil && e.Status == 404 }},
 		{"GET", "/web", nil, func(e *admin.Explanation) bool {
 			return purposes(e) == "n1 all 100, n2 canary 0, n3 match X-Tenant:blue 0"
@@ -129,9 +132,22 @@ func TestExplainAndExposed(t *testing.T) {
 	}
 
 	e, err := c.Exposed(ctx)
-	if err != nil || len(e.Mounts) != 1 || len(e.Routes) != 4 || e.Resolver != "micro" || len(e.Resolved) != 3 ||
+	if err != nil || len(e.Mounts) != 2 || e.Mounts[0].Path != "/events/cloud" || mounts[0].Path != "/events" || len(e.Routes) != 4 || e.Resolver != "micro" || len(e.Resolved) != 3 ||
 		strings.Join(e.Resolved[0].Methods, " ") != "Greeter.Bye Greeter.Hello" || e.Resolved[0].Any {
-		t.Errorf("Exposed = %+v, %v; want the mount, four routes and two methods", e, err)
+		t.Errorf("Exposed = %+v, %v; want the mounts, the longest path first, four routes and two methods", e, err)
+	}
+}
+
+func TestMountHolds(t *testing.T) {
+	m := admin.Mount{Path: "/a/b", Handler: "event"}
+	for path, want := range map[string]bool{
+		"/a/b": true, "/a/b/": true, "/a/b/c/d": true, "/a/b/x%2Fy": true,
+		"": false, "/": false, "/a": false, "/a/": false, "/a/bc": false, "/x/a/b": false, "a/b": false, "/A/b": false,
+		"/%61/b": false, "/x/../a/b": false, // a path is what was received
+	} {
+		if got := m.Holds(path); got != want {
+			t.Errorf("Holds(%s) = %t, want %t", path, got, want)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"strings"
 	"time"
 
 	"github.com/goapi-dev/goapi"
@@ -100,10 +101,19 @@ type Member struct {
 	Since time.Time `json:"since"`
 }
 
-// A Mount is a path that a handler serves by configuration.
+// A Mount is a path that a handler serves by configuration, with all below it. The
+// path begins with a slash, and does not end with one. Of two mounts that hold a
+// path the one with the longer path serves it.
 type Mount struct {
 	Path    string `json:"path"`
 	Handler string `json:"handler"`
+}
+
+// Holds says whether the path of a request, as it was received, is the mount's or
+// below it.
+func (m *Mount) Holds(path string) bool {
+	below, ok := strings.CutPrefix(path, m.Path)
+	return ok && (below == "" || below[0] == '/')
 }
 
 // Route returns what policies, logs and metrics know the mount as.

@@ -136,10 +136,9 @@ func (g *gateway) mounts(b broker.Broker) ([]mounted, error) {
 	return handlers, nil
 }
 
-// listMounts returns --mount as operators see it, the longest path first.
+// listMounts returns --mount as operators see it.
 func listMounts(flags []string) []admin.Mount {
 	mounts, _ := parseMounts(flags) // checkEvents has seen to it
-	slices.SortFunc(mounts, func(a, b mount) int { return len(b.path) - len(a.path) })
 	var list []admin.Mount
 	for _, m := range mounts {
 		list = append(list, admin.Mount{Path: m.path, Handler: m.handler})

@@ -180,7 +180,7 @@ func withMounts(mounts []mounted, wrap func(*goapi.Route, http.Handler) http.Han
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.EscapedPath()
 		for _, m := range mounts {
-			if below, ok := strings.CutPrefix(path, m.Path); ok && (below == "" || below[0] == '/') {
+			if m.Holds(path) {
 				m.handler.ServeHTTP(w, r)
 				return
 			}
