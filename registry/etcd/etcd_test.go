@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"sync/atomic"
 	"testing"
@@ -74,7 +75,14 @@ type server struct {
 // may change.
 func start(t testing.TB, adjust func(*embed.Config)) *server {
 	t.Helper()
-	s := &server{t: t, dir: t.TempDir(), addr: "127.0.0.1:0"}
+	return startAt(t, "127.0.0.1", adjust)
+}
+
+// startAt starts a server at an IP address. One that is to come back to its port
+// has an address of its own; see loopback.
+func startAt(t testing.TB, host string, adjust func(*embed.Config)) *server {
+	t.Helper()
+	s := &server{t: t, dir: t.TempDir(), addr: net.JoinHostPort(host, "0")}
 	s.start(adjust)
 	t.Cleanup(s.stop)
 	return s

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +17,7 @@ import (
 // TestServerRestarts: the server is killed and comes back with what it had.
 func TestServerRestarts(t *testing.T) {
 	t.Parallel()
-	s := start(t, nil)
+	s := startAt(t, loopback(), nil)
 	p := registrytest.NewProxy(t, s.addr)
 	watching, announcing := open(t, "etcd://"+p.Address()), open(t, "etcd://"+p.Address())
 	registrytest.Register(t, announcing, registrytest.Greeter("1", "2"), 0)
@@ -207,7 +206,7 @@ func TestSeveralHosts(t *testing.T) {
 	direct := open(t, "etcd://"+s.addr)
 	for i := range 2 {
 		proxies := []*registrytest.Proxy{registrytest.NewProxy(t, s.addr), registrytest.NewProxy(t, s.addr)}
-		r := open(t, fmt.Sprintf("etcd://%s?host=%s&host=%s", unused(t), proxies[0].Address(), proxies[1].Address()))
+		r := open(t, fmt.Sprintf("etcd://%s?host=%s&host=%s", nobody, proxies[0].Address(), proxies[1].Address()))
 		registrytest.Register(t, r, registrytest.Greeter("1"), 0)
 		w := registrytest.Watch(t, r)
 		w.Await("a node", registrytest.HasNodes("1"))
@@ -246,7 +245,7 @@ func TestSlowWatcher(t *testing.T) {
 // went through.
 func TestRestartForgetsNoTTL(t *testing.T) {
 	t.Parallel()
-	s := start(t, nil)
+	s := startAt(t, loopback(), nil)
 	r := open(t, "etcd://"+s.addr)
 	registrytest.Register(t, r, registrytest.Greeter("1"), time.Second)
 	registrytest.Register(t, r, registrytest.Greeter("2"), 0)
@@ -310,9 +309,8 @@ func TestCancelled(t *testing.T) {
 
 func TestOpenUnavailable(t *testing.T) {
 	t.Parallel()
-	addr := unused(t)
-	if r, err := tryOpen(t.Context(), "etcd://user:secret@"+addr, nil); !errors.Is(err, registry.ErrUnavailable) ||
-		!strings.Contains(err.Error(), addr) || strings.Contains(err.Error(), "secret") {
+	if r, err := tryOpen(t.Context(), "etcd://user:secret@"+nobody, nil); !errors.Is(err, registry.ErrUnavailable) ||
+		!strings.Contains(err.Error(), nobody) || strings.Contains(err.Error(), "secret") {
 		t.Errorf("Open() without a server = %v, %v, want ErrUnavailable and the address", r, err)
 	}
 }
@@ -334,13 +332,5 @@ func TestFullServer(t *testing.T) {
 	}
 }
 
-// unused returns an address at which nobody listens.
-func unused(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
+// nobody is an address at which nobody listens.
+const nobody = "127.0.0.1:1"

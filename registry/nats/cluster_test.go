@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
+	"runtime"
 	"testing"
 	"time"
 
@@ -62,15 +64,15 @@ func startCluster(t *testing.T) [3]*server.Server {
 		routes  []*url.URL
 	)
 	for range servers {
-		routes = append(routes, &url.URL{Scheme: "nats", Host: freeAddress(t)})
+		routes = append(routes, &url.URL{Scheme: "nats", Host: freeAddress(t, loopback())})
 	}
 	for i := range servers {
-		_, port, _ := net.SplitHostPort(routes[i].Host)
+		host, port, _ := net.SplitHostPort(routes[i].Host)
 		opts := &server.Options{
 			ServerName: fmt.Sprintf("server-%d", i), Host: "127.0.0.1", Port: server.RANDOM_PORT,
 			NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(),
 			JetStreamMaxMemory: 64 << 20, JetStreamMaxStore: 1 << 30,
-			Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: number(t, port), PoolSize: -1},
+			Cluster: server.ClusterOpts{Name: "test", Host: host, Port: number(t, port), PoolSize: -1},
 			Routes:  routes,
 		}
 		s, err := server.NewServer(opts)
@@ -120,10 +122,19 @@ func pause(t *testing.T, ctx context.Context) {
 	}
 }
 
-// freeAddress returns an address that nobody listened at a moment ago.
-func freeAddress(t *testing.T) string {
+// loopback returns an IP address of this machine for one test alone, where there
+// are that many: nobody else takes its ports while nobody listens.
+func loopback() string {
+	if runtime.GOOS != "linux" {
+		return "127.0.0.1"
+	}
+	return fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+}
+
+// freeAddress returns an address at which nobody listens.
+func freeAddress(t *testing.T, host string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
