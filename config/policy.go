@@ -14,7 +14,7 @@ import (
 // A Policy is what an operator lays on routes. What is nil is not said. Of
 // several layers the most specific that has a key gives all of its value.
 type Policy struct {
-	Timeout         *Duration        `yaml:"timeout" min:"1ms" max:"24h" doc:"Time that a service gets to answer." default:"30s" example:"5s"`
+	Timeout         *Duration        `yaml:"timeout" min:"1ms" max:"24h" doc:"Time that a service gets to answer; a gRPC method that is not announced, to begin, and 5m unless this is set." default:"30s" example:"5s"`
 	MaxBody         *Size            `yaml:"max_body" min:"1" max:"1GiB" doc:"Bound of a body that must be held up: calls and events." default:"4MiB" example:"1MiB"`
 	Retries         *Retries         `yaml:"retries" doc:"How often nodes are tried." example:"{tries: 3}"`
 	MaxInFlight     *AutoLimit       `yaml:"max_in_flight" doc:"Requests that a service gets at a time; more are answered with 503. auto follows what the service can take; none lifts the limit." default:"none" example:"auto"`

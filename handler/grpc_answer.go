@@ -47,9 +47,9 @@ func (s *grpcStream) answer(ctx context.Context, cancel context.CancelCauseFunc,
 	} else {
 		try.Answered()
 	}
-	if err := ctx.Err(); err != nil { // given up this instant
+	if ctx.Err() != nil { // given up this instant
 		replace(h, before)
-		return err
+		return context.Cause(ctx)
 	}
 	s.ex.Upstream = time.Since(s.start)
 	s.begun = true

@@ -126,8 +126,12 @@ func (s *grpcStream) policy() *upstream.Policy {
 		pol = p.Upstream
 	}
 	patience := s.idle
-	if e := s.ex.Route.Endpoint; s.deadline.IsZero() && e.Request != nil && !e.Stream {
+	switch e := s.ex.Route.Endpoint; {
+	case !s.deadline.IsZero() || e.Stream:
+	case e.Request != nil:
 		patience = min(patience, unaryPatience)
+	case !isAnnounced(e) && s.ex.Route.Policy != nil && s.ex.Route.Policy.Timeout > 0: // until it answers, streaming or not
+		patience = min(patience, s.ex.Route.Policy.Timeout)
 	}
 	if pol.TryTimeout <= 0 {
 		pol.TryTimeout = patience

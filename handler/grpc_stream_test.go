@@ -301,7 +301,7 @@ func TestGRPCDeadline(t *testing.T) {
 				told := make(chan time.Duration, 1)
 				release := make(chan struct{})
 				rt := grpcRoute(grpcNode("node:80"))
-				rt.Policy = tt.policy
+				rt.Policy, rt.Endpoint.Metadata = tt.policy, map[string]string{"path": "/a"} // it is announced
 				gw := relayPipes(t, rt, func(s grpc.ServerStream) error {
 					at, _ := s.Context().Deadline()
 					told <- time.Until(at)
@@ -346,21 +346,53 @@ func TestGRPCDeadline(t *testing.T) {
 	}
 }
 
-// TestGRPCStreamOutlivesThePolicy has a stream that is announced as one: the
-// policy's Timeout is for calls.
+// TestGRPCStreamOutlivesThePolicy has a stream that is announced as one, and a
+// method of which nobody knows: the policy's Timeout is for calls, and for the
+// beginning of what may be one.
 func TestGRPCStreamOutlivesThePolicy(t *testing.T) {
-	const timeout = 50 * time.Millisecond
-	rt := grpcRoute(grpcService(echoMessagesOfGRPC).start(t))
-	rt.Policy = &goapi.Policy{Timeout: timeout}
-	rt.Endpoint.Stream = true
-	s := openCall(limited(t), t, connect(t, serveRelay(t, rt, nil, nil)))
-	for range 4 {
-		time.Sleep(timeout / 2) // a pace; what is measured is the policy's time
-		say(t, s, "a")
-		hears(t, s, "a")
+	const timeout = 2 * time.Second // a busy machine begins in it, too
+	for name, stream := range map[string]bool{"announced": true, "not announced": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rt := grpcRoute(grpcService(echoMessagesOfGRPC).start(t))
+			rt.Policy = &goapi.Policy{Timeout: timeout}
+			rt.Endpoint.Stream = stream
+			s := openCall(limited(t), t, connect(t, serveRelay(t, rt, nil, nil)))
+			for range 3 {
+				say(t, s, "a")
+				hears(t, s, "a")
+				time.Sleep(timeout * 3 / 4) // a pace; what is measured is the policy's time
+			}
+			end(t, s)
+			hearsEnd(t, s, codes.OK)
+		})
 	}
-	end(t, s)
-	hearsEnd(t, s, codes.OK)
+}
+
+// TestGRPCAnswerOfAMethodThatIsNotAnnounced begins in the time of the policy.
+func TestGRPCAnswerOfAMethodThatIsNotAnnounced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := grpcRoute(grpcNode("node:80"))
+		rt.Policy = &goapi.Policy{Timeout: time.Second}
+		release := make(chan struct{})
+		defer close(release)
+		gw := relayPipes(t, rt, func(grpc.ServerStream) error {
+			<-release
+			return nil
+		}, handler.GRPCOptions{})
+		began := time.Now()
+		rsp, err := gw.http2(t).RoundTrip(grpcRequest(t.Context(), t, "gateway", "application/grpc+json", bytes.NewReader(frameOf("wait"))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rsp.Body.Close()
+		if _, err := io.ReadAll(rsp.Body); err != nil {
+			t.Fatal(err)
+		}
+		if got, took := statusIn(rsp), time.Since(began); got != "4 service echo did not answer in time" || took.Round(time.Millisecond) != time.Second {
+			t.Errorf("status = %s after %s, want 4 service echo did not answer in time after 1s", got, took)
+		}
+	})
 }
 
 // TestGRPCDeadlineOfAClientThatDoesNotRead bounds a write, too.

@@ -359,8 +359,7 @@ func isCalled(n *registry.Node) bool {
 
 // badNode says why a node cannot be used, if so.
 func badNode(n *registry.Node, seen map[string]bool) string {
-	var field *registry.FieldError
-	if errors.As(n.Validate(), &field) {
+	if field, ok := errors.AsType[*registry.FieldError](n.Validate()); ok {
 		return field.Field + ": " + field.Reason
 	}
 	if seen[n.ID] {
