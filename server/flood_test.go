@@ -301,8 +301,14 @@ func TestHonestFrames(t *testing.T) {
 		}
 	})
 	s, _, _ := start(t, h, nil)
-	t.Run("of a long answer", func(t *testing.T) {
+	patient := func(t *testing.T) *http2Conn {
+		t.Helper()
 		c := dialHTTP2(t, s)
+		_ = c.conn.SetDeadline(time.Now().Add(time.Minute)) // so many frames take a busy machine a while
+		return c
+	}
+	t.Run("of a long answer", func(t *testing.T) {
+		c := patient(t)
 		c.headers(t, 1, true)
 		got, pings := 0, 0
 		for got < size {
@@ -324,7 +330,7 @@ func TestHonestFrames(t *testing.T) {
 		}
 	})
 	t.Run("of many answers", func(t *testing.T) {
-		c := dialHTTP2(t, s)
+		c := patient(t)
 		for i := range uint32(5000) {
 			id := 2*i + 1
 			c.headers(t, id, true, "x-small", "1")
