@@ -350,6 +350,7 @@ func TestGRPCDeadline(t *testing.T) {
 // method of which nobody knows: the policy's Timeout is for calls, and for the
 // beginning of what may be one.
 func TestGRPCStreamOutlivesThePolicy(t *testing.T) {
+	t.Parallel()
 	const timeout = 2 * time.Second // a busy machine begins in it, too
 	for name, stream := range map[string]bool{"announced": true, "not announced": false} {
 		t.Run(name, func(t *testing.T) {
