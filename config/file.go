@@ -159,7 +159,9 @@ func share(sample *float64) float64 {
 // unless its default says otherwise.
 type Limits struct {
 	InFlight             int      `yaml:"in_flight" min:"1" doc:"Requests that are served at a time; more are answered with 503." default:"none" example:"10000"`
-	Streams              int      `yaml:"streams" min:"1" doc:"WebSockets, and requests for event streams, that are served at a time; they do not count as in_flight." default:"as in_flight" example:"5000"`
+	Streams              int      `yaml:"streams" min:"1" doc:"WebSockets, and requests for event streams, that are served at a time; they do not count as in_flight." default:"as in_flight, and at most 8192 WebSockets and other upgrades, and 10000 streams over RPC" example:"5000"`
+	StreamIdle           Duration `yaml:"stream_idle" min:"1s" max:"24h" doc:"Time in which neither side of a stream, a WebSocket or a proxied answer sends anything, after which it ends." default:"5m" example:"1h"`
+	StreamTotal          Duration `yaml:"stream_total" min:"1s" max:"8760h" doc:"Time that a stream over RPC may take in all." default:"none" example:"24h"`
 	PerClient            int      `yaml:"per_client" min:"1" doc:"Requests and streams of one client that are served at a time; more are answered with 429." default:"none" example:"100"`
 	Memory               Size     `yaml:"memory" min:"16MiB" doc:"Heap in use beyond which new requests are answered with 503." default:"none" example:"1GiB"`
 	Connections          int      `yaml:"connections" min:"1" doc:"Connections that are open at a time." default:"none" example:"20000"`

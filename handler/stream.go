@@ -25,7 +25,7 @@ const (
 // means its default.
 type StreamOptions struct {
 	// Idle ends a stream in which neither side has sent a message for so long
-	// (408). Default: 5 min.
+	// (504; over WebSocket the close code is 1008). Default: 5 min.
 	Idle time.Duration
 	// Total bounds a whole stream (504), and travels to the service as the
 	// deadline of the call. Default: none.

@@ -236,7 +236,7 @@ func (s *session) answerable(err error) error {
 	case errors.Is(err, errGoingAway):
 		return unavailable("the gateway is going away", err)
 	case errors.Is(err, errSilent):
-		return goapi.NewError(http.StatusRequestTimeout, fmt.Sprintf("neither side has sent anything for %v", s.opts.Idle), err)
+		return goapi.NewError(http.StatusGatewayTimeout, fmt.Sprintf("neither side has sent anything for %v", s.opts.Idle), err)
 	case errors.Is(err, errCutOff):
 		return clientGone(err)
 	}

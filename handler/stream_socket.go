@@ -353,7 +353,7 @@ func closeCode(err error) websocket.StatusCode {
 		return websocket.StatusGoingAway
 	case status == http.StatusServiceUnavailable:
 		return websocket.StatusTryAgainLater
-	case status < http.StatusInternalServerError:
+	case status < http.StatusInternalServerError, errors.Is(err, errSilent): // which may be the client's own fault
 		return websocket.StatusPolicyViolation
 	}
 	return websocket.StatusInternalError

@@ -176,7 +176,7 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 func TestStreamIdle(t *testing.T) {
-	const text = `{"id":"goapi","code":408,"detail":"neither side has sent anything for 5m0s","status":"Request Timeout"}`
+	const text = `{"id":"goapi","code":504,"detail":"neither side has sent anything for 5m0s","status":"Gateway Timeout"}`
 	t.Run("WebSocket", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			conn, list := streamPipes(t, memory{serve: echoes}, handler.StreamOptions{}).open(t)

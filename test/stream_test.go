@@ -3,6 +3,7 @@ package test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -65,6 +66,20 @@ func TestStreamOfEvents(t *testing.T) {
 	}
 }
 
+// TestLimitsOfStreams has streams end that nobody says anything on, and those that
+// take too long.
+func TestLimitsOfStreams(t *testing.T) {
+	for limit, want := range map[string]string{"stream_idle": "1s", "stream_total": "2s"} {
+		t.Run(limit, func(t *testing.T) {
+			p := serveStreams(t, startConfigured(t, fmt.Sprintf("limits: {%s: %s}", limit, want)).process)
+			c, _ := p.open("/streams/talk", nil)
+			if _, last, err := c.Read(t.Context()); err != nil || !strings.Contains(string(last), want) {
+				t.Errorf("Read = %s, %v; want why the stream ends after %s", last, err, want)
+			}
+		})
+	}
+}
+
 // streams is a gateway and a service of streams.
 type streams struct {
 	*process
@@ -75,7 +90,13 @@ type streams struct {
 // startStreams starts both. The service runs in this process, over gRPC.
 func startStreams(t *testing.T) *streams {
 	t.Helper()
-	s := &streams{process: startGateway(t), next: make(chan struct{})}
+	return serveStreams(t, startGateway(t))
+}
+
+// serveStreams starts the service.
+func serveStreams(t *testing.T, p *process) *streams {
+	t.Helper()
+	s := &streams{process: p, next: make(chan struct{})}
 	server := grpc.NewServer(grpc.ForceServerCodec(jsonCodec{}))
 	server.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "streams.Node",

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/goapi-dev/goapi/broker"
+	"github.com/goapi-dev/goapi/config"
 	"github.com/goapi-dev/goapi/server"
 )
 
@@ -62,6 +63,7 @@ func TestIgnoredOfEndpoints(t *testing.T) {
 // TestRouteHandlers holds the list against what a gateway has.
 func TestRouteHandlers(t *testing.T) {
 	g := &gateway{log: slog.New(slog.DiscardHandler)}
+	g.cfg.file = new(config.File)
 	defer g.Close()
 	for _, s := range []**server.Server{&g.public, &g.admin} {
 		listener, err := server.Listen(t.Context(), "127.0.0.1:0", nil)

@@ -10,6 +10,7 @@ import (
 	"github.com/goapi-dev/goapi/broker"
 	"github.com/goapi-dev/goapi/client"
 	"github.com/goapi-dev/goapi/client/grpc"
+	"github.com/goapi-dev/goapi/config"
 	"github.com/goapi-dev/goapi/handler"
 	"github.com/goapi-dev/goapi/registry"
 	"github.com/goapi-dev/goapi/standard"
@@ -48,6 +49,9 @@ func (g *gateway) nodes() (*nodes, error) {
 func (g *gateway) dialer() *net.Dialer {
 	guard := new(upstream.Guard)
 	own := []string{g.public.Addr().String(), g.admin.Addr().String()}
+	if g.plain != nil {
+		own = append(own, g.plain.Addr().String())
+	}
 	if g.embedded != nil {
 		own = append(own, g.embedded.Addr())
 	}
@@ -64,16 +68,23 @@ func (n *nodes) caller() client.ByProtocol {
 	return client.ByProtocol{client.ProtocolMicro: n.micro, client.ProtocolGRPC: n.grpc}
 }
 
-// handlers returns those that serve routes.
+// newHandlers returns those that serve routes.
 func (g *gateway) newHandlers(n *nodes, bus broker.Broker) map[string]http.Handler {
-	relay := handler.GRPC(&handler.GRPCOptions{TLS: n.opts.TLS, DialContext: n.opts.DialContext, TrustedProxies: g.proxies})
-	streams := handler.StreamOptions{Origins: g.cfg.origins, Done: g.stopping}
-	forward := handler.HTTPOptions{TLS: n.opts.TLS, DialContext: n.opts.DialContext, TrustedProxies: g.proxies}
+	limits := g.cfg.file.Limits
+	if limits == nil {
+		limits = new(config.Limits)
+	}
+	idle := time.Duration(limits.StreamIdle)
+	relay := handler.GRPC(&handler.GRPCOptions{TLS: n.opts.TLS, DialContext: n.opts.DialContext, TrustedProxies: g.proxies, Idle: idle})
+	streams := handler.StreamOptions{
+		Origins: g.cfg.origins, Done: g.stopping, Idle: idle, Total: time.Duration(limits.StreamTotal), MaxStreams: limits.Streams,
+	}
+	forward := handler.HTTPOptions{TLS: n.opts.TLS, DialContext: n.opts.DialContext, TrustedProxies: g.proxies, Idle: idle}
 	handlers := map[string]http.Handler{
 		"api":  handler.API(n.caller(), &handler.APIOptions{TrustedProxies: g.proxies}),
 		"rpc":  handler.RPC(n.caller(), &handler.RPCOptions{TrustedProxies: g.proxies, GRPC: relay, Streams: streams}),
 		"http": handler.HTTP(&forward),
-		"web":  handler.Web(&handler.WebOptions{HTTP: forward, Origins: g.cfg.origins}),
+		"web":  handler.Web(&handler.WebOptions{HTTP: forward, Origins: g.cfg.origins, MaxConnections: limits.Streams}),
 	}
 	if bus != nil {
 		publishing := g.publishing("", handler.BrokerHeader{})
