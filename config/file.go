@@ -46,9 +46,10 @@ type Server struct {
 	Subscribe      []string `yaml:"subscribe" format:"text" doc:"Topics that clients of a broker mount may receive." default:"none" example:"[orders.*]"`
 	Push           []string `yaml:"push" format:"text" doc:"Topics whose messages are pushed to services that ask for it." default:"none" example:"[orders.*]"`
 	Data           Path     `yaml:"data" doc:"Directory for what must survive a restart." default:"$XDG_STATE_HOME/goapi" example:"/var/lib/goapi"`
-	Resolver       string   `yaml:"resolver" enum:"micro|path|vpath|host|grpc|subdomain|none" doc:"What names the service of a request without a route." default:"micro" example:"none"`
+	Resolver       string   `yaml:"resolver" enum:"micro|path|vpath|host|grpc|subdomain|none" doc:"What names the service of a request without a route. That of gRPC is named by the path of its method, unless this is none." default:"micro" example:"none"`
 	Namespace      string   `yaml:"namespace" format:"value" doc:"Prefix of the service names that the resolver finds." default:"none" example:"com.example"`
 	Handler        string   `yaml:"handler" enum:"auto|rpc|http|web|api" doc:"What serves a request without a route." default:"auto" example:"http"`
+	APIFormat      string   `yaml:"api_format" enum:"json|protobuf" doc:"Encoding of the messages of the handler api. Services of go-micro v2.0 to v3.5 leave a call in protobuf unanswered that fails." default:"json" example:"protobuf"`
 	LogLevel       string   `yaml:"log_level" enum:"debug|info|warn|error" doc:"The least that is logged." default:"info" example:"warn"`
 	LogFormat      string   `yaml:"log_format" enum:"text|json" doc:"How it is logged." default:"text" example:"json"`
 	AdminTokenFile Path     `yaml:"admin_token_file" format:"file" doc:"File whose first line is the token of the admin API; needed when admin is not loopback." default:"none" example:"admin.token"`
@@ -60,7 +61,7 @@ type Server struct {
 	UpstreamCA     Path     `yaml:"upstream_ca" format:"file" doc:"PEM file of the authority that signed the certificates of nodes." default:"the system's" example:"ca.pem"`
 	UpstreamCert   Path     `yaml:"upstream_cert" format:"file" doc:"PEM file of the certificate that nodes get to see of the gateway." default:"none" example:"cert.pem"`
 	UpstreamKey    Path     `yaml:"upstream_key" format:"file" doc:"PEM file of its private key." default:"none" example:"key.pem"`
-	Origin         []string `yaml:"origin" format:"origin" doc:"Web pages that may open WebSockets and, of mounts, publish, besides the gateway's own." default:"none" example:"[\"https://app.example.com\"]"`
+	Origin         []string `yaml:"origin" format:"origin" doc:"Web pages that may open WebSockets and, of mounts, publish, besides the gateway's own. Without any, a WebSocket that is proxied to a service (handler web) may come from any page: the service looks at Origin." default:"none" example:"[\"https://app.example.com\"]"`
 	DrainDelay     Duration `yaml:"drain_delay" min:"1ms" max:"1h" doc:"Time between the moment when /readyz fails and the end of accepting connections." default:"none" example:"5s"`
 	Drain          Duration `yaml:"drain" min:"1ms" max:"24h" doc:"Time that requests in flight get when the gateway stops." default:"30s" example:"1m"`
 }

@@ -54,7 +54,7 @@ func demo(ctx context.Context, c settings, w world) (err error) {
 		return fmt.Errorf("temporary directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(c.data)) }()
-	c.registries, c.resolver, c.handler, c.drain = []string{"embedded:"}, "micro", "auto", time.Second
+	c.registries, c.resolver, c.handler, c.apiFormat, c.drain = []string{"embedded:"}, "micro", "auto", formatJSON, time.Second
 	c.mounts = []string{"/events=event", "/broker=broker"}
 	c.publish, c.subscribe, c.push = []string{"orders", "signups"}, []string{"orders", "signups"}, []string{"orders"}
 	log := slog.New(slog.NewTextHandler(w.err, &slog.HandlerOptions{Level: slog.LevelWarn}))

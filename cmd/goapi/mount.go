@@ -107,6 +107,12 @@ func (m *mount) header() handler.BrokerHeader {
 	return handler.BrokerHeader{Allow: m.options["allow_header"], Deny: m.options["deny_header"]}
 }
 
+// The names of encodings.
+const (
+	formatJSON     = "json"
+	formatProtobuf = "protobuf"
+)
+
 // A format is how events lie in messages.
 type format struct {
 	protobuf bool
@@ -115,10 +121,10 @@ type format struct {
 
 // format reads the option of that name.
 func (m *mount) format() (format, error) {
-	formats := map[string]format{"": {}, "json": {}, "protobuf": {protobuf: true}}
+	formats := map[string]format{"": {}, formatJSON: {}, formatProtobuf: {protobuf: true}}
 	known := "json or protobuf"
 	if m.handler == "cloudevents" {
-		formats = map[string]format{"": {}, "json": {}, "structured": {mode: handler.CloudEventsStructured}, "binary": {mode: handler.CloudEventsBinary}}
+		formats = map[string]format{"": {}, formatJSON: {}, "structured": {mode: handler.CloudEventsStructured}, "binary": {mode: handler.CloudEventsBinary}}
 		known = "json, structured or binary"
 	}
 	f, ok := formats[m.options.Get("format")]

@@ -81,7 +81,7 @@ func (g *gateway) newHandlers(n *nodes, bus broker.Broker) map[string]http.Handl
 	}
 	forward := handler.HTTPOptions{TLS: n.opts.TLS, DialContext: n.opts.DialContext, TrustedProxies: g.proxies, Idle: idle}
 	handlers := map[string]http.Handler{
-		"api":  handler.API(n.caller(), &handler.APIOptions{TrustedProxies: g.proxies}),
+		"api":  handler.API(n.caller(), &handler.APIOptions{TrustedProxies: g.proxies, Protobuf: g.cfg.apiFormat == formatProtobuf}),
 		"rpc":  handler.RPC(n.caller(), &handler.RPCOptions{TrustedProxies: g.proxies, GRPC: relay, Streams: streams}),
 		"http": handler.HTTP(&forward),
 		"web":  handler.Web(&handler.WebOptions{HTTP: forward, Origins: g.cfg.origins, MaxConnections: limits.Streams}),

@@ -45,6 +45,7 @@ type settings struct {
 	publish, subscribe, push     []string
 	data                         string
 	resolver, namespace, handler string
+	apiFormat                    string
 	logLevel, logFormat          string
 	adminTokenFile               string
 	adminHosts                   []string
@@ -75,8 +76,9 @@ func (c *settings) addServer(flags *pflag.FlagSet, env func(string) (string, boo
 	flags.StringArrayVar(&c.subscribe, "subscribe", nil, "topic that clients of a broker mount may receive (repeatable; default: none)")
 	flags.StringArrayVar(&c.push, "push", nil, "topic whose messages are pushed to services that ask for it (repeatable; default: none)")
 	flags.StringVar(&c.data, "data", dataDir(env), "directory for what must survive a restart")
-	flags.StringVar(&c.resolver, "resolver", "micro", "what names the service of a request without a route: micro, path, vpath, host, grpc, subdomain, or none")
+	flags.StringVar(&c.resolver, "resolver", "micro", "what names the service of a request without a route: micro, path, vpath, host, grpc, subdomain, or none; gRPC, unless that is none, by the path of its method")
 	flags.StringVar(&c.namespace, "namespace", "", "prefix of the service names that the resolver finds")
+	flags.StringVar(&c.apiFormat, "api-format", formatJSON, "encoding of the messages of the handler api: json, which all services take, or protobuf, in which those of go-micro v2.0 to v3.5 leave a call unanswered that fails")
 	flags.StringVar(&c.handler, "handler", "auto", "what serves a request without a route: auto (as the service's protocol says), rpc, http, web or api")
 	flags.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&c.logFormat, "log-format", "text", "text or json")
@@ -90,7 +92,7 @@ func (c *settings) addServer(flags *pflag.FlagSet, env func(string) (string, boo
 	flags.StringVar(&c.upstreamCert, "upstream-cert", "", "PEM file of the certificate that nodes with secure=true get to see of the gateway, its chain included; default: none")
 	flags.StringVar(&c.upstreamKey, "upstream-key", "", "PEM file of its private key")
 	c.policies.add(flags)
-	flags.StringArrayVar(&c.origins, "origin", nil, "web page that may open WebSockets and, of mounts, publish, besides the gateway's own: https://app.example.com or https://*.example.com (repeatable)")
+	flags.StringArrayVar(&c.origins, "origin", nil, "web page that may open WebSockets and, of mounts, publish, besides the gateway's own: https://app.example.com or https://*.example.com (repeatable; without any, a WebSocket that is proxied to a service may come from any page: the service looks at Origin)")
 	flags.DurationVar(&c.drainDelay, "drain-delay", 0, "time between the moment when /readyz fails and the end of accepting connections, for load balancers to learn of it")
 	flags.DurationVar(&c.drain, "drain", 30*time.Second, "time that requests in flight get when the gateway stops")
 }
@@ -99,6 +101,9 @@ func (c *settings) addServer(flags *pflag.FlagSet, env func(string) (string, boo
 func (c *settings) check() error {
 	if !slices.Contains([]string{"auto", "rpc", "http", "web", "api"}, c.handler) {
 		return fmt.Errorf("--handler %q: want auto, rpc, http, web or api", c.handler)
+	}
+	if !slices.Contains([]string{formatJSON, formatProtobuf}, c.apiFormat) {
+		return fmt.Errorf("--api-format %q: want json or protobuf", c.apiFormat)
 	}
 	for _, origin := range c.origins {
 		if err := handler.CheckOrigin(origin); err != nil {
