@@ -36,7 +36,7 @@ type Route struct {
 	ring atomic.Pointer[ring]
 }
 
-// Like returns a route for an endpoint that the service did not announce, on
+// Like returns a route for another endpoint of the service, announced or not, on
 // rt's nodes and under its policy.
 func (rt *Route) Like(e *Endpoint) *Route {
 	like := rt

@@ -1,11 +1,12 @@
 // Package admin is the admin API of a gateway: what operators see of it, and
 // what they can do with it. New returns its handler, and [Client] talks to it.
 //
-// The paths are /healthz (the process lives), /readyz (it should get requests),
-// /services, /routes, /policies, /explain, /exposed, /registry, /rpc, /broker,
-// /dead-letters, /metrics and /debug/pprof/. All but the first two need the token,
-// where there is one. It is not for the public: a listener of its own, loopback by default, serves it, and
-// every request must be the operator's own; see [Options].
+// The paths are /healthz (the process lives), /readyz (it should get
+// requests), /services, /routes, /policies, /explain, /exposed, /registry,
+// /rpc, /broker, /dead-letters, /metrics and /debug/pprof/. All but the first
+// two need the token, where there is one. It is not for the public: a listener
+// of its own, loopback by default, serves it, and every request must be the
+// operator's own; see [Options].
 package admin
 
 import (

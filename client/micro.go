@@ -107,8 +107,9 @@ func (m *Micro) Call(ctx context.Context, n *registry.Node, req *Request) (*Resp
 }
 
 // roundTrip sends a request, which trip follows, and returns the head of the
-// answer; it calls sent, unless that is nil, if bytes may have left. A kept connection that the node
-// has closed meanwhile costs no call: another is taken.
+// answer; it calls sent, unless that is nil, if bytes may have left. A kept
+// connection that the node has closed meanwhile costs no call: another is
+// taken.
 func (m *Micro) roundTrip(r *http.Request, trip *wire.Trip, sent func()) (*http.Response, error) {
 	res, err := m.transport.RoundTrip(r)
 	for err != nil && trip.Again(r.Context()) {

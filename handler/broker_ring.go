@@ -170,9 +170,8 @@ func (q *ring) link(before, position string) {
 }
 
 // read appends items from a place on to a list, as many as are sent at a time;
-// the caller is a user of them.
-// If there are none, it returns a channel that is closed when there may be. It
-// returns errSlow for a place that is gone.
+// the caller is a user of them. If there are none, it returns a channel that
+// is closed when there may be. It returns errSlow for a place that is gone.
 func (q *ring) read(list []*item, place uint64) ([]*item, <-chan struct{}, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

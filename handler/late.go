@@ -55,10 +55,10 @@ func (c *lateContext) Err() error {
 		return c.timed.Err()
 	case c.Context.Err() != nil:
 		return c.Context.Err()
-	case !time.Now().Before(c.end):
-		return context.DeadlineExceeded
 	case c.over:
 		return context.Canceled
+	case !time.Now().Before(c.end):
+		return context.DeadlineExceeded
 	}
 	return nil
 }

@@ -15,14 +15,15 @@
 //
 // # Protocols
 //
-// The endpoint's metadata may say protocol=cloudevents or protocol=micro; else a
-// node gets what it speaks. A node of go-micro gets an event: a POST to its RPC
-// address with the header Micro-Topic. Any other gets a CloudEvent over HTTP: a
-// POST to the endpoint's first path, or "/". A message that is a CloudEvent, in
-// whichever way, goes as what it is; any other is the data of one, whose type is
-// broker.message and whose source is /topics/ and the topic. What would go in
-// binary mode, with an attribute that needs escapes there, goes in structured
-// mode: not all receivers undo them. Of a message's header goes with it what belongs to the event, and X-Request-Id, traceparent
+// The endpoint's metadata may say protocol=cloudevents or protocol=micro; else
+// a node gets what it speaks. A node of go-micro gets an event: a POST to its
+// RPC address with the header Micro-Topic. Any other gets a CloudEvent over
+// HTTP: a POST to the endpoint's first path, or "/". A message that is a
+// CloudEvent, in whichever way, goes as what it is; any other is the data of
+// one, whose type is broker.message and whose source is /topics/ and the
+// topic. What would go in binary mode, with an attribute that needs escapes
+// there, goes in structured mode: not all receivers undo them. Of a message's
+// header goes with it what belongs to the event, and X-Request-Id, traceparent
 // and tracestate. Nodes that speak gRPC cannot be pushed to.
 //
 // # Failures

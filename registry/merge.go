@@ -53,8 +53,8 @@ func (m *merge) services() []*Service {
 
 // keep returns the services of a name that registry i has, without the nodes
 // that earlier registries have under the same name, or none if an earlier one
-// has the name for itself. Services of old that say
-// the same are returned again.
+// has the name for itself. Services of old that say the same are returned
+// again.
 func (m *merge) keep(i int, name string, old []*Service) []*Service {
 	mine := named(m.sources[i].services, name)
 	taken := make(map[string]bool)

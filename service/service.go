@@ -184,8 +184,9 @@ func (s *Service) failf(format string, args ...any) {
 }
 
 // Run serves and announces until ctx is done; then it withdraws the service,
-// lets calls end, tells streams to, and returns nil. It returns an error if it cannot listen, if
-// no registry takes the announcement, and if calls outlast the drain.
+// lets calls end, tells streams to, and returns nil. It returns an error if it
+// cannot listen, if no registry takes the announcement, and if calls outlast
+// the drain.
 func (s *Service) Run(ctx context.Context) error {
 	if s.err != nil {
 		return s.err
@@ -206,8 +207,7 @@ func (s *Service) Run(ctx context.Context) error {
 	select {
 	case err = <-served:
 		cancel()
-		s.streams.stop()
-		return errors.Join(fmt.Errorf("service %s: %w", s.name, err), <-announced)
+		return errors.Join(fmt.Errorf("service %s: %w", s.name, err), <-announced, s.shutdown(server))
 	case err = <-announced: // withdrawn, or refused
 	}
 	err = errors.Join(err, s.shutdown(server))

@@ -6,8 +6,8 @@ import (
 )
 
 // An alarm wakes a try when its timeout has passed, and before that to see
-// whether its node is stuck, or the try one that waits. Alarms that have not rung are used again, since a
-// timer is a large part of what a try costs.
+// whether its node is stuck, or the try one that waits. Alarms that have not
+// rung are used again, since a timer is a large part of what a try costs.
 type alarm struct {
 	timer *time.Timer
 	try   *Try

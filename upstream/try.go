@@ -121,8 +121,9 @@ func (t *Try) settle(before uint32) {
 //
 // Answered afterwards, for the first message or the good end of a stream that
 // has none, says that the node is alive, and records no latency; Failed, for a
-// stream that breaks off before, that it failed. If the attempt returns without either, nothing is recorded:
-// nil is not taken for an answer, and an error is final, as it is.
+// stream that breaks off before, that it failed. If the attempt returns
+// without either, nothing is recorded: nil is not taken for an answer, and an
+// error is final, as it is.
 //
 // A try that was given up this instant is opened nevertheless; see Answered.
 func (t *Try) Opened() {

@@ -16,8 +16,9 @@ import (
 	"github.com/goapi-dev/goapi/registry"
 )
 
-// The sample services of goapi demo: one speaks RPC, one HTTP, one gRPC. None
-// knows of the gateway; each is announced as a stranger's would be.
+// The sample services of goapi demo: one speaks RPC, one HTTP, one gRPC, and
+// one is sent events. None knows of the gateway; each is announced as a
+// stranger's would be.
 
 // helloRequest and helloReply are the messages of Greeter.Hello.
 type helloRequest struct {

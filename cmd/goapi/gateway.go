@@ -166,7 +166,7 @@ func (g *gateway) serve(ctx context.Context, resolve resolver.Resolver, source r
 	}
 	g.pools = upstream.NewPools(pools)
 	g.live = router.NewLive(source, g.pools, routes)
-	first, err := g.newSetup(g.cfg.file, nil)
+	first, err := g.newSetup(ctx, g.cfg.file, nil)
 	if err != nil {
 		return err
 	}

@@ -109,7 +109,7 @@ func (r remembered) Known(service string) bool {
 	return slices.ContainsFunc(r, func(s *registry.Steady) bool { return s.Known(service) })
 }
 
-// joined is several registries: all are read, the first is written.
+// joined is several registries: all are read, the first that can be is written.
 type joined struct {
 	registry.Reader
 	registry.Writer

@@ -19,6 +19,7 @@ import (
 	"github.com/goapi-dev/goapi/middleware"
 	"github.com/goapi-dev/goapi/middleware/compress"
 	"github.com/goapi-dev/goapi/middleware/jwt"
+	"github.com/goapi-dev/goapi/ratelimit"
 	"github.com/goapi-dev/goapi/ratelimit/nats"
 	"github.com/goapi-dev/goapi/standard"
 )
@@ -45,7 +46,7 @@ type authenticator struct {
 
 // newSetup makes what a file says. What it says as the old one did is kept, with
 // what is known of callers.
-func (g *gateway) newSetup(file *config.File, old *setup) (*setup, error) {
+func (g *gateway) newSetup(ctx context.Context, file *config.File, old *setup) (*setup, error) {
 	if err := checkRoutes(file); err != nil {
 		return nil, err
 	}
@@ -59,7 +60,11 @@ func (g *gateway) newSetup(file *config.File, old *setup) (*setup, error) {
 	if s.authenticators, err = g.authenticators(file, known); err != nil {
 		return nil, err
 	}
-	if s.policies, err = config.New(file, g.plugins(s.authenticators, before)); err != nil {
+	plugins := g.plugins(s.authenticators, before)
+	plugins.Limiter = func(name string, rate ratelimit.Rate, shared bool) (config.Limiter, error) {
+		return g.limiter(ctx, name, rate, shared)
+	}
+	if s.policies, err = config.New(file, plugins); err != nil {
 		return nil, err
 	}
 	if s.adminToken, err = readSecret("admin-token-file", g.cfg.adminTokenFile); err != nil {
@@ -72,10 +77,10 @@ func (g *gateway) newSetup(file *config.File, old *setup) (*setup, error) {
 	return s, nil
 }
 
-// plugins returns what policies are made of.
+// plugins returns what policies are made of, but for limiters.
 func (g *gateway) plugins(authenticators map[string]*authenticator, before *config.Policies) *config.Plugins {
 	p := &config.Plugins{
-		Authenticators: make(map[string]middleware.Authenticator), Compress: newCompress, Limiter: g.limiter,
+		Authenticators: make(map[string]middleware.Authenticator), Compress: newCompress,
 		Over: g.cfg.policies.layers(), Old: before, Logger: g.log,
 	}
 	for name, a := range authenticators {
@@ -256,7 +261,7 @@ func (g *gateway) reload(ctx context.Context, t *tasks, files *config.Watcher, t
 	if fixed := file.Fixed(old.file); len(fixed) > 0 {
 		return fmt.Errorf("%s: %s cannot change while the gateway runs: restart it, or take the change back", g.cfg.configFile, strings.Join(fixed, ", "))
 	}
-	s, err := g.newSetup(file, old)
+	s, err := g.newSetup(ctx, file, old)
 	if err != nil {
 		return err
 	}

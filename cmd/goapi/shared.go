@@ -17,12 +17,12 @@ import (
 )
 
 // limiter returns the limiter of a place in the configuration.
-func (g *gateway) limiter(name string, rate ratelimit.Rate, shared bool) (config.Limiter, error) {
+func (g *gateway) limiter(ctx context.Context, name string, rate ratelimit.Rate, shared bool) (config.Limiter, error) {
 	if !shared {
 		return ratelimit.NewMemory(rate, nil), nil
 	}
 	if g.group == nil {
-		conn, err := g.bus(context.Background())
+		conn, err := g.bus(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -8,9 +8,9 @@
 //
 // A watcher that loses the server, or the bucket, returns registry.ErrUnavailable
 // once; when it is back it reads the bucket anew, so that nothing that happened
-// meanwhile is missed. A bucket that was deleted is made again. Whoever announces nodes does so again when
-// [Registry.Reconnected] says so: the server may have come back with an empty
-// store.
+// meanwhile is missed. A bucket that was deleted is made again. Whoever announces
+// nodes does so again when [Registry.Reconnected] says so: the server may have
+// come back with an empty store.
 package nats
 
 import (
