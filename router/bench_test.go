@@ -167,7 +167,7 @@ func BenchmarkNextNodes(b *testing.B) {
 func BenchmarkChange(b *testing.B) {
 	source := new(fleetSource)
 	for _, s := range fleet(10_000) {
-		source.records.Set(s.Name, s)
+		_ = source.records.Set(s.Name, s)
 	}
 	w, err := registry.NewSteady(source, nil).Watch(b.Context())
 	if err != nil {
@@ -188,7 +188,7 @@ func BenchmarkChange(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		if i%2 == 0 {
-			source.records.Set(other.Name, other)
+			_ = source.records.Set(other.Name, other)
 		} else {
 			source.records.Delete(other.Name)
 		}
