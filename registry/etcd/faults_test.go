@@ -40,8 +40,8 @@ func TestServerRestarts(t *testing.T) {
 	if _, err := announcing.Get(bound(t, deadline), "greeter"); !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("Get() without a server error = %v, want ErrUnavailable", err)
 	}
-	if took := time.Since(begin); took > time.Second {
-		t.Errorf("three calls without a server took %v, want at most 1 s", took)
+	if took := time.Since(begin); took > 4*time.Second {
+		t.Errorf("three calls without a server took %v, want none to wait for its end", took)
 	}
 	late := registrytest.Watch(t, watching)
 	late.AwaitLoss()
@@ -152,8 +152,8 @@ func TestSilentServer(t *testing.T) {
 	unmute := p.Mute()
 	begin := time.Now()
 	w.AwaitLoss()
-	if took := time.Since(begin); took > 6*time.Second {
-		t.Errorf("Next() noticed after %v that the server is silent, want at most 6 s", took)
+	if took := time.Since(begin); took > 20*time.Second { // 6 s, on a machine that is not busy
+		t.Errorf("Next() noticed after %v that the server is silent, want at most 20 s", took)
 	}
 	registrytest.Register(t, open(t, "etcd://"+s.addr), registrytest.Greeter("1"), 0)
 	unmute()

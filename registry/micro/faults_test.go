@@ -46,8 +46,8 @@ func TestServerRestarts(t *testing.T) {
 	if !errors.Is(get, registry.ErrUnavailable) || !errors.Is(list, registry.ErrUnavailable) {
 		t.Errorf("Get() and List() without a server error = %v and %v, want ErrUnavailable", get, list)
 	}
-	if took := time.Since(begun); took > time.Second {
-		t.Errorf("four calls without a server took %v, want at most 1 s", took)
+	if took := time.Since(begun); took > 4*time.Second {
+		t.Errorf("four calls without a server took %v, want none to wait for its end", took)
 	}
 	late := registrytest.Watch(t, reading)
 	late.AwaitLoss()
@@ -105,7 +105,7 @@ func TestExpiryWithoutContact(t *testing.T) {
 	address := "nats+micro://" + s.Addr() + brief
 	reading, writing := open(t, address, nil), open(t, address, nil)
 	registrytest.Register(t, writing, registrytest.Greeter("1"), 0)
-	registrytest.Register(t, writing, registrytest.Greeter("2"), 200*time.Millisecond)
+	registrytest.Register(t, writing, registrytest.Greeter("2"), 2*time.Second)
 	w, own := registrytest.Watch(t, reading), registrytest.Watch(t, writing)
 	w.Await("both nodes", registrytest.HasNodes("1", "2"))
 	own.Await("both nodes", registrytest.HasNodes("1", "2"))

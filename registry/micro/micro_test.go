@@ -55,8 +55,8 @@ func TestTCP(t *testing.T) {
 
 // TestTwo holds what a registry promises where another one registers.
 func TestTwo(t *testing.T) {
-	address := "nats+micro://" + start(t, &conns.ServerOptions{Address: "127.0.0.1:0"}).Addr() + brief
-	reading, writing := open(t, address, nil), open(t, address, nil)
+	server := "nats+micro://" + start(t, &conns.ServerOptions{Address: "127.0.0.1:0"}).Addr()
+	reading, writing := open(t, server+brief, nil), open(t, server+brief, nil)
 	registrytest.Register(t, writing, registrytest.Greeter("1"), 0)
 	w := registrytest.Watch(t, reading)
 	before := w.Await("a state", registrytest.AnyState)
@@ -70,7 +70,7 @@ func TestTwo(t *testing.T) {
 	if before[0] != after[0] {
 		t.Error("a service that did not change is another pointer, want the same")
 	}
-	registrytest.Register(t, writing, registrytest.Greeter("2"), 200*time.Millisecond)
+	registrytest.Register(t, writing, registrytest.Greeter("2"), 2*time.Second)
 	w.Await("a new node", registrytest.HasNodes("1", "2", "o"))
 	w.Await("a node that was not renewed to be gone", registrytest.HasNodes("1", "o"))
 	if err := writing.Deregister(t.Context(), other); err != nil {
@@ -78,14 +78,13 @@ func TestTwo(t *testing.T) {
 	}
 	w.Await("a service to be gone", registrytest.HasNodes("1"))
 
-	begun := time.Now()
+	told := registrytest.Watch(t, open(t, server+"?window=150ms&interval=10m", nil)) // it does not ask again
+	told.Await("a state", registrytest.HasNodes("1"))
 	if err := writing.Close(); err != nil {
 		t.Fatal(err)
 	}
+	told.Await("what ends with its registry to be gone", registrytest.HasNodes())
 	w.Await("what ends with its registry to be gone", registrytest.HasNodes())
-	if took := time.Since(begun); took > 500*time.Millisecond {
-		t.Errorf("it took %v, want that it is told", took)
-	}
 }
 
 // TestFoundWhenAskedAgain: who comes after the first state, and whose
@@ -107,7 +106,7 @@ func TestNobodyIsThere(t *testing.T) {
 	if got, err := r.List(t.Context()); err != nil || len(got) != 0 {
 		t.Errorf("List() = %q, %v, want none", nodes(got), err)
 	}
-	if took := time.Since(begun); took > time.Second {
+	if took := time.Since(begun); took >= 5*time.Second {
 		t.Errorf("List() with nobody there took %v, want no wait for answers", took)
 	}
 }

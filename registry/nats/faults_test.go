@@ -42,8 +42,8 @@ func TestServerRestarts(t *testing.T) {
 	if _, err := announcing.Get(bound(t, deadline), "greeter"); !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("Get() without a server error = %v, want ErrUnavailable", err)
 	}
-	if took := time.Since(begin); took > time.Second {
-		t.Errorf("three calls without a server took %v, want at most 1 s", took)
+	if took := time.Since(begin); took > 4*time.Second {
+		t.Errorf("three calls without a server took %v, want none to wait for its end", took)
 	}
 	lateWatch := registrytest.Watch(t, watching)
 	lateWatch.AwaitLoss()
