@@ -112,6 +112,15 @@ type Registry interface {
 	Writer
 }
 
+// A Reconnector is a [Writer] that tells when it has found its system again, which
+// may have forgotten what was registered. It may be used concurrently.
+type Reconnector interface {
+	// Reconnected returns a channel that gets a value after each time that
+	// contact came back, until ctx is done or the registry is closed. It is
+	// never closed, and values that nobody reads are not counted.
+	Reconnected(ctx context.Context) <-chan struct{}
+}
+
 // A Watcher follows the services of a registry. It is level-triggered: states
 // between two calls of Next may be skipped, the latest never is. It is used by
 // one goroutine at a time, except for Close.

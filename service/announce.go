@@ -45,18 +45,11 @@ func (o *AnnounceOptions) orDefault() AnnounceOptions {
 	return d
 }
 
-// A reconnector is a registry that tells when it has found its system again:
-// what is announced there may be gone.
-type reconnector interface {
-	// Reconnected returns a channel that gets a value after each reconnection,
-	// until ctx is done.
-	Reconnected(ctx context.Context) <-chan struct{}
-}
-
 // Announce keeps s announced in reg until ctx is done; then it withdraws s and
 // returns nil. A registry that is away is tried again, at first at once, later
-// every 5 s. Nothing is announced after the withdrawal: a write that is under
-// way is waited for. Ending takes 10 s at most.
+// every 5 s; one that is a [registry.Reconnector] is written to again when it has
+// found its system. Nothing is announced after the withdrawal: a write that is
+// under way is waited for. Ending takes 10 s at most.
 //
 // It returns an error only for a service that the registry will never take: a
 // *registry.FieldError, registry.ErrTooLarge, or what else a gateway refuses with
@@ -67,7 +60,7 @@ func Announce(ctx context.Context, reg registry.Writer, s *registry.Service, opt
 	}
 	a := announcer{reg: reg, service: s, opts: opts.orDefault()}
 	var again <-chan struct{}
-	if r, ok := reg.(reconnector); ok {
+	if r, ok := reg.(registry.Reconnector); ok {
 		again = r.Reconnected(ctx)
 	}
 	for ctx.Err() == nil {

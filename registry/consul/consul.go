@@ -106,9 +106,10 @@ type Registry struct {
 }
 
 var (
-	_ registry.Registry = (*Registry)(nil)
-	_ registry.Reporter = (*Registry)(nil)
-	_ io.Closer         = (*Registry)(nil)
+	_ registry.Registry    = (*Registry)(nil)
+	_ registry.Reporter    = (*Registry)(nil)
+	_ registry.Reconnector = (*Registry)(nil)
+	_ io.Closer            = (*Registry)(nil)
 )
 
 // Open connects to the agent of u. The context bounds the call; the caller

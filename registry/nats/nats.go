@@ -77,8 +77,9 @@ type Registry struct {
 }
 
 var (
-	_ registry.Registry = (*Registry)(nil)
-	_ registry.Reporter = (*Registry)(nil)
+	_ registry.Registry    = (*Registry)(nil)
+	_ registry.Reporter    = (*Registry)(nil)
+	_ registry.Reconnector = (*Registry)(nil)
 )
 
 // Open connects to the server of u and sees to the bucket. The context bounds
