@@ -96,10 +96,26 @@ func (w *workshop) open(t *testing.T, rate float64, d time.Duration) {
 // always returns work that takes d.
 func always(d time.Duration) func() time.Duration { return func() time.Duration { return d } }
 
+// dice are the same in each run. They may be cast concurrently.
+type dice struct {
+	mu     sync.Mutex
+	random *rand.Rand
+}
+
+func newDice() *dice { return &dice{random: rand.New(rand.NewPCG(1, 2))} }
+
+// cast returns what one method of the random source gives.
+func (d *dice) cast(method func(*rand.Rand) float64) float64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return method(d.random)
+}
+
 // either returns work that takes a in a share of all cases, else b.
 func either(share float64, a, b time.Duration) func() time.Duration {
+	d := newDice()
 	return func() time.Duration {
-		if rand.Float64() < share {
+		if d.cast((*rand.Rand).Float64) < share {
 			return a
 		}
 		return b
@@ -108,12 +124,16 @@ func either(share float64, a, b time.Duration) func() time.Duration {
 
 // exponential returns work that takes mean on average, and often more.
 func exponential(mean time.Duration) func() time.Duration {
-	return func() time.Duration { return time.Duration(rand.ExpFloat64() * float64(mean)) }
+	d := newDice()
+	return func() time.Duration { return time.Duration(d.cast((*rand.Rand).ExpFloat64) * float64(mean)) }
 }
 
 // logNormal returns work that mostly takes about median.
 func logNormal(median time.Duration, sigma float64) func() time.Duration {
-	return func() time.Duration { return time.Duration(float64(median) * math.Exp(sigma*rand.NormFloat64())) }
+	d := newDice()
+	return func() time.Duration {
+		return time.Duration(float64(median) * math.Exp(sigma*d.cast((*rand.Rand).NormFloat64)))
+	}
 }
 
 // forget begins the count anew.
