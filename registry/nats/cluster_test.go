@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/nats"
 	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
@@ -25,31 +26,47 @@ func TestCluster(t *testing.T) {
 	var n int
 	registrytest.Run(t, func(t *testing.T) registry.Registry {
 		n++
-		return open(t, fmt.Sprintf("nats://%s?replicas=3&bucket=test_%d", servers[n%3].Addr(), n), nil)
+		return openAtLast(t, fmt.Sprintf("nats://%s?replicas=3&bucket=test_%d", servers[n%3].Addr(), n))
 	}, &registrytest.Options{MinTTL: time.Second, MaxRecord: maxRecord})
 
 	// What was written to a server that is gone then is there all the same.
 	hosts := fmt.Sprintf("nats://%s?host=%s&host=%s&replicas=3", servers[0].Addr(), servers[1].Addr(), servers[2].Addr())
-	watching, announcing := open(t, hosts, nil), open(t, hosts, nil)
+	watching, announcing := openAtLast(t, hosts), openAtLast(t, hosts)
 	registrytest.Register(t, announcing, registrytest.Greeter("1"), 0)
 	w := registrytest.Watch(t, watching)
 	w.Await("a node", registrytest.HasNodes("1"))
 	stop(servers[0])
-	registerAtLast(t, announcing, registrytest.Greeter("2"))
+	atLast(t, func(ctx context.Context) error { return announcing.Register(ctx, registrytest.Greeter("2"), 0) })
 	w.Await("another node, of the servers that are left", registrytest.HasNodes("1", "2"))
 }
 
-// registerAtLast registers as a service does that has to stay: again and again.
-func registerAtLast(t *testing.T, r registry.Registry, s *registry.Service) {
+// openAtLast opens a registry as a gateway does: again and again, while the servers
+// agree on who leads.
+func openAtLast(t *testing.T, address string) (r *nats.Registry) {
 	t.Helper()
-	ctx := bound(t, 20*time.Second)
+	atLast(t, func(ctx context.Context) (err error) {
+		r, err = tryOpen(ctx, address, nil)
+		return err
+	})
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Errorf("Registry.Close() error = %v", err)
+		}
+	})
+	return r
+}
+
+// atLast calls do until it succeeds.
+func atLast(t *testing.T, do func(context.Context) error) {
+	t.Helper()
+	ctx := bound(t, time.Minute)
 	for {
-		err := r.Register(ctx, s, 0)
+		err := do(ctx)
 		if err == nil {
 			return
 		}
 		if !errors.Is(err, registry.ErrUnavailable) {
-			t.Fatalf("Register() error = %v, want ErrUnavailable", err)
+			t.Fatalf("error = %v, want ErrUnavailable or none", err)
 		}
 		pause(t, ctx)
 	}
