@@ -1,6 +1,7 @@
 package test
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -71,9 +72,7 @@ func TestABrokerThatIsAwayIs503AndComesBack(t *testing.T) {
 // TestABrokerThatHangsIs503 stops the process of a broker for a while.
 func TestABrokerThatHangsIs503(t *testing.T) {
 	p, server, _ := awayGateway(t)
-	if err := server.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	server.freeze()
 	defer func() { _ = server.cmd.Process.Signal(syscall.SIGCONT) }()
 	got := p.post(p.address, "/broker?topic="+eventTopic, "held", "Idempotency-Key", "held")
 	if got.status != http.StatusServiceUnavailable && got.status != http.StatusGatewayTimeout {
@@ -87,6 +86,27 @@ func TestABrokerThatHangsIs503(t *testing.T) {
 	}, "202 again")
 	if got := bodies(p.published(eventTopic)); len(got) != 1 {
 		t.Errorf("%q was published under one key, want it once", got)
+	}
+}
+
+// freeze stops the process, and waits until it stands still: it may go on for a moment
+// when it was told.
+func (p *process) freeze() {
+	p.t.Helper()
+	pid := p.cmd.Process.Pid
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		p.t.Fatal(err)
+	}
+	var status syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil)
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil || !status.Stopped() {
+			p.t.Fatalf("Wait4 = %v, status %v, want that the process has stopped", err, status)
+		}
+		return
 	}
 }
 
