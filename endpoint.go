@@ -54,6 +54,13 @@ type Endpoint struct {
 	Metadata map[string]string
 }
 
+// IsAnnounced says whether the service has told more of the endpoint than its name.
+// Of one that it has not, such as a method that only a caller names, nobody knows
+// whether it streams.
+func (e *Endpoint) IsAnnounced() bool {
+	return e.Metadata != nil || e.Request != nil || e.Response != nil
+}
+
 // DecodeEndpoint reads what a service announced. It accepts everything; what
 // makes a valid route is the router's to say.
 func DecodeEndpoint(e *registry.Endpoint) *Endpoint {

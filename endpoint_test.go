@@ -94,3 +94,19 @@ func FuzzEndpoint(f *testing.F) {
 		}
 	})
 }
+
+func TestEndpointIsAnnounced(t *testing.T) {
+	for name, tt := range map[string]struct {
+		e    goapi.Endpoint
+		want bool
+	}{
+		"a name alone": {goapi.Endpoint{Name: "Greeter.Hello", Handler: "rpc"}, false},
+		"metadata":     {goapi.Endpoint{Metadata: map[string]string{}}, true},
+		"a request":    {goapi.Endpoint{Request: new(registry.Value)}, true},
+		"a response":   {goapi.Endpoint{Response: new(registry.Value)}, true},
+	} {
+		if got := tt.e.IsAnnounced(); got != tt.want {
+			t.Errorf("IsAnnounced() of %s = %t, want %t", name, got, tt.want)
+		}
+	}
+}

@@ -130,7 +130,7 @@ func (s *grpcStream) policy() *upstream.Policy {
 	case !s.deadline.IsZero() || e.Stream:
 	case e.Request != nil:
 		patience = min(patience, unaryPatience)
-	case !isAnnounced(e) && s.ex.Route.Policy != nil && s.ex.Route.Policy.Timeout > 0: // until it answers, streaming or not
+	case !e.IsAnnounced() && s.ex.Route.Policy != nil && s.ex.Route.Policy.Timeout > 0: // until it answers, streaming or not
 		patience = min(patience, s.ex.Route.Policy.Timeout)
 	}
 	if pol.TryTimeout <= 0 {

@@ -64,12 +64,6 @@ func formatTimeout(d time.Duration) string {
 	return strconv.Itoa(maxTimeoutValue) + "H"
 }
 
-// isAnnounced says whether the service has told of a method. Of one that it has not,
-// nobody knows whether it streams.
-func isAnnounced(e *goapi.Endpoint) bool {
-	return e.Metadata != nil || e.Request != nil || e.Response != nil
-}
-
 // withDeadline returns ctx with the deadline of the call, if it has one.
 func (s *grpcStream) withDeadline(ctx context.Context) (context.Context, context.CancelFunc, error) {
 	timeout := time.Duration(math.MaxInt64)
@@ -79,7 +73,7 @@ func (s *grpcStream) withDeadline(ctx context.Context) (context.Context, context
 			return nil, nil, goapi.NewError(http.StatusBadRequest, "grpc-timeout is malformed: it is up to 8 digits and one of n, u, m, S, M, H", nil)
 		}
 	}
-	if p := s.ex.Route.Policy; p != nil && p.Timeout > 0 && isAnnounced(s.ex.Route.Endpoint) && !s.ex.Route.Endpoint.Stream {
+	if p := s.ex.Route.Policy; p != nil && p.Timeout > 0 && s.ex.Route.Endpoint.IsAnnounced() && !s.ex.Route.Endpoint.Stream {
 		timeout = min(timeout, p.Timeout)
 	}
 	delete(s.header, headerTimeout) // each attempt has its own

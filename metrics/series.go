@@ -120,8 +120,7 @@ func newSeriesTable(limit int, forget time.Duration, q *requests) *seriesTable {
 // isAnnounced says that the service has announced the route's endpoint, so that
 // a route is not made for each request.
 func isAnnounced(rt *goapi.Route) bool {
-	e := rt.Endpoint
-	return rt.Pattern != "" || e.Metadata != nil || e.Request != nil || e.Response != nil
+	return rt.Pattern != "" || rt.Endpoint.IsAnnounced()
 }
 
 // keyOf returns what the series of a route are remembered by: the route, or if

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +11,8 @@ import (
 	"github.com/goapi-dev/goapi/client/grpc"
 	"github.com/goapi-dev/goapi/config"
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/server"
+	"github.com/goapi-dev/goapi/upstream"
 )
 
 // TestProbes asks nodes that are well, and one that is not, as --health-check
@@ -69,4 +72,24 @@ func under(t *testing.T, p *policies) *gateway {
 	g := new(gateway)
 	g.current.Store(&setup{policies: laid})
 	return g
+}
+
+// TestDialer: no node may lead a request back to a listener of the gateway.
+func TestDialer(t *testing.T) {
+	g := new(gateway)
+	own := []**server.Server{&g.public, &g.admin, &g.plain}
+	for _, s := range own {
+		listener, err := server.Listen(t.Context(), "127.0.0.1:0", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		*s = listener
+	}
+	d := g.dialer()
+	for _, s := range own {
+		if conn, err := d.DialContext(t.Context(), "tcp", (*s).Addr().String()); !errors.Is(err, upstream.ErrForbiddenAddress) {
+			t.Errorf("DialContext(%s) = %v, %v, want ErrForbiddenAddress", (*s).Addr(), conn, err)
+		}
+	}
 }
