@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -33,6 +34,19 @@ func TestReloaded(t *testing.T) {
 				w.Header().Set("Connection", "close")
 			}
 			return false
+		}, false, true},
+		{"connections are closed without a word", func(w http.ResponseWriter, version string) bool {
+			if version != "1" {
+				return false
+			}
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return false
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n%s: %s\r\n\r\nanswer", headerReload, version)
+			return true
 		}, false, true},
 	}
 	for _, tt := range tests {

@@ -33,7 +33,8 @@ func TestSocketOpens(t *testing.T) {
 		{"no nodes", memory{}, nobody, 503},
 		{"unreachable", memory{open: refuses(errors.New("dial tcp 192.0.2.1:80: refused"))}, nil, 502},
 		{"no method", memory{open: refuses(goapi.NewError(404, "no such method", nil))}, nil, 404},
-		{"foreign", client.ByProtocol{"mucp": answer("{}")}, nil, 502},
+		{"no stream of its protocol", client.ByProtocol{"mucp": answer("{}")}, nil, 502},
+		{"foreign", client.ByProtocol{"other": memory{}}, nil, 502},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
