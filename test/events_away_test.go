@@ -7,13 +7,15 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 // awayGateway starts a gateway whose broker is another process, and returns what
 // starts that again.
 func awayGateway(t *testing.T) (p, server *process, restart func()) {
 	t.Helper()
-	bus := []string{"--nats", freeAddress(t, loopback()), "--data", t.TempDir()}
+	bus := []string{"--nats", registrytest.FreeAddress(t, registrytest.Loopback()), "--data", t.TempDir()}
 	server = startGateway(t, bus...)
 	p = startGateway(t, append(eventFlags(), "--registry", "memory:", "--broker", "nats://"+server.nats)...)
 	return p, server, func() { startGateway(t, bus...) }
@@ -114,7 +116,7 @@ func (p *process) freeze() {
 func TestABrokerThatIsAwayAtTheStart(t *testing.T) {
 	for _, url := range []string{"nats://user:secret@ADDRESS", "nats+micro://ADDRESS", "nats://ADDRESS?jetstream=false"} {
 		t.Run(url, func(t *testing.T) {
-			bus := []string{"--nats", freeAddress(t, loopback()), "--data", t.TempDir()}
+			bus := []string{"--nats", registrytest.FreeAddress(t, registrytest.Loopback()), "--data", t.TempDir()}
 			p := startGateway(t, append(eventFlags(), "--registry", "memory:", "--broker", strings.Replace(url, "ADDRESS", bus[1], 1))...)
 			p.unavailable()
 			if got := p.status(p.admin, "/readyz"); got != http.StatusOK {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 const (
@@ -26,7 +28,7 @@ const (
 func TestNoAcceptedMessageIsLostWhenTheGatewayIsKilled(t *testing.T) {
 	t.Parallel() // with the other: both wait for a minute
 	args := append(eventFlags(), "--data", t.TempDir(),
-		"--address", freeAddress(t, loopback()), "--admin", freeAddress(t, loopback()))
+		"--address", registrytest.FreeAddress(t, registrytest.Loopback()), "--admin", registrytest.FreeAddress(t, registrytest.Loopback()))
 	p := startGateway(t, args...)
 	surviveKills(t, p, func(int) *process {
 		p.kill()
@@ -39,10 +41,10 @@ func TestNoAcceptedMessageIsLostWhenTheGatewayIsKilled(t *testing.T) {
 // and the gateway that uses it.
 func TestNoAcceptedMessageIsLostWhenTheServerIsKilled(t *testing.T) {
 	t.Parallel() // as above
-	bus := []string{"--nats", freeAddress(t, loopback()), "--data", t.TempDir()}
+	bus := []string{"--nats", registrytest.FreeAddress(t, registrytest.Loopback()), "--data", t.TempDir()}
 	server := startGateway(t, bus...)
 	args := append(eventFlags(), "--registry", "memory:", "--broker", "nats://"+server.nats,
-		"--address", freeAddress(t, loopback()), "--admin", freeAddress(t, loopback()))
+		"--address", registrytest.FreeAddress(t, registrytest.Loopback()), "--admin", registrytest.FreeAddress(t, registrytest.Loopback()))
 	p := startGateway(t, args...)
 	surviveKills(t, p, func(round int) *process {
 		if round%2 == 0 {

@@ -3,12 +3,8 @@ package test
 import (
 	"bufio"
 	"encoding/json"
-	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"sync"
 	"syscall"
@@ -16,6 +12,7 @@ import (
 	"time"
 
 	"github.com/goapi-dev/goapi/registry"
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 // A node is a place where one process after another serves; see serve_test.go.
@@ -39,9 +36,9 @@ type node struct {
 func newNode(t *testing.T, id string, kinds ...string) *node {
 	t.Helper()
 	n := &node{id: id, t: t, addresses: make(map[string]string)}
-	host := loopback()
+	host := registrytest.Loopback()
 	for _, kind := range kinds {
-		n.addresses[kind] = freeAddress(t, host)
+		n.addresses[kind] = registrytest.FreeAddress(t, host)
 	}
 	n.address = n.addresses["web"]
 	return n
@@ -134,26 +131,6 @@ func (n *node) requests() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Clone(n.seen)
-}
-
-// loopback returns an IP address of this machine for one node alone, where there
-// are that many: nobody takes the node's ports while it is down.
-func loopback() string {
-	if runtime.GOOS != "linux" {
-		return "127.0.0.1"
-	}
-	return fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
-}
-
-// freeAddress returns an address at which nobody listens.
-func freeAddress(t *testing.T, host string) string {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // announced returns nodes as one service whose routes are /NAME/**, over HTTP.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/goapi-dev/goapi/registry/registrytest"
 )
 
 var registryAway = flag.Duration("registry-away", 3*time.Second, "how long TestFaultRegistry keeps the registry down")
@@ -16,7 +18,7 @@ var registryAway = flag.Duration("registry-away", 3*time.Second, "how long TestF
 // starts that process again.
 func registryScene(t *testing.T) (s *scene, args []string, server *process, restart func()) {
 	t.Helper()
-	bus := []string{"--nats", freeAddress(t, loopback()), "--data", t.TempDir(), "--log-level", "info"}
+	bus := []string{"--nats", registrytest.FreeAddress(t, registrytest.Loopback()), "--data", t.TempDir(), "--log-level", "info"}
 	server = startGateway(t, bus...)
 	args = []string{"--registry", "nats://" + server.nats, "--data", t.TempDir(), "--log-level", "info"}
 	s = &scene{process: startGateway(t, args...), kinds: kinds, results: make(map[string][]result)}

@@ -3,10 +3,7 @@ package etcd_test
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/url"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -51,7 +48,7 @@ func startCluster(t *testing.T, n int) []*server {
 	t.Helper()
 	members, peers, all := make([]*server, n), make([]string, n), make([]string, n)
 	for i := range n {
-		peers[i] = freeAddress(t, loopback())
+		peers[i] = registrytest.FreeAddress(t, registrytest.Loopback())
 		all[i] = fmt.Sprintf("member%d=http://%s", i, peers[i])
 	}
 	for i := range n {
@@ -69,24 +66,4 @@ func startCluster(t *testing.T, n int) []*server {
 		receive(t, s.etcd.Server.ReadyNotify())
 	}
 	return members
-}
-
-// loopback returns an IP address of this machine for one test alone, where there
-// are that many: nobody else takes its ports while nobody listens.
-func loopback() string {
-	if runtime.GOOS != "linux" {
-		return "127.0.0.1"
-	}
-	return fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
-}
-
-// freeAddress returns an address at which nobody listens.
-func freeAddress(t *testing.T, host string) string {
-	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -17,7 +17,7 @@ import (
 // TestServerRestarts: the server is killed and comes back with what it had.
 func TestServerRestarts(t *testing.T) {
 	t.Parallel()
-	s := startAt(t, loopback(), nil)
+	s := startAt(t, registrytest.Loopback(), nil)
 	p := registrytest.NewProxy(t, s.addr)
 	watching, announcing := open(t, "etcd://"+p.Address()), open(t, "etcd://"+p.Address())
 	registrytest.Register(t, announcing, registrytest.Greeter("1", "2"), 0)
@@ -245,7 +245,7 @@ func TestSlowWatcher(t *testing.T) {
 // went through.
 func TestRestartForgetsNoTTL(t *testing.T) {
 	t.Parallel()
-	s := startAt(t, loopback(), nil)
+	s := startAt(t, registrytest.Loopback(), nil)
 	r := open(t, "etcd://"+s.addr)
 	registrytest.Register(t, r, registrytest.Greeter("1"), time.Second)
 	registrytest.Register(t, r, registrytest.Greeter("2"), 0)

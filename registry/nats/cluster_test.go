@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/url"
-	"runtime"
 	"testing"
 	"time"
 
@@ -81,7 +79,7 @@ func startCluster(t *testing.T) [3]*server.Server {
 		routes  []*url.URL
 	)
 	for range servers {
-		routes = append(routes, &url.URL{Scheme: "nats", Host: freeAddress(t, loopback())})
+		routes = append(routes, &url.URL{Scheme: "nats", Host: registrytest.FreeAddress(t, registrytest.Loopback())})
 	}
 	for i := range servers {
 		host, port, _ := net.SplitHostPort(routes[i].Host)
@@ -137,24 +135,4 @@ func pause(t *testing.T, ctx context.Context) {
 	case <-ctx.Done():
 		t.Fatal("the cluster is not there in time")
 	}
-}
-
-// loopback returns an IP address of this machine for one test alone, where there
-// are that many: nobody else takes its ports while nobody listens.
-func loopback() string {
-	if runtime.GOOS != "linux" {
-		return "127.0.0.1"
-	}
-	return fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
-}
-
-// freeAddress returns an address at which nobody listens.
-func freeAddress(t *testing.T, host string) string {
-	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
